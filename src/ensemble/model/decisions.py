@@ -1,0 +1,231 @@
+"""What the engine decides: steps, each with its effects, and the record that holds them.
+
+A `Decision` is a list of steps in the order they were taken. `apply` carries out each effect on the
+state; the runtime sends those that are commands (they have an `id`) once the record is durable.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AddRule",
+    "Avoid",
+    "Call",
+    "Cancel",
+    "Create",
+    "Drain",
+    "Effect",
+    "End",
+    "Firing",
+    "Forget",
+    "Held",
+    "Note",
+    "Record",
+    "Remember",
+    "Resize",
+    "Retry",
+    "Span",
+    "Step",
+    "StopMember",
+    "Submit",
+    "SwitchAlgorithm",
+    "Upkeep",
+]
+
+from typing import Any, Union
+
+from msgspec import Struct
+
+from ensemble.model.events import Event
+from ensemble.model.jobs import Scalar
+
+
+class Span(Struct, frozen=True, gc=False, array_like=True):
+    """`count` jobs of one group and point with consecutive numbers from `first`, all of one attempt."""
+
+    group: str
+    point: int
+    first: int
+    count: int
+    attempt: int = 1
+
+
+class Create(Struct, frozen=True, gc=False, tag="create", omit_defaults=True):
+    """Jobs come to be, in state `new`. `values`: the axes of a point not known before, else None.
+    `template`: which of the file's entries of that group the point belongs to."""
+
+    span: Span
+    values: dict[str, Scalar] | None = None
+    template: int = 0
+
+
+class Submit(Struct, frozen=True, gc=False, tag="submit", omit_defaults=True):
+    """Command: hand these jobs, in this order, to a member."""
+
+    id: int
+    member: str
+    spans: tuple[Span, ...]
+
+
+class Cancel(Struct, frozen=True, gc=False, tag="cancel", omit_defaults=True):
+    """Command: cancel these attempts; `grace` seconds between the polite signal and the last one.
+    Jobs that are still `new` never reach a member: they become cancelled by this effect at once."""
+
+    id: int
+    member: str
+    refs: tuple[tuple[str, int], ...]
+    grace: float = 10.0
+    reason: str = ""
+
+
+class Resize(Struct, frozen=True, gc=False, tag="resize", omit_defaults=True):
+    """Command: bring a member to `nodes` nodes (an absolute target)."""
+
+    id: int
+    member: str
+    nodes: int
+
+
+class Call(Struct, frozen=True, gc=False, tag="call", omit_defaults=True):
+    """Command: call a custom function. `args` is what it gets, as plain data."""
+
+    id: int
+    function: str
+    rule: str
+    args: dict[str, Any] = {}
+
+
+class StopMember(Struct, frozen=True, gc=False, tag="stop-member", omit_defaults=True):
+    """Command: close a member. `mode`: drain, detach, cancel."""
+
+    id: int
+    member: str
+    mode: str = "drain"
+
+
+class Retry(Struct, frozen=True, gc=False, tag="retry", omit_defaults=True):
+    """A failed attempt gets a successor: `attempt` not before `after` (on the engine's clock)."""
+
+    key: str
+    attempt: int
+    after: float = 0.0
+    spent: bool = True
+    elsewhere: str = ""
+
+
+class AddRule(Struct, frozen=True, gc=False, tag="add-rule", omit_defaults=True):
+    """A rule joins the set at its end; `rule` is a rule of the file format as plain data."""
+
+    id: str
+    rule: dict[str, Any]
+    owner: str = ""
+
+
+class SwitchAlgorithm(Struct, frozen=True, gc=False, tag="switch", omit_defaults=True):
+    """The rules of the present algorithm leave; those of another come (each as an `AddRule` after)."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class Avoid(Struct, frozen=True, gc=False, tag="avoid", omit_defaults=True):
+    """No later job goes to these hosts."""
+
+    hosts: tuple[str, ...]
+
+
+class Drain(Struct, frozen=True, gc=False, tag="drain", omit_defaults=True):
+    """Nothing new is submitted; jobs already with a member go on. `limit` names the limit, if one."""
+
+    reason: str
+    limit: str = ""
+    drop: bool = True
+
+
+class End(Struct, frozen=True, gc=False, tag="end", omit_defaults=True):
+    """The ensemble is over. `outcome`: success, failed, limit, cancelled, terminated, stopped."""
+
+    outcome: str
+    reason: str = ""
+
+
+class Forget(Struct, frozen=True, gc=False, tag="forget", omit_defaults=True):
+    """A job handed to a member is taken back as never run: it goes to `new` again under the same attempt."""
+
+    refs: tuple[tuple[str, int], ...]
+
+
+class Remember(Struct, frozen=True, gc=False, tag="remember", omit_defaults=True):
+    """An algorithm's own memory, kept in the engine's state under its name; replaces what was there."""
+
+    owner: str
+    data: dict[str, Any]
+
+
+class Note(Struct, frozen=True, gc=False, tag="note", omit_defaults=True):
+    """A named remark for people: an illegal transition, a missing output, a limit, an action a member lacks."""
+
+    name: str
+    text: str
+    key: str = ""
+
+
+Effect = Union[
+    Create,
+    Submit,
+    Cancel,
+    Resize,
+    Call,
+    StopMember,
+    Retry,
+    AddRule,
+    SwitchAlgorithm,
+    Avoid,
+    Drain,
+    End,
+    Forget,
+    Remember,
+    Note,
+]
+
+
+class Firing(Struct, frozen=True, gc=False, tag="fired", omit_defaults=True):
+    """A rule fired. `why` holds each value its condition read (None: unknown)."""
+
+    rule: str
+    why: dict[str, float | None] = {}
+    effects: tuple[Effect, ...] = ()
+
+
+class Held(Struct, frozen=True, gc=False, tag="held", omit_defaults=True):
+    """A rule matched and did not fire. `by`: backoff (`left` matches still to skip), cooldown (until `until`),
+    limit."""
+
+    rule: str
+    by: str
+    left: int = 0
+    until: float = 0.0
+
+
+class Upkeep(Struct, frozen=True, gc=False, tag="upkeep", omit_defaults=True):
+    """What no rule asked for: jobs released to a member, retries, limits, the end."""
+
+    effects: tuple[Effect, ...]
+    cause: str = ""
+
+
+Step = Union[Firing, Held, Upkeep]
+
+
+class Record(Struct, frozen=True, gc=False, omit_defaults=True):
+    """One line of the journal: an event and what was decided on it.
+
+    `seq` counts from 1 without gaps over the whole run; `at` is the engine's clock in seconds since the
+    Unix epoch (virtual in a simulation) and never decreases; `cause` is the `seq` of the record whose
+    command this event answers (0: none).
+    """
+
+    seq: int
+    at: float
+    event: Event
+    steps: tuple[Step, ...] = ()
+    cause: int = 0

@@ -1,0 +1,1 @@
+"""Conditions and arithmetic over metrics: text to tree, tree to closure. Never `eval`."""
