@@ -207,4 +207,6 @@ class Member(Protocol):
 class MemberFactory(Protocol):
     """What the entry point group `ensemble.members` names: makes an unopened member."""
 
-    def __call__(self) -> Member: ...
+    def __call__(self) -> Member:
+        """Make one; nothing is connected before `open`."""
+        ...

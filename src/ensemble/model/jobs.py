@@ -119,8 +119,8 @@ class JobSpec(Struct, frozen=True, omit_defaults=True):
     """Everything a member needs to run one attempt; all placeholders are filled in.
 
     Exactly one of `command` (argv, started without a shell) and `script` (text run by `/bin/sh -e`, or
-    by the interpreter its `#!` line names) is set. `walltime` is in seconds, 0 is none. `env` is added to what the member's
-    environment gives. `workdir`, `stdout`, `stderr` are absolute or relative to the run directory.
+    by the interpreter its `#!` line names) is set. `walltime` is in seconds, 0 is none. `env` is added to what
+    the member's environment gives. `workdir`, `stdout`, `stderr` are absolute or relative to the run directory.
     """
 
     ref: AttemptRef

@@ -70,9 +70,7 @@ class GroupSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
     points: tuple[PointValues, ...] = ({},)
     """Every point, in file order (made by the loader from `parameters`; one empty point without)."""
     axes: tuple[str, ...] = ()
-    submit: Annotated[str, _doc("`start`, `rules`, or `auto`: at the start unless a rule submits it")] = (
-        "auto"
-    )
+    submit: Annotated[str, _doc("`start`, `rules`, or `auto`: at the start unless a rule submits it")] = "auto"
     member: Annotated[str, _doc("The member that runs it; empty: placed by capability and capacity")] = ""
     nodes: Annotated[int | str, _doc("Nodes; 0 or left out: as the tasks need")] = 0
     tasks: Annotated[int | str, _doc("Tasks the launcher starts; raised to `nodes` when below")] = 1
@@ -94,9 +92,7 @@ class GroupSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
     max_running: Annotated[int, _doc("At most so many jobs with a member at a time; 0: no limit")] = 0
     exclusive: Annotated[bool, _doc("Nodes are not shared")] = False
     binding: Annotated[str, _doc("Task binding, handed to the launcher: none, core, socket")] = ""
-    order: Annotated[str, _doc("listed, random, or blocked: repetitions in rounds, each round shuffled")] = (
-        "listed"
-    )
+    order: Annotated[str, _doc("listed, random, or blocked: repetitions in rounds, each round shuffled")] = "listed"
     warmup: Annotated[int, _doc("The first jobs of each point that count into no quantity")] = 0
     derived: Annotated[dict[str, str], _doc("Expressions per point, such as speed-up")] = {}
     simulate: Annotated[dict[str, Any], _doc("How long the jobs take in `ensemble simulate`")] = {}
@@ -113,9 +109,7 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
             "custom, add-rule, switch-algorithm"
         ),
     ]
-    label: Annotated[
-        str, _doc("The group (submit, cancel), the function (custom), the algorithm (switch)")
-    ] = ""
+    label: Annotated[str, _doc("The group (submit, cancel), the function (custom), the algorithm (switch)")] = ""
     value: Annotated[int | float | None, _doc("Jobs per point, nodes, instances")] = None
     parameters: Annotated[dict[str, Any], _doc("New points for submit")] = {}
     points: tuple[PointValues, ...] = ()
