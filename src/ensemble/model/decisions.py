@@ -12,9 +12,11 @@ __all__ = [
     "Call",
     "Cancel",
     "Create",
+    "Discard",
     "Drain",
     "Effect",
     "End",
+    "Finish",
     "Firing",
     "Forget",
     "Held",
@@ -112,6 +114,22 @@ class Retry(Struct, frozen=True, gc=False, tag="retry", omit_defaults=True):
     elsewhere: str = ""
 
 
+class Finish(Struct, frozen=True, gc=False, tag="finish", omit_defaults=True):
+    """The last attempt of a job is over and this is what became of the job (where the event alone does not say)."""
+
+    key: str
+    outcome: str
+    reason: str = ""
+
+
+class Discard(Struct, frozen=True, gc=False, tag="discard", omit_defaults=True):
+    """Jobs of a group (and a point, -1: all) that are still `new` become cancelled; no member ever saw them."""
+
+    group: str
+    point: int = -1
+    reason: str = ""
+
+
 class AddRule(Struct, frozen=True, gc=False, tag="add-rule", omit_defaults=True):
     """A rule joins the set at its end; `rule` is a rule of the file format as plain data."""
 
@@ -177,6 +195,8 @@ Effect = Union[
     Call,
     StopMember,
     Retry,
+    Finish,
+    Discard,
     AddRule,
     SwitchAlgorithm,
     Avoid,
