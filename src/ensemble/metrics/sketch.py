@@ -78,6 +78,7 @@ class Sketch:
     def add(self, value: float, count: int = 1) -> None:
         """Count a finite `value`, `count` times over."""
         self._add_code(bucket_of(value), count)
+        self._total += count
 
     def extend(self, values: list[float]) -> None:
         """Count finite values; the same as `add` of each, sooner done."""
@@ -98,15 +99,16 @@ class Sketch:
                 for cursor in cursors:
                     if code < cursor[0]:
                         cursor[1] += 1
-                self._total += 1
             else:
                 self._add_code(code, 1)
                 cursors = list(self._cursors.values())
+        self._total += len(values)
 
     def merge(self, other: Sketch) -> None:
         """Add what `other` holds. The result is that of one sketch that was given all the values."""
         for code in other._order:
             self._add_code(code, other._counts[code])
+        self._total += other._total
 
     def copy(self) -> Sketch:
         """Return an independent sketch of the same content."""
@@ -152,10 +154,10 @@ class Sketch:
         sketch = cls()
         for index in range(0, len(state), 2):
             sketch._add_code(state[index], state[index + 1])
+            sketch._total += state[index + 1]
         return sketch
 
     def _add_code(self, code: int, count: int) -> None:
-        self._total += count
         if code in self._counts:
             self._counts[code] += count
         else:
