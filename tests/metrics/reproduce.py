@@ -1,4 +1,4 @@
-"""Run by `test_reproducible.py` under each Python: prints a digest of every bit of every result.
+"""Run by `test_metrics_reproducible.py` under each Python: prints a digest of every bit of every result.
 
 Uses nothing but the folder `metrics`, so that a Python without our dependencies can run it.
 """

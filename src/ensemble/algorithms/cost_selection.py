@@ -8,8 +8,10 @@ Each workload has alternatives, which differ in the member they run on. There ar
 
 What a good result costs on an alternative is expected to be
 `price x nodes x mean duration x finished jobs / good ones`: a cheap node that is slow, or where jobs fail, is not
-cheap. First each alternative gets `minimum` jobs; from then on each job goes to the alternative that is cheapest by
-what is known at that moment (at equal cost the sooner one). Never are more jobs under way than results are missing,
+cheap. First each alternative gets `minimum` jobs, and when those have ended, each further job goes to the alternative
+that is cheapest by what is known at that moment (at equal cost the sooner one). With `hurry` the cheapest of those
+that are known gets jobs while others are still being tried: sooner done, but a fast and dear one may have done
+it all by the time a slow and cheap one is known. Never are more jobs under way than results are missing,
 plus `ahead`. An alternative whose member is down or gone is passed over.
 
 Options:
@@ -19,6 +21,7 @@ Options:
 | axis | none | the axis that names the member |
 | successes | 0 | good results wanted of each workload; 0: the largest `count` among its alternatives |
 | minimum | 3 | finished jobs of an alternative before its cost counts as known |
+| hurry | no | do not hold jobs back until every alternative is known |
 | ahead | 0 | jobs under way beyond what is missing |
 | maxJobs | 0 | jobs that a workload may take in all; 0: ten times `successes` |
 | atOnce | 0 | jobs of the ensemble under way at most; 0: no ceiling of its own |
@@ -67,6 +70,7 @@ class CostSelectionOptions(Settings, frozen=True, kw_only=True, rename="camel"):
     axis: str = ""
     successes: Annotated[int, _Count] = 0
     minimum: Annotated[int, Meta(ge=1, le=1_000_000)] = 3
+    hurry: bool = False
     ahead: Annotated[int, _Count] = 0
     max_jobs: Annotated[int, _Count] = 0
     at_once: Annotated[int, _Count] = 0
@@ -169,6 +173,8 @@ def _choose(options: CostSelectionOptions, alternatives: list[_Alternative]) -> 
     unknown = [one for one in alternatives if one.explorable(options.minimum)]
     if unknown:
         return min(unknown, key=lambda one: one.submitted)
+    if not options.hurry and any(one.usable and not one.known for one in alternatives):
+        return None
     known = [one for one in alternatives if one.known and one.usable]
     worked = [one for one in known if one.cost is not None]
     if worked:

@@ -20,7 +20,7 @@ from ensemble.spec.model import UNLIMITED, ActionSpec, RuleSpec
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
     """Options of an algorithm. Subclasses add fields, with a default and a description each."""
 
-    groups: Annotated[tuple[str, ...], Meta(description="Only these groups; empty: all")] = ()
+    groups: Annotated[list[str], Meta(description="Only these groups; empty: all")] = []
 
 
 S = TypeVar("S", bound=Settings)
@@ -95,7 +95,7 @@ def _checked(algorithm: str, key: str, value: Any, hint: Any) -> Any:
     if kind is bool and isinstance(value, str) and value.lower() in _WORDS:
         value = _WORDS[value.lower()]  # the older format knows only text and numbers
     if key == "groups" and isinstance(value, str):
-        value = (value,)
+        value = [value]
     if get_origin(kind) is Literal and value not in get_args(kind):
         words = [str(word) for word in get_args(kind)]
         found = _nearest(str(value), words) or f"; expected one of: {', '.join(words)}"

@@ -106,10 +106,20 @@ def _draw(options: RandomSelectionOptions, turn: Turn) -> Outcome:
         most = min(most, options.at_once - total(group.active for group in view.groups()))
     if most <= 0:
         return Outcome()
-    found = [slots(view, group) for group in chosen(view, options)]
-    picks = _pick(options, found, most, turn.random)
+    picks = _upto(most, _pick(options, [slots(view, group) for group in chosen(view, options)], most, turn.random))
     memory["drawn"] = drawn + total(count * slot.entries for slot, count in picks)
     return Outcome(tuple(submit(slot, count * slot.entries) for slot, count in picks), memory if counted else None)
+
+
+def _upto(most: int, picks: list[tuple[Slot, int]]) -> list[tuple[Slot, int]]:
+    """Cut off what goes beyond `most` jobs: each pick is as many jobs as its slot has entries."""
+    kept = []
+    for slot, count in picks:
+        rounds = min(count, -(-most // slot.entries))
+        if rounds > 0:
+            kept.append((slot, rounds))
+            most -= rounds * slot.entries
+    return kept
 
 
 def _pick(

@@ -4,7 +4,8 @@ All jobs of all groups go to the queue at the start, in the order asked for, and
 served. Every `checkSeconds` the algorithm looks at each member that can be resized:
 
 * **Up.** When at `scaleChecks` checks in a row the job that `scaleUpStrategy` picks among those waiting did not fit
-  into what is free, the member grows by as many nodes as that job lacks.
+  into what is free, the member grows by as many nodes as that job lacks. Where it fits and yet no job has started
+  since the check before, something larger stands before it: then the smallest waiting job that does not fit counts.
 * **Down.** When at `scaleChecks` + 2 checks in a row nothing waited and no fewer nodes were free than before, the
   member shrinks by the free ones (`excessNodes`): to what runs, but never below `nodes: {min}` or one node. Two
   more than for growing, so that one cannot set off the other.
@@ -124,12 +125,15 @@ def _check(options: WorkloadDemandOptions, turn: Turn) -> Outcome:
             if not options.disable_termination:
                 return Outcome((ActionSpec(name="stop"),), memory)
             return Outcome(tuple(_to_least(member) for member in view.members() if _spare(member) > 0), memory)
+    started = total(group.submitted - group.pending for group in queue)
+    stuck = started == memory.get("started")
+    memory["started"] = started
     actions = []
     seen: dict[str, Any] = {}
     for member in view.members():
         if member.resizable and member.state == "up" and member.nodes_up >= 0:
             past = memory.get("members", {}).get(member.name, {})
-            action, seen[member.name] = _look(options, past, member, turn)
+            action, seen[member.name] = _look(options, past, member, stuck, turn)
             if action is not None:
                 actions.append(action)
     memory["members"] = seen
@@ -153,7 +157,7 @@ def _to_least(member: MemberView) -> ActionSpec:
 
 
 def _look(
-    options: WorkloadDemandOptions, past: Mapping[str, Any], member: MemberView, turn: Turn
+    options: WorkloadDemandOptions, past: Mapping[str, Any], member: MemberView, stuck: bool, turn: Turn
 ) -> tuple[ActionSpec | None, dict[str, int]]:
     """What to do with one member, and what to remember of it: checks that spoke for up and down, and free nodes."""
     now = {"up": 0, "down": 0, "free": member.nodes_free}
@@ -162,6 +166,8 @@ def _look(
     waiting = _waiting(options, member, turn.view)
     if waiting:
         lacking = _lacking(_pick(options, waiting, turn.random), member)
+        if not lacking and stuck:
+            lacking = min((nodes for slot, _ in waiting if (nodes := _lacking(slot, member))), default=0)
         room = member.max_nodes - member.nodes_up if member.max_nodes else lacking
         if lacking > 0 and room > 0:
             now["up"] = past.get("up", 0) + 1
