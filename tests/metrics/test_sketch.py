@@ -157,3 +157,12 @@ def test_more_quantiles_than_are_kept_track_of_are_still_right():
 
 def test_an_empty_sketch_has_no_quantile():
     assert Sketch().quantile(0.5) is None
+
+
+@given(values, st.integers(2, 5))
+def test_adding_one_value_several_times_is_adding_it_that_often(data, times):
+    counted = Sketch()
+    for value in data:
+        counted.add(value, times)
+    assert counted.state() == sketch_of(data * times).state()
+    assert counted.count == times * len(data)

@@ -184,3 +184,19 @@ def test_times_nobody_waits_since_are_not_kept_for_ever():
             waiting.leave(START + step - 10)
     assert len(waiting._times) < 64
     assert waiting.moments(START + 10_000).high == 10.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 2 * 10**15), st.integers(1, 9)), max_size=30))
+def test_entries_can_be_entered_again_to_the_microsecond(entries):
+    waiting, copy = Waiting(), Waiting()
+    for microseconds, count in entries:
+        waiting.enter(microseconds / 1e6, count)
+    for at, count in waiting.entries():
+        copy.enter(at, count)
+    assert copy.state() == waiting.state()
+
+
+def test_of_nobody_waiting_there_are_no_ages():
+    waiting = Waiting()
+    assert waiting.ages(START) == []
+    assert waiting.moments(START).count == 0

@@ -88,6 +88,10 @@ class Waiting:
         time = max(round(now * _SECOND), self._ends()[1])
         return [((time - entry) / _SECOND, counts[entry]) for entry in self._times[self._first :] if entry in counts]
 
+    def entries(self) -> list[tuple[float, int]]:
+        """Return each time of entry, in seconds, and how many wait since then; the earliest first."""
+        return [(time / _SECOND, self._counts[time]) for time in sorted(self._counts)]
+
     def state(self) -> list[int]:
         """Return everything as plain data: microsecond, count, ... by ascending time."""
         flat: list[int] = []
