@@ -133,3 +133,10 @@ def test_counts_that_do_not_add_up_end_in_fewer_jobs_not_in_a_crash():
 
     world = Odd(SelectFastestRuntime(), {"ahead": 50}, groups={"g": [Point({"x": x}, 2) for x in range(3)]}).run()
     assert len(world.order) == 6
+
+
+def test_as_many_jobs_of_a_sweep_are_chosen_at_once_as_the_queue_lacks():
+    sweep = {"g": [Point({"x": x}, 3) for x in range(5)]}
+    world = World(SelectFastestRuntime(), {"ahead": 7}, groups=sweep, members=[Member(nodes=1)])
+    world._fire(lambda rule: rule.trigger == "start")
+    assert [job.point.values["x"] for job in world.order] == [0, 0, 0, 1, 1, 1, 2]

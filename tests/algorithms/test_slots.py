@@ -66,7 +66,7 @@ def test_spreading_over_points_stays_even_to_one_job(points, portions):
     world = world_of(g=[Point({"x": x}, 100) for x in range(points)])
     memory = {}
     for jobs in portions:
-        for action in spread(view_of(world), whole(world.groups()[0]), jobs, memory):
+        for action in spread(view_of(world), whole(view_of(world), world.groups()[0]), jobs, memory):
             world._do(action)
         submitted = [point.submitted for point in world.points["g"]]
         assert max(submitted) - min(submitted) <= 1

@@ -211,3 +211,19 @@ def test_without_termination_members_shrink_to_their_least_size_and_nothing_ends
     assert world.ended == ""
     assert member.nodes == 2
     assert sum(action.name == "shrink" for action in world.actions) == 1
+
+
+@pytest.mark.parametrize("order", ["listed", "ascending", "descending"])
+def test_a_whole_sweep_of_equal_jobs_is_one_action(order):
+    groups = {"sweep": [Point({"x": x}, 3) for x in range(50)], "one": [Point({}, 2, nodes=9)]}
+    world = World(WorkloadDemand(), {"order": order}, groups=groups)
+    world._fire(lambda rule: rule.trigger == "start")
+    assert len(world.actions) == 2
+    assert all(point.submitted == point.count for points in groups.values() for point in points)
+
+
+@pytest.mark.parametrize("order", ["listed", "random", "ascending"])
+def test_entries_of_one_name_with_different_counts_are_each_submitted_as_often_as_they_say(order):
+    groups = {"g": [Point({}, 5), Point({}, 2)], "other": [Point({}, 4)]}
+    World(WorkloadDemand(), {"order": order}, groups=groups).run()
+    assert [point.submitted for point in groups["g"]] == [5, 2]

@@ -185,7 +185,7 @@ def _choose(options: CostSelectionOptions, alternatives: list[_Alternative]) -> 
 def _workloads(options: CostSelectionOptions, view: View, members: Mapping[str, MemberView]) -> list[list[Slot]]:
     groups = chosen(view, options)
     if not options.axis:
-        return [[whole(group) for group in groups]] if groups else []
+        return [[whole(view, group) for group in groups]] if groups else []
     found: list[list[Slot]] = []
     for group in groups:
         places: dict[str, list[Slot]] = {}

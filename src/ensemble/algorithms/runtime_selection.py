@@ -64,7 +64,7 @@ class RuntimeSelection(Packaged[RuntimeOptions]):
         candidates = [
             _Candidate(options, view, slot, bool(group.axes))
             for group in chosen(view, options)
-            for slot in (slots(view, group) if options.by == "point" else [whole(group)])
+            for slot in (slots(view, group) if options.by == "point" else [whole(view, group)])
             if slot.left
         ]
         actions = []

@@ -22,8 +22,8 @@ LOW: Final = 500
 class Slot(NamedTuple):
     """Jobs that are submitted alike: those of one point, or of a group without axes.
 
-    Several entries of the file may share a name; where no axis tells them apart, they are one slot, and
-    its jobs come `entries` at a time, one of each.
+    Several entries of the file may share a name; where no axis tells them apart, they are one slot, and its
+    jobs come `entries` at a time: one of each where all have the same count, else all at once.
     """
 
     group: str
@@ -58,7 +58,7 @@ class Slot(NamedTuple):
 def slots(view: View, group: GroupView) -> list[Slot]:
     """The slots of a group, in file order."""
     if not group.axes:
-        return [whole(group)]
+        return [whole(view, group)]
     return [
         Slot(
             group.name,
@@ -76,12 +76,16 @@ def slots(view: View, group: GroupView) -> list[Slot]:
     ]
 
 
-def whole(group: GroupView) -> Slot:
+def whole(view: View, group: GroupView) -> Slot:
     """A group as one slot; with axes it is for reading and for `spread`, not for `submit`."""
+    entries = 1
+    if not group.axes and group.points > 1:
+        counts = [point.count for point in view.points(group.name)]
+        entries = len(counts) if min(counts) == max(counts) else group.count
     return Slot(
         group.name,
         None,
-        max(1, group.points),
+        max(1, entries),
         group.count,
         group.nodes,
         group.cores,
@@ -95,6 +99,8 @@ def whole(group: GroupView) -> Slot:
 def submit(slot: Slot, jobs: int) -> ActionSpec:
     """The action that submits `jobs` jobs (rounded up to whole rounds of `entries`)."""
     rounds = -(-jobs // slot.entries)
+    if slot.values is None and not slot.submitted and rounds * slot.entries == slot.wanted:
+        return ActionSpec(name="submit", label=slot.group)  # what the file says, entry by entry
     points = () if slot.values is None else (slot.values,)
     return ActionSpec(name="submit", label=slot.group, value=rounds, points=points)
 

@@ -46,7 +46,7 @@ from __future__ import annotations
 __all__ = ["WorkloadDemand", "WorkloadDemandOptions"]
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from random import Random
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -56,6 +56,7 @@ from ensemble.algorithms.packaged import Packaged, Settings, Step, Turn, chosen,
 from ensemble.algorithms.shuffle import draws
 from ensemble.algorithms.slots import BATCH, LOW, Slot, left_in, size, slots, submit, total
 from ensemble.engine.algorithm import MemberView, Outcome, View
+from ensemble.model.jobs import Scalar
 from ensemble.spec.model import ActionSpec, RuleSpec
 
 _Positive = Meta(ge=1, le=1_000_000)
@@ -105,9 +106,24 @@ def _ordered(options: WorkloadDemandOptions, view: View) -> list[Slot]:
 def _submit(options: WorkloadDemandOptions, turn: Turn) -> Outcome:
     waiting = [slot for slot in _ordered(options, turn.view) if slot.left]
     if options.order != "random":
-        return Outcome(tuple(submit(slot, slot.left) for slot in waiting))
+        untouched = [group.name for group in chosen(turn.view, options) if not group.submitted]
+        actions: list[ActionSpec] = []
+        for name, run in groupby(waiting, key=lambda slot: slot.group):
+            actions += _together(list(run), name in untouched, turn.view)
+        return Outcome(tuple(actions))
     picks = draws(turn.random, [-(-slot.left // slot.entries) for slot in waiting], BATCH)
     return Outcome(tuple(submit(waiting[index], count * waiting[index].entries) for index, count in picks))
+
+
+def _together(run: list[Slot], untouched: bool, view: View) -> list[ActionSpec]:
+    """Submit neighbours of one group: by one action where they are all of it in file order, as most often."""
+    if untouched and (run[0].values is None or [slot.values for slot in run] == _file_order(view, run[0].group)):
+        return [ActionSpec(name="submit", label=run[0].group)]
+    return [submit(slot, slot.left) for slot in run]
+
+
+def _file_order(view: View, group: str) -> list[dict[str, Scalar]]:
+    return [dict(point.values) for point in view.points(group)]
 
 
 # ---- the check -----------------------------------------------------------------------------------------

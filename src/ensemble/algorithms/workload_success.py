@@ -3,7 +3,7 @@
 For programs that fail: a result counts when the job succeeded, its `valid` included, after its retries. Never are more
 jobs under way than results are still missing, plus `ahead`: with `ahead: 0` not one job is spent too many, with
 more of them the last results come sooner and some jobs may turn out surplus. A group whose program never
-succeeds gives up after `maxJobs` jobs.
+succeeds gives up after `maxJobs` jobs. (Several entries of one name that no axis tells apart come one of each.)
 
 Options:
 
@@ -83,7 +83,7 @@ def _fill(options: WorkloadSuccessOptions, turn: Turn) -> Outcome:
     room = options.at_once - total(group.active for group in groups) if options.at_once else None
     actions: list[ActionSpec] = []
     for group in chosen(view, options):
-        for slot in slots(view, group) if options.per == "point" else [whole(group)]:
+        for slot in slots(view, group) if options.per == "point" else [whole(view, group)]:
             jobs = _needed(options, slot)
             if room is not None:
                 jobs = min(jobs, room)
