@@ -55,15 +55,35 @@ def compile_expr(
     return _Compiler(resolve, resolve_name).any(expr)
 
 
+class Formula:
+    """An expression over names alone, compiled once, for many sets of values (`valid`, `tasks: "{N * 32}"`).
+
+    Not for two threads at a time: the values in hand are kept while a call lasts.
+    """
+
+    __slots__ = ("_call", "_values", "expr")
+
+    def __init__(self, expr: Expr) -> None:
+        self.expr = expr
+        self._values: Mapping[str, Scalar | None] = {}
+        self._call = compile_expr(expr, lambda _path: _unknown, self._getter)
+
+    def value(self, values: Mapping[str, Scalar | None]) -> float | bool | None:
+        """The value; a name that `values` lacks, or that is text there, is unknown."""
+        self._values = values
+        return self._call()
+
+    def _getter(self, name: str) -> Getter:
+        def read() -> Value:
+            value = self._values.get(name)
+            return None if isinstance(value, str) else value
+
+        return read
+
+
 def evaluate(expr: Expr, values: Mapping[str, Scalar | None]) -> float | bool | None:
-    """The value of an expression over names only; a name that `values` lacks, or that is text there, is unknown."""
-
-    def resolve_name(name: str) -> Getter:
-        value = values.get(name)
-        number = None if isinstance(value, str) else value
-        return lambda: number
-
-    return compile_expr(expr, lambda _path: _unknown, resolve_name)()
+    """`Formula(expr).value(values)`: for once."""
+    return Formula(expr).value(values)
 
 
 def constant(expr: Expr) -> int | float | None:

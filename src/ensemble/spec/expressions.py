@@ -15,8 +15,9 @@ from typing import Final, NamedTuple, cast
 
 from ensemble.model.errors import ExpressionError
 from ensemble.model.jobs import Scalar
-from ensemble.spec.evaluation import compile_expr, constant, evaluate, explain, readings, threshold
+from ensemble.spec.evaluation import Formula, compile_expr, constant, evaluate, explain, readings, threshold
 from ensemble.spec.tree import (
+    ALL_POINTS,
     COUNTS,
     FUNCTIONS,
     MEMBER_METRICS,
@@ -52,6 +53,7 @@ from ensemble.spec.tree import (
 )
 
 __all__ = [
+    "ALL_POINTS",
     "COUNTS",
     "FUNCTIONS",
     "MEMBER_METRICS",
@@ -61,6 +63,7 @@ __all__ = [
     "Arithmetic",
     "Compare",
     "Expr",
+    "Formula",
     "Junction",
     "MetricPath",
     "Name",
@@ -391,7 +394,6 @@ class _PathReader:
         self.start, self.at = first.start(), first.end()
         self.segments = [first.group()]
         self.point: dict[str, Scalar] = {}
-        self.whole = False
 
     def token(self) -> _Token:
         while self.text.startswith(".", self.at):
@@ -409,7 +411,7 @@ class _PathReader:
         if len(self.segments) != 2 or self.segments[0] in MEMBER_METRICS:
             raise self._error("[...] picks points of a group and stands right after its name", opening)
         if self.text.startswith("[*]", opening):
-            self.whole, self.at = True, opening + 3
+            self.point, self.at = dict(ALL_POINTS), opening + 3
             return
         self.at += 1
         while True:
@@ -445,14 +447,14 @@ class _PathReader:
             )
             raise self._error(f"unknown statistic {head!r}", self.start, hint)
         if len(rest) == 1 and head != "derived" and "-" in rest[0]:
-            return MetricPath(head, rest[0], "", tuple(self.point.items()), self.whole)
+            return MetricPath(head, rest[0], "", tuple(self.point.items()))
         if len(rest) != 2:
             raise self._error(
                 f"a metric path has three parts, not {len(rest) + 1}",
                 self.start,
                 "write <statistic>.<group>.<quantity>",
             )
-        return MetricPath(head, rest[0], self._quantity(rest[1]), tuple(self.point.items()), self.whole)
+        return MetricPath(head, rest[0], self._quantity(rest[1]), tuple(self.point.items()))
 
     def _member_path(self, head: str, rest: list[str]) -> MetricPath:
         known = MEMBER_METRICS[head]

@@ -40,6 +40,9 @@ MEMBER_METRICS: Final = {
 }
 """`nodes.free` is that of the only member, `nodes.<member>.free` that of a named one."""
 
+ALL_POINTS: Final[tuple[tuple[str, Scalar], ...]] = (("*", "*"),)
+"""`MetricPath.point` of `group[*]`: the whole group, also inside `for_each`."""
+
 FUNCTIONS: Final = ("abs", "min", "max", "sqrt", "log", "exp", "floor", "ceil", "round")
 RESERVED: Final = ("and", "or", "not", "true", "false", "nan", "inf")
 
@@ -66,14 +69,13 @@ class MetricPath(Struct, frozen=True, gc=False):
 
     `statistic` is one of `STATISTICS`, `derived`, or `nodes`, `cores`, `queue` (then `group` is the member, empty
     for the only one). `group` may be `*`. `quantity` is empty in the older form `mean.sleep-pending`, whose `group` is
-    then all of `sleep-pending` (see `resolve_old`). `point` picks one point or all that agree; `whole` is `[*]`.
+    then all of `sleep-pending` (see `resolve_old`). `point` picks the points with these values; `ALL_POINTS` is `[*]`.
     """
 
     statistic: str
     group: str
     quantity: str = ""
     point: tuple[tuple[str, Scalar], ...] = ()
-    whole: bool = False
 
     @property
     def is_member(self) -> bool:
@@ -86,8 +88,10 @@ class MetricPath(Struct, frozen=True, gc=False):
         return not self.quantity
 
     def __str__(self) -> str:
-        selector = "[*]" if self.whole else ""
-        if self.point:
+        selector = ""
+        if self.point == ALL_POINTS:
+            selector = "[*]"
+        elif self.point:
             selector = "[" + ",".join(f"{axis}={_value_text(value)}" for axis, value in self.point) + "]"
         group = f".{self.group}{selector}" if self.group else ""
         quantity = f".{self.quantity}" if self.quantity else ""
@@ -315,23 +319,21 @@ def quantities(statistic: str, figures: Collection[str] = ()) -> tuple[str, ...]
 def resolve_old(path: MetricPath, groups: Collection[str], figures: Collection[str] = ()) -> MetricPath:
     """Turn the older `mean.sleep-pending` into `mean.sleep.pending`; any other path is given back as it is.
 
-    The cut is at the `-` that leaves a known group and a known quantity; where several do, the longest group wins.
-    Raises `ExpressionError` when none does.
+    The cut is at a `-` after a known group; a cut that leaves a known quantity is preferred, then the longest group.
+    Raises `ExpressionError` when no known group stands before a `-`.
     """
     if path.quantity:
         return path
     words = path.group.split("-")
-    for cut in range(len(words) - 1, 0, -1):
-        group, quantity = "-".join(words[:cut]), "-".join(words[cut:])
-        if group in groups and is_quantity(path.statistic, quantity, figures):
-            return MetricPath(path.statistic, group, quantity, path.point, path.whole)
-    meant = nearest(path.group, [f"{group}-{quantity}" for group in groups for quantity in quantities(path.statistic)])
-    hint = (
-        f"did you mean {path.statistic}.{meant.replace('-', '.') if meant.count('-') == 1 else meant}?" if meant else ""
-    )
-    raise ExpressionError(
-        f"{str(path)!r} names no group and quantity", hint=hint or "write <statistic>.<group>.<quantity>"
-    )
+    cuts = [("-".join(words[:cut]), "-".join(words[cut:])) for cut in range(len(words) - 1, 0, -1)]
+    fitting = [(group, quantity) for group, quantity in cuts if group in groups and quantity.isidentifier()]
+    if fitting:
+        known = [cut for cut in fitting if is_quantity(path.statistic, cut[1], figures)]
+        group, quantity = (known or fitting)[0]
+        return MetricPath(path.statistic, group, quantity, path.point)
+    meant = nearest(cuts[0][0], groups)
+    hint = f"did you mean {path.statistic}.{meant}.{cuts[0][1]}?" if meant else "write <statistic>.<group>.<quantity>"
+    raise ExpressionError(f"{path} names no group of this ensemble", hint=hint)
 
 
 def finite(value: float) -> bool:
