@@ -135,7 +135,7 @@ def explain(
 
     An expression that is a number is explained as one part.
     """
-    atoms = [node for node in walk(expr) if isinstance(node, Compare)] or [expr]
+    atoms: list[Expr] = [node for node in walk(expr) if isinstance(node, Compare)] or [expr]
     return tuple(
         (_with_readings(atom, resolve, resolve_name), compile_expr(atom, resolve, resolve_name)()) for atom in atoms
     )

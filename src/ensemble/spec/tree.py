@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Iterator
-from typing import Final, Literal, Union, cast
+from typing import Final, Literal, Union
 
 from msgspec import Struct
 
@@ -352,4 +352,4 @@ def scalar_of(text: str) -> Scalar:
         return int(text) if len(text) < 300 else text
     if re.fullmatch(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", text) and finite(float(text)):
         return float(text)
-    return cast(str, text)
+    return text
