@@ -1,0 +1,24 @@
+"""The durable log of a run: append-only, checksummed, one writer, good on any shared file system.
+
+`JournalWriter` appends and syncs in groups, `read` and `load` give records back, `repair` mends a damaged one.
+"""
+
+from ensemble.journal.format import Header
+from ensemble.journal.reader import Loaded, follow, load, read, segments, writer_of
+from ensemble.journal.repair import RepairReport, repair
+from ensemble.journal.snapshots import write_snapshot
+from ensemble.journal.writer import JournalWriter
+
+__all__ = [
+    "Header",
+    "JournalWriter",
+    "Loaded",
+    "RepairReport",
+    "follow",
+    "load",
+    "read",
+    "repair",
+    "segments",
+    "write_snapshot",
+    "writer_of",
+]
