@@ -122,6 +122,8 @@ class Algorithm(Protocol):
         """The rules it consists of. A rule whose action is `{name: algorithm, label: <step>}` calls `act`."""
         ...
 
-    def act(self, step: str, options: Mapping[str, Any], memory: Mapping[str, Any], view: View, random: Random) -> Outcome:
+    def act(
+        self, step: str, options: Mapping[str, Any], memory: Mapping[str, Any], view: View, random: Random
+    ) -> Outcome:
         """Take one step. Pure: the same arguments give the same outcome; of `random` only `.random()` is used."""
         ...

@@ -1,0 +1,354 @@
+"""What follows from an event: which attempts are retried, which rules fire, which jobs go out, whether it is over.
+
+Runs live, once. Each step is carried out by `apply` before the next is decided, so a rule sees the effects
+of those before it. A resumed run never comes here for what is already in the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from random import Random
+from typing import Final
+
+from msgspec import convert
+
+from ensemble.engine.actions import SUBMITTING, Actions
+from ensemble.engine.apply import Applier
+from ensemble.engine.build import Builder
+from ensemble.engine.release import Release
+from ensemble.engine.rules import Rule
+from ensemble.engine.state import INACTIVE, Job, State
+from ensemble.model.decisions import (
+    Call,
+    Drain,
+    Effect,
+    End,
+    Finish,
+    Firing,
+    Held,
+    Note,
+    Record,
+    Resize,
+    Retry,
+    Step,
+    Submit,
+    Upkeep,
+)
+from ensemble.model.events import (
+    Event,
+    FunctionReturned,
+    JobEvent,
+    Requested,
+    RunStarted,
+    TimerFired,
+)
+from ensemble.spec.model import ActionSpec
+
+MAX_FIRINGS: Final = 1000
+"""Firings that may follow from one event; the next reaches a limit."""
+
+MAX_LOSSES: Final = 10
+"""Times a job may be lost with its infrastructure before it counts as lost for good."""
+
+REFUSED_DELAY: Final = 5.0
+"""Seconds before a submission is tried again that the queue refused for now."""
+
+
+class Decider:
+    """Decides on one event after `Applier.event` has taken it in."""
+
+    __slots__ = ("_agenda", "_firings", "_queued", "_steps", "actions", "applier", "builder", "release", "state")
+
+    def __init__(self, state: State, builder: Builder, applier: Applier) -> None:
+        self.state = state
+        self.builder = builder
+        self.applier = applier
+        self.actions = Actions(state, builder)
+        self.release = Release(state, builder)
+        self._steps: list[Step] = []
+        self._agenda: list[tuple[int, int, str]] = []
+        self._queued: set[tuple[int, int]] = set()
+        self._firings = 0
+
+    def decide(self, event: Event) -> tuple[Step, ...]:
+        """Return the steps that follow from `event`, already carried out."""
+        state = self.state
+        applier = self.applier
+        if type(event) is JobEvent and not (
+            applier.changed or applier.awake or applier.due or applier.over or applier.remarks or applier.release
+        ):
+            if state.jobs or state.backlog or state.ended is not None:
+                return ()
+        elif state.ended is not None:
+            applier.forget_impact()
+            return ()
+        self._steps = []
+        self._firings = 0
+        self._before_rules(event)
+        self._rules(event)
+        self._after_rules(event)
+        applier.forget_impact()
+        steps = tuple(self._steps)
+        self._steps = []
+        return steps
+
+    def _take(self, step: Step) -> None:
+        self._steps.append(step)
+        self.applier.step(step)
+
+    def _upkeep(self, effects: Sequence[Effect], cause: str = "") -> None:
+        if effects:
+            self._take(Upkeep(tuple(effects), cause))
+
+    # ---- before the rules --------------------------------------------------------------------------
+
+    def _before_rules(self, event: Event) -> None:
+        applier = self.applier
+        if applier.remarks:
+            self._upkeep(applier.remarks.copy(), "remark")
+            applier.remarks.clear()
+        if applier.over:
+            over = applier.over.copy()
+            applier.over.clear()
+            effects: list[Effect] = []
+            for job in over:
+                effects += self._conclude(job)
+            self._upkeep(effects, "attempt over")
+        if type(event) is JobEvent:
+            return
+        self.actions.begin()
+        if type(event) is RunStarted:
+            if self.builder.spec.algorithm is not None:
+                algorithm = self.builder.spec.algorithm
+                self._upkeep(self.actions.switch(algorithm.name, algorithm.options), "algorithm")
+                self.actions.begin()
+            self._upkeep(self.actions.start(self.builder.starting), "start")
+        elif type(event) is Requested:
+            self._upkeep(self._requested(event), "request")
+        elif type(event) is FunctionReturned:
+            self._upkeep(self._returned(event), applier.asked or "function")
+
+    def _conclude(self, job: Job) -> list[Effect]:
+        """What becomes of a job whose attempt is over."""
+        event = job.last
+        assert event is not None
+        effects: list[Effect] = []
+        if event.missing:
+            effects.append(Note("output-missing", f"{job.key}: no match for {', '.join(event.missing)}", job.key))
+        if job.code != INACTIVE or job.key not in self.state.jobs:
+            return effects
+        outcome, reason = event.outcome, event.reason
+        if outcome == "success":
+            reason = self.builder.verdict(job, event)
+            if not reason:
+                return [*effects, Finish(job.key, "success")]
+            outcome = "failed"
+        if reason == "later" and not (self.state.draining or job.cancelling):
+            return [*effects, Retry(job.key, job.attempt, self.state.now + REFUSED_DELAY, spent=False)]
+        if outcome == "cancelled" or (job.cancelling and outcome == "lost"):
+            return [*effects, Finish(job.key, "cancelled", reason or "cancelled")]
+        infrastructure = outcome == "lost" or reason in ("infrastructure", "later")
+        if self.state.draining or job.cancelling:
+            return [*effects, Finish(job.key, "lost" if outcome == "lost" else "failed", reason)]
+        retries = self.builder.template(job.point).retries
+        elsewhere = job.hosts if retries.elsewhere else ""
+        if infrastructure:
+            if job.losses + 1 < MAX_LOSSES:
+                return [*effects, Retry(job.key, job.attempt + 1, self.state.now, spent=False, elsewhere=elsewhere)]
+            return [*effects, Finish(job.key, "lost", reason)]
+        if job.retries < retries.limit and (not retries.reasons or reason in retries.reasons):
+            after = self.state.now + retries.delay
+            return [*effects, Retry(job.key, job.attempt + 1, after, elsewhere=elsewhere)]
+        return [*effects, Finish(job.key, "failed", reason)]
+
+    def _requested(self, event: Requested) -> list[Effect]:
+        actions = self.actions
+        if event.what == "drain":
+            return [Drain("request-drain")]
+        if event.what in ("cancel", "terminate"):
+            reason = "request-cancel" if event.what == "cancel" else "terminate"
+            return [Drain(reason), *actions.cancel_all(reason)]
+        if event.what == "cancel-jobs":
+            known = [key for key in event.keys if key in self.state.jobs]
+            notes: list[Effect] = [
+                Note("unknown-job", f"cancel: {key} is not under way", key) for key in event.keys if key not in known
+            ]
+            return notes + actions.cancel_keys(known, "request")
+        if event.what == "add-rule" and event.action is not None:
+            return [actions.add_rule(event.action, None)]
+        if event.action is not None:
+            return actions.effects(convert(event.action, ActionSpec), event)
+        return [Note("unknown-request", f"nobody here can {event.what!r}")]
+
+    def _returned(self, event: FunctionReturned) -> list[Effect]:
+        rule = self.state.rules.get(self.applier.asked)
+        if event.error:
+            return [Note("function-" + (event.fault or "raised"), event.error)]
+        effects: list[Effect] = []
+        for result in event.results:
+            if "trigger" in result:
+                effects.append(self.actions.add_rule(result, rule))
+            else:
+                effects += self.actions.effects(convert(result, ActionSpec), event, rule)
+        return effects
+
+    # ---- rules -------------------------------------------------------------------------------------
+
+    def _rules(self, event: Event) -> None:
+        self._agenda.clear()
+        self._queued.clear()
+        self._collect(1, -1)
+        while self._agenda:
+            turn, order, rule_id = heappop(self._agenda)
+            rule = self.state.rules[rule_id]
+            if not rule.considered:
+                continue
+            if rule.condition is not None and rule.condition() is not True:
+                continue
+            self._match(rule, event)
+            self._collect(turn, order)
+
+    def _collect(self, turn: int, order: int) -> None:
+        """Put what has been set off on the agenda: later in this turn where file order allows, else in the next."""
+        applier = self.applier
+        if applier.changed:
+            for watch in applier.changed:
+                for rule in watch.candidates():
+                    self._queue(rule, turn, order)
+            applier.changed.clear()
+        if applier.awake:
+            for rule in applier.awake:
+                self._queue(rule, turn, order)
+            applier.awake.clear()
+        if applier.due:
+            for rule in applier.due:
+                self._queue(rule, turn, order)
+            applier.due.clear()
+
+    def _queue(self, rule: Rule, turn: int, order: int) -> None:
+        place = (turn if rule.order > order else turn + 1, rule.order)
+        if place not in self._queued:
+            self._queued.add(place)
+            heappush(self._agenda, (place[0], place[1], rule.id))
+
+    def _match(self, rule: Rule, event: Event) -> None:
+        """A rule's condition holds: fire, or say what holds it back."""
+        state = self.state
+        action = rule.action
+        if state.draining and action.name in SUBMITTING:
+            return
+        if rule.skip > 0:
+            self._take(Held(rule.id, "backoff", left=rule.skip - 1))
+            return
+        if action.cooldown and rule.last >= 0 and state.now < rule.last + action.cooldown:
+            self._take(Held(rule.id, "cooldown", until=rule.last + action.cooldown))
+            return
+        if self._firings >= MAX_FIRINGS:
+            if not state.draining:
+                self._limit("firings", f"more than {MAX_FIRINGS} firings followed from one event")
+            return
+        self._firings += 1
+        self.actions.begin()
+        random = Random(state.seed * 1_000_003 + state.seq * 1_009 + self._firings)
+        why = rule.why()
+        self._take(Firing(rule.id, why, tuple(self.actions.effects(action, event, rule, random))))
+
+    # ---- after the rules ---------------------------------------------------------------------------
+
+    def _after_rules(self, event: Event) -> None:
+        self._limits(event)
+        if self.applier.release:
+            self._release()
+        if not self.state.jobs and not self.state.backlog:
+            self._maybe_end(event)
+
+    def _limits(self, event: Event) -> None:
+        state = self.state
+        limits = self.builder.spec.limits
+        if state.draining:
+            if state.limit and limits.on_limit == "cancel":
+                self._cancel_rest("limit")
+            return
+        if limits.failures and state.total.failed + state.total.lost >= limits.failures:
+            self._limit("failures", f"limits.failures: {limits.failures} jobs failed")
+        elif limits.walltime and state.started >= 0 and state.now >= state.started + limits.walltime:
+            self._limit("walltime", f"limits.walltime: {limits.walltime:g} s have passed")
+        elif limits.cost and state.spent_cost > limits.cost:
+            self._limit("cost", f"limits.cost: {limits.cost:g} is spent")
+
+    def _limit(self, name: str, text: str) -> None:
+        self._upkeep([Note("limit", text), Drain("limit", limit=name)], "limit")
+        if self.builder.spec.limits.on_limit == "cancel":
+            self._cancel_rest("limit")
+
+    def _cancel_rest(self, reason: str) -> None:
+        self.actions.begin()
+        self._upkeep(self.actions.cancel_all(reason), reason)
+
+    def _release(self) -> None:
+        self.applier.release = False
+        if self.state.draining:
+            return
+        self.actions.begin()
+        effects, blocked = self.release.effects(self.actions.command)
+        self._upkeep(effects, "release")
+        if blocked and not self.state.draining:
+            self._limit(blocked, f"limits.{blocked}: what is left does not cover another job")
+
+    def _maybe_end(self, event: Event) -> None:
+        """End when nothing is open; before that, `idle` rules have their turn, as often as they find something."""
+        state = self.state
+        while state.started >= 0 and state.ended is None and self._quiet():
+            if not state.draining and self._idle(event):
+                if self.applier.release:
+                    self._release()
+                if state.jobs or state.backlog:
+                    return
+                continue
+            outcome, reason = self._outcome()
+            self._upkeep([End(outcome, reason)], "end")
+
+    def _quiet(self) -> bool:
+        state = self.state
+        if state.jobs or state.backlog:
+            return False
+        if state.draining:
+            return not any(isinstance(command, (Submit, Call)) for command in state.commands.values())
+        if any(isinstance(command, (Submit, Call, Resize)) for command in state.commands.values()):
+            return False
+        return not any(kind == "cooldown" for _, _, kind, _ in state.timers)
+
+    def _idle(self, event: Event) -> bool:
+        before = self._firings
+        steps = len(self._steps)
+        for rule in self.builder.idle_rules():
+            self.applier.awake.append(rule)
+        self._rules(event)
+        # a held match has set a cooldown or counted a skip: only the former keeps the run open
+        return self._firings > before or (len(self._steps) > steps and not self._quiet())
+
+    def _outcome(self) -> tuple[str, str]:
+        state = self.state
+        if state.limit:
+            return "limit", state.limit
+        if state.draining == "stop":
+            return "stopped", "a rule said stop"
+        if state.draining == "terminate":
+            return "terminated", "a rule or a person said terminate"
+        if state.draining == "request-drain":
+            return "drained", "on request"
+        if state.draining == "request-cancel":
+            return "cancelled", "on request"
+        bad = state.total.failed + state.total.lost
+        if bad:
+            return "failed", f"{bad} of {state.total.submitted} jobs did not succeed"
+        return "success", ""
+
+
+def same_decision(one: Record, other: Record) -> bool:
+    """Whether two records of the same event decide the same."""
+    return one.steps == other.steps
+
+
+_ = TimerFired

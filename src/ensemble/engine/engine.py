@@ -1,0 +1,144 @@
+"""The engine: a pure state machine in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ensemble.engine.algorithm import Algorithm
+from ensemble.engine.apply import Applier
+from ensemble.engine.build import Builder
+from ensemble.engine.decide import Decider
+from ensemble.engine.explain import RuleExplanation, explain
+from ensemble.engine.invariants import check
+from ensemble.engine.snapshot import restore, snapshot
+from ensemble.engine.state import INACTIVE, NEW, State
+from ensemble.engine.status import Status, status
+from ensemble.model.decisions import Call, Cancel, End, Record, Resize, StopMember, Submit
+from ensemble.model.errors import JournalError
+from ensemble.model.events import Event
+from ensemble.model.jobs import JobSpec
+from ensemble.spec.model import EnsembleSpec
+
+Command = Submit | Cancel | Resize | Call | StopMember
+
+
+class Engine:
+    """Takes events, returns records; knows everything about one run and touches nothing outside itself.
+
+    `handle` decides and applies (live, once per event); `apply` carries out a record that was decided before
+    (resume). A run's first event is `RunStarted`.
+    """
+
+    __slots__ = ("_applier", "_builder", "_decider", "spec", "state")
+
+    def __init__(self, spec: EnsembleSpec, *, run: str = "", algorithms: Mapping[str, Algorithm] | None = None) -> None:
+        self.spec = spec
+        self.state = State()
+        self.state.run = run
+        self._builder = Builder(spec, self.state, algorithms or {})
+        self._applier = Applier(self.state, self._builder)
+        self._decider = Decider(self.state, self._builder, self._applier)
+
+    def handle(self, event: Event, at: float, cause: int = 0) -> Record:
+        """Take in one event at `at` (seconds, never less than before) and decide what follows.
+
+        Returns the record to be journaled; its commands may be sent once it is durable.
+        """
+        state = self.state
+        state.seq += 1
+        self._applier.event(event, at)
+        return Record(state.seq, at, event, self._decider.decide(event), cause)
+
+    def apply(self, record: Record) -> None:
+        """Carry out a recorded event and its recorded decision.
+
+        Raises `JournalError` when the record is not the next one.
+        """
+        state = self.state
+        if record.seq != state.seq + 1:
+            raise JournalError(f"record {record.seq} does not follow record {state.seq}")
+        state.seq = record.seq
+        applier = self._applier
+        applier.event(record.event, record.at)
+        for step in record.steps:
+            applier.step(step)
+        applier.forget_impact()
+
+    def wakeup(self) -> float | None:
+        """The time at which a `TimerFired` is wanted next; None when time alone changes nothing."""
+        timers = self.state.timers
+        return timers[0][0] if timers and self.state.ended is None else None
+
+    @property
+    def ended(self) -> End | None:
+        """How the run ended, once it has."""
+        return self.state.ended
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any job waits in a queue (so that a heartbeat would find something older)."""
+        return any(group.whole.waits.waiting.count for group in self.state.groups.values())
+
+    def open_commands(self) -> list[Command]:
+        """Everything asked for and not answered, in the order in which it was asked. Cancels are answered by the
+        end of their jobs, so they are asked again for those that have not ended."""
+        found: list[Command] = list(self.state.commands.values())
+        by_member: dict[str, list[tuple[str, int]]] = {}
+        for job in self.state.jobs.values():
+            if job.cancelling and NEW < job.code < INACTIVE:
+                by_member.setdefault(job.member, []).append((job.key, job.attempt))
+        found += [Cancel(0, member, tuple(refs), 10.0, "resume") for member, refs in by_member.items()]
+        return found
+
+    def open_refs(self, member: str) -> list[tuple[str, int]]:
+        """(key, attempt) of every job that a member is thought to hold."""
+        return [
+            (job.key, job.attempt)
+            for job in self.state.jobs.values()
+            if job.member == member and NEW < job.code < INACTIVE
+        ]
+
+    def job_specs(self, submit: Submit) -> list[JobSpec]:
+        """The full description of each job of a submission, in order. Jobs that have ended since are left out."""
+        state = self.state
+        found = []
+        for span in submit.spans:
+            group = state.groups[span.group]
+            point = group.points[span.point]
+            for number in range(span.first, span.first + span.count):
+                job = state.jobs.get(f"{span.group}-{number}")
+                if job is not None and job.attempt == span.attempt and job.code != NEW:
+                    avoid = state.avoid + job.avoid
+                    found.append(self._builder.job_spec(group, point, number, span.attempt, avoid))
+        return found
+
+    def position(self, member: str) -> tuple[str, int]:
+        """The stream of a member and the number of its last event that was taken in."""
+        known = self.state.members[member]
+        return known.stream, known.position
+
+    def status(self) -> Status:
+        """How the run stands."""
+        return status(self.state, self._builder)
+
+    def explain(self, rule: str = "") -> list[RuleExplanation]:
+        """Why a rule (or each) fired or did not, as of now."""
+        return explain(self.state, self._builder, rule)
+
+    def check(self) -> None:
+        """Verify every invariant. Raises `InvariantError`: a bug of ours."""
+        check(self.state)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that has happened, as plain data for JSON."""
+        return snapshot(self.state, self._builder)
+
+    @classmethod
+    def restore(
+        cls, spec: EnsembleSpec, data: dict[str, Any], algorithms: Mapping[str, Algorithm] | None = None
+    ) -> Engine:
+        """An engine as it was when `snapshot` was taken. Raises `ValueError` for a format it does not know."""
+        engine = cls(spec, algorithms=algorithms)
+        restore(data, engine.state, engine._builder)
+        return engine

@@ -1,0 +1,169 @@
+"""A rule while it runs, and the index that finds the rules an event concerns.
+
+A rule waits either for a trigger (`Group.on`, intervals, `idle`) or for a value (`Watch`). Conditions of
+one comparison of one value with a constant are kept sorted, so that a change visits only those that hold.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable
+from typing import Final
+
+from ensemble.model.jobs import Scalar
+from ensemble.spec.model import UNLIMITED, ActionSpec, RuleSpec
+
+Reader = Callable[[], float | None]
+Condition = Callable[[], float | bool | None]
+
+SUBMITTING: Final = frozenset({"submit", "grow", "scale", "custom", "algorithm", "add-rule", "switch-algorithm"})
+"""Actions that a draining ensemble no longer takes."""
+
+
+class Rule:
+    """One rule (for one value, under `for_each`) and how far it has come."""
+
+    __slots__ = (
+        "action",
+        "binding",
+        "condition",
+        "fired",
+        "homes",
+        "id",
+        "interval_at",
+        "key",
+        "last",
+        "left",
+        "open",
+        "order",
+        "owner",
+        "parked",
+        "readers",
+        "removed",
+        "skip",
+        "spec",
+        "template",
+        "trigger",
+        "until",
+    )
+
+    def __init__(self, rule_id: str, order: int, spec: RuleSpec, binding: dict[str, Scalar], owner: str = "") -> None:
+        self.id = rule_id
+        self.order = order
+        self.spec = spec
+        self.action: ActionSpec = spec.action
+        self.trigger = spec.trigger
+        self.binding = binding
+        self.owner = owner
+        self.template = ""
+        """Id of the `for_each` rule that this one is an instance of."""
+        self.condition: Condition | None = None
+        self.readers: tuple[tuple[str, Reader], ...] = ()
+        """Every value the condition reads, with its text."""
+        self.homes: list[tuple[Watch, str]] = []
+        """Where it stands in the index: (watch, statistic), the statistic empty for a general condition."""
+        self.key: tuple[str, float, int] | None = None
+        """For a threshold: side (above, below), constant, rank among equals."""
+        self.left = spec.action.repetitions
+        self.skip = 0
+        self.fired = 0
+        self.last = -1.0
+        self.until = 0.0
+        """End of a cooldown that holds back a match; 0: none."""
+        self.open = 0
+        """Commands of its action that have not ended."""
+        self.interval_at = 0.0
+        self.parked = True
+        self.removed = False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all repetitions are used."""
+        return self.left != UNLIMITED and self.left <= 0
+
+    @property
+    def considered(self) -> bool:
+        """Whether a match of it would count now."""
+        return not (self.removed or self.open or self.until or self.exhausted)
+
+    def why(self) -> dict[str, float | None]:
+        """The value of everything its condition reads."""
+        return {text: read() for text, read in self.readers}
+
+
+class Thresholds:
+    """Conditions `value > c` (or >=, <, <=) on one value, sorted by c."""
+
+    __slots__ = ("above", "below", "read")
+
+    def __init__(self, read: Reader) -> None:
+        self.read = read
+        self.above: list[tuple[float, int, int, Rule]] = []
+        self.below: list[tuple[float, int, int, Rule]] = []
+
+    def add(self, rule: Rule) -> None:
+        """Put a rule in its place; its key says where."""
+        assert rule.key is not None
+        side, constant, rank = rule.key
+        insort(self.above if side == "above" else self.below, (constant, rank, rule.order, rule))
+
+    def remove(self, rule: Rule) -> None:
+        """Take a rule out."""
+        assert rule.key is not None
+        side, constant, rank = rule.key
+        entries = self.above if side == "above" else self.below
+        del entries[bisect_left(entries, (constant, rank, rule.order))]  # type: ignore[type-var]
+
+    def crossed(self) -> list[Rule]:
+        """Every rule whose condition holds at the present value."""
+        value = self.read()
+        if value is None:
+            return []
+        # rank 0 is >= and <, rank 1 is > and <=, so one cut each side separates true from false
+        end = bisect_left(self.above, (value, 1)) if self.above else 0  # type: ignore[type-var]
+        found = [entry[3] for entry in self.above[:end]]
+        if self.below:
+            begin = bisect_left(self.below, (value, 1))  # type: ignore[type-var]
+            found += [entry[3] for entry in self.below[begin:]]
+        return found
+
+
+class Watch:
+    """Who waits for one value (one count, one quantity's series, one number of a member)."""
+
+    __slots__ = ("general", "thresholds")
+
+    def __init__(self) -> None:
+        self.general: dict[str, Rule] = {}
+        self.thresholds: dict[str, Thresholds] = {}
+
+    def candidates(self) -> list[Rule]:
+        """The rules to consider now that the value has changed."""
+        found = list(self.general.values()) if self.general else []
+        for thresholds in self.thresholds.values():
+            found += thresholds.crossed()
+        return found
+
+
+def park(rule: Rule) -> None:
+    """Take a metric rule out of the index while no match of it would count."""
+    if rule.parked:
+        return
+    rule.parked = True
+    for watch, statistic in rule.homes:
+        if statistic:
+            watch.thresholds[statistic].remove(rule)
+        else:
+            watch.general.pop(rule.id, None)
+
+
+def unpark(rule: Rule) -> None:
+    """Put a metric rule (back) into the index."""
+    if not rule.parked or not rule.considered:
+        return
+    rule.parked = False
+    for watch, statistic in rule.homes:
+        if statistic:
+            watch.thresholds[statistic].add(rule)
+        else:
+            watch.general[rule.id] = rule

@@ -1,0 +1,205 @@
+"""The state as plain data and back: what bounds the time of a resume.
+
+What the file says is not in it: the state is built from the file, then what has happened is laid over it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from typing import Any
+from zlib import compress, decompress
+
+from msgspec import convert, to_builtins
+
+from ensemble.engine.build import Builder
+from ensemble.engine.rules import park, unpark
+from ensemble.engine.state import Cell, Group, Job, State
+from ensemble.metrics import PendingSeries, Series
+from ensemble.model.decisions import Call, End, Resize, Span, Submit
+from ensemble.model.events import JobEvent
+
+FORMAT = 1
+
+_COUNTS = ("submitted", "pending", "running", "success", "failed", "cancelled", "lost", "failed_attempts")
+_JOB = (
+    "code",
+    "attempt",
+    "incarnation",
+    "member",
+    "submitted_at",
+    "waits",
+    "run_at",
+    "run_time",
+    "ended",
+    "node_seconds",
+    "cost",
+    "retries",
+    "losses",
+    "cancelling",
+    "hosts",
+    "avoid",
+)
+_MEMBER = (
+    "state",
+    "opened",
+    "stream",
+    "position",
+    "capabilities",
+    "nodes_up",
+    "nodes_free",
+    "cores_up",
+    "cores_free",
+    "gpus_up",
+    "cores_per_node",
+    "target",
+    "holds",
+    "held_seconds",
+    "changed_at",
+    "queue",
+    "outstanding",
+    "outstanding_cores",
+    "text",
+)
+_STATE = (
+    "run",
+    "run_dir",
+    "version",
+    "seed",
+    "seq",
+    "now",
+    "started",
+    "firings",
+    "next_command",
+    "draining",
+    "stopping",
+    "terminating",
+    "limit",
+    "avoid",
+    "algorithm",
+    "memory",
+    "spent_node_seconds",
+    "spent_cost",
+    "reserved_node_seconds",
+    "reserved_cost",
+    "notes",
+    "backlog",
+)
+_RULE = ("left", "skip", "fired", "last", "until", "open", "interval_at", "removed")
+
+
+def snapshot(state: State, builder: Builder) -> dict[str, Any]:
+    """Return everything that has happened, as data for JSON."""
+    return {
+        "format": FORMAT,
+        "state": {name: getattr(state, name) for name in _STATE},
+        "ended": to_builtins(state.ended),
+        "switches": builder.switches,
+        "algorithm_options": builder.algorithm_options,
+        "groups": {name: _group(group) for name, group in state.groups.items()},
+        "total": _cell(state.total),
+        "jobs": [
+            [
+                job.key,
+                job.group.name,
+                job.point.index,
+                job.number,
+                [getattr(job, name) for name in _JOB],
+                to_builtins(job.last),
+            ]
+            for job in state.jobs.values()
+        ],
+        "members": {name: {field: getattr(m, field) for field in _MEMBER} for name, m in state.members.items()},
+        "added": builder.added,
+        "rules": {rule.id: [getattr(rule, name) for name in _RULE] for rule in state.rules.values()},
+        "commands": [to_builtins(command) for command in state.commands.values()],
+        "calls": [[command, rule] for command, rule in state.calls.items()],
+        "timers": [list(timer) for timer in state.timers],
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "points": [[point.template, point.values, sorted(point.warm)] for point in group.points],
+        "created": group.created,
+        "backlog": to_builtins(list(group.backlog)),
+        "waiting": group.waiting,
+        "ready": list(group.ready),
+        "outstanding": group.outstanding,
+        "done": b64encode(compress(bytes(group.done))).decode(),
+        "cells": [[list(map(list, cell.binding)), _cell(cell)] for cell in group.cells.values()],
+    }
+
+
+def _cell(cell: Cell) -> list[Any]:
+    return [
+        [getattr(cell, name) for name in _COUNTS],
+        {name: series.state() for name, series in cell.series.items()},
+        cell.waits.state(),
+    ]
+
+
+def restore(data: dict[str, Any], state: State, builder: Builder) -> None:
+    """Lay a snapshot over a state just built from the same file. Raises `ValueError` for another format."""
+    if data.get("format") != FORMAT:
+        raise ValueError(f"a snapshot of format {data.get('format')!r}, this version reads {FORMAT}")
+    for name in _STATE:
+        setattr(state, name, data["state"][name])
+    state.avoid = tuple(state.avoid)
+    state.ended = convert(data["ended"], End | None)
+    builder.begin(state.run, state.run_dir)
+    builder.algorithm_options = data["algorithm_options"]
+    for name, fields in data["members"].items():
+        for field, value in fields.items():
+            setattr(state.members[name], field, tuple(value) if field == "capabilities" else value)
+    for name, plain in data["groups"].items():
+        group = state.groups[name]
+        for template, values, _ in plain["points"][len(group.points) :]:
+            builder.add_point(group, template, values)
+    for rule_id, rule, owner in data["added"]:
+        builder.add_rule(rule_id, rule, owner)
+    builder.switches = data["switches"]
+    for name, plain in data["groups"].items():
+        _restore_group(state.groups[name], plain, builder)
+    _restore_cell(state.total, data["total"])
+    for key, group_name, index, number, fields, last in data["jobs"]:
+        group = state.groups[group_name]
+        job = Job(key, group, group.points[index], number)
+        for name, value in zip(_JOB, fields, strict=True):
+            setattr(job, name, tuple(value) if name == "avoid" else value)
+        job.last = convert(last, JobEvent | None)
+        state.jobs[key] = job
+    for rule_id, fields in data["rules"].items():
+        known = state.rules[rule_id]
+        park(known)
+        for name, value in zip(_RULE, fields, strict=True):
+            setattr(known, name, value)
+        if known.trigger == "metric":
+            unpark(known)
+    builder.index_triggers()
+    for plain in data["commands"]:
+        command = convert(plain, Submit | Resize | Call)
+        state.commands[command.id] = command
+    state.calls = {command: rule for command, rule in data["calls"]}  # noqa: C416
+    state.timers = [(when, order, kind, name) for when, order, kind, name in data["timers"]]
+
+
+def _restore_group(group: Group, plain: dict[str, Any], builder: Builder) -> None:
+    for point, (_, _, warm) in zip(group.points, plain["points"], strict=True):
+        point.warm = set(warm)
+    group.created = plain["created"]
+    group.backlog.extend(convert(plain["backlog"], list[Span]))
+    group.waiting = plain["waiting"]
+    group.ready.extend(plain["ready"])
+    group.outstanding = plain["outstanding"]
+    group.done = bytearray(decompress(b64decode(plain["done"])))
+    for binding, cell in plain["cells"]:
+        _restore_cell(builder.cell(group, tuple((axis, value) for axis, value in binding)), cell)
+
+
+def _restore_cell(cell: Cell, plain: list[Any]) -> None:
+    counts, series, waits = plain
+    for name, value in zip(_COUNTS, counts, strict=True):
+        setattr(cell, name, value)
+    for name, data in series.items():
+        cell.series[name] = Series.from_state(data)
+    cell.waits = PendingSeries.from_state(waits)

@@ -1,0 +1,359 @@
+"""Everything the engine knows, in one place: plain mutable objects that only `apply` changes.
+
+Jobs that no member has seen yet are ranges of numbers, jobs under way are one `Job` each, and finished
+jobs are one bit: memory follows what is open, not what has been.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from ensemble.metrics import PendingSeries, Series
+from ensemble.model.decisions import End, Span
+from ensemble.model.events import JobEvent
+from ensemble.model.jobs import Scalar
+
+if TYPE_CHECKING:
+    from ensemble.engine.rules import Rule, Watch
+
+NEW: Final = 0
+SUBMITTED: Final = 1
+DEPEND: Final = 2
+SCHED: Final = 3
+RUN: Final = 4
+CLEANUP: Final = 5
+INACTIVE: Final = 6
+
+CODES: Final = {
+    "new": NEW,
+    "submitted": SUBMITTED,
+    "depend": DEPEND,
+    "sched": SCHED,
+    "run": RUN,
+    "cleanup": CLEANUP,
+    "inactive": INACTIVE,
+}
+"""A state's place in the legal order. A job only ever moves to a higher one within one incarnation."""
+
+Binding = tuple[tuple[str, Scalar], ...]
+"""Axis values in the order of the axes; () is the whole group."""
+
+
+class Cell:
+    """Counts and streaming statistics of a set of points: one point, a slice of them, a group, or everything."""
+
+    __slots__ = (
+        "binding",
+        "cancelled",
+        "failed",
+        "failed_attempts",
+        "group",
+        "lost",
+        "pending",
+        "running",
+        "series",
+        "submitted",
+        "success",
+        "waits",
+        "watch",
+    )
+
+    def __init__(self, group: str, binding: Binding) -> None:
+        self.group = group
+        self.binding = binding
+        self.submitted = 0
+        self.pending = 0
+        self.running = 0
+        self.success = 0
+        self.failed = 0
+        self.cancelled = 0
+        self.lost = 0
+        self.failed_attempts = 0
+        self.series: dict[str, Series] = {}
+        self.waits = PendingSeries()
+        self.watch: dict[str, Watch] | None = None
+
+    @property
+    def active(self) -> int:
+        """Jobs that have not finished."""
+        return self.pending + self.running
+
+    @property
+    def finished(self) -> int:
+        """Jobs that have."""
+        return self.success + self.failed + self.cancelled + self.lost
+
+    def quantity(self, name: str) -> Series:
+        """The series of one quantity, made when first asked for."""
+        series = self.series.get(name)
+        if series is None:
+            series = self.series[name] = Series()
+        return series
+
+
+class Point:
+    """One combination of parameters of a group, with what its jobs need (worked out once)."""
+
+    __slots__ = ("cells", "cores", "group", "index", "member", "nodes", "template", "values", "walltime", "warm")
+
+    def __init__(self, group: Group, index: int, template: int, values: dict[str, Scalar]) -> None:
+        self.group = group
+        self.index = index
+        self.template = template
+        self.values = values
+        self.cells: tuple[Cell, ...] = ()
+        self.member = ""
+        self.nodes = 0
+        self.cores = 1
+        self.walltime = 0.0
+        self.warm = 0
+        """Jobs still to be left out of the quantities (`warmup`)."""
+
+
+class Group:
+    """All entries of the file that share a name."""
+
+    __slots__ = (
+        "active",
+        "axes",
+        "backlog",
+        "cells",
+        "created",
+        "done",
+        "max_running",
+        "mixing",
+        "name",
+        "on",
+        "outstanding",
+        "points",
+        "ready",
+        "waiting",
+        "whole",
+    )
+
+    def __init__(self, name: str, axes: tuple[str, ...]) -> None:
+        self.name = name
+        self.axes = axes
+        self.points: list[Point] = []
+        self.whole = Cell(name, ())
+        self.cells: dict[Binding, Cell] = {(): self.whole}
+        self.created = 0
+        self.backlog: deque[Span] = deque()
+        """Jobs no member has seen, in the order in which they will be submitted."""
+        self.mixing: list[Span] = []
+        """Created by the present step and still to be put in order."""
+        self.waiting = 0
+        """How many jobs the backlog holds."""
+        self.ready: deque[str] = deque()
+        """Keys of jobs whose next attempt may be submitted now; they go before the backlog."""
+        self.outstanding = 0
+        """Jobs with a member at present."""
+        self.max_running = 0
+        self.done = bytearray()
+        """One bit per job number: finished."""
+        self.on: dict[str, list[Rule]] = {}
+        """Rules by the trigger that wakes them for this group."""
+
+    def is_done(self, number: int) -> bool:
+        """Whether the job of that number has finished."""
+        byte = number >> 3
+        return byte < len(self.done) and bool(self.done[byte] & (1 << (number & 7)))
+
+    def mark_done(self, number: int) -> None:
+        """Remember a finished job by one bit."""
+        byte = number >> 3
+        if byte >= len(self.done):
+            self.done.extend(bytes(max(64, byte + 1 - len(self.done))))
+        self.done[byte] |= 1 << (number & 7)
+
+
+class Job:
+    """A job from its first submission to its end."""
+
+    __slots__ = (
+        "attempt",
+        "avoid",
+        "cancelling",
+        "code",
+        "cost",
+        "ended",
+        "group",
+        "hosts",
+        "incarnation",
+        "key",
+        "last",
+        "losses",
+        "member",
+        "node_seconds",
+        "number",
+        "point",
+        "retries",
+        "run_at",
+        "run_time",
+        "submitted_at",
+        "waits",
+    )
+
+    def __init__(self, key: str, group: Group, point: Point, number: int) -> None:
+        self.key = key
+        self.group = group
+        self.point = point
+        self.number = number
+        self.code = NEW
+        self.attempt = 1
+        self.incarnation = 0
+        self.member = ""
+        self.submitted_at = 0.0
+        self.waits = False
+        """Whether it stands in the pending series."""
+        self.run_at = 0.0
+        self.run_time = 0.0
+        self.ended = 0.0
+        self.last: JobEvent | None = None
+        """The event that ended the attempt, until it is decided what follows."""
+        self.node_seconds = 0.0
+        """What is reserved for it in node-seconds."""
+        self.cost = 0.0
+        self.retries = 0
+        self.losses = 0
+        self.cancelling = False
+        self.hosts = ""
+        self.avoid: tuple[str, ...] = ()
+
+
+class Member:
+    """What the engine knows of a queue back end."""
+
+    __slots__ = (
+        "capabilities",
+        "changed_at",
+        "cores_free",
+        "cores_per_node",
+        "cores_up",
+        "gpus_up",
+        "held_seconds",
+        "holds",
+        "kind",
+        "max_nodes",
+        "min_nodes",
+        "name",
+        "nodes_free",
+        "nodes_up",
+        "opened",
+        "outstanding",
+        "outstanding_cores",
+        "position",
+        "price",
+        "queue",
+        "state",
+        "stream",
+        "target",
+        "text",
+        "watch",
+    )
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name = name
+        self.kind = kind
+        self.state = "new"
+        """new, up, down, closed or gone."""
+        self.opened = False
+        self.stream = ""
+        self.position = 0
+        self.capabilities: tuple[str, ...] = ()
+        self.nodes_up = -1
+        self.nodes_free = -1
+        self.cores_up = -1
+        self.cores_free = -1
+        self.gpus_up = -1
+        self.cores_per_node = 0
+        self.target = 0
+        self.min_nodes = 0
+        self.max_nodes = 0
+        self.price = 0.0
+        self.holds = False
+        """Nodes are paid for while they are held, whether or not a job runs on them."""
+        self.held_seconds = 0.0
+        self.changed_at = 0.0
+        self.queue: dict[str, int] = {}
+        self.outstanding = 0
+        self.outstanding_cores = 0
+        self.text = ""
+        self.watch: dict[str, Watch] | None = None
+
+
+class State:
+    """The whole of it."""
+
+    __slots__ = (
+        "algorithm",
+        "avoid",
+        "backlog",
+        "calls",
+        "commands",
+        "draining",
+        "ended",
+        "firings",
+        "groups",
+        "jobs",
+        "limit",
+        "members",
+        "memory",
+        "next_command",
+        "notes",
+        "now",
+        "run",
+        "run_dir",
+        "rules",
+        "seed",
+        "seq",
+        "spent_cost",
+        "spent_node_seconds",
+        "started",
+        "stopping",
+        "terminating",
+        "timers",
+        "total",
+        "reserved_cost",
+        "reserved_node_seconds",
+        "version",
+    )
+
+    def __init__(self) -> None:
+        self.run = ""
+        self.run_dir = ""
+        self.version = ""
+        self.seed = 0
+        self.seq = 0
+        self.now = 0.0
+        self.started = -1.0
+        self.groups: dict[str, Group] = {}
+        self.members: dict[str, Member] = {}
+        self.jobs: dict[str, Job] = {}
+        self.total = Cell("*", ())
+        self.backlog = 0
+        """Jobs in all backlogs."""
+        self.rules: dict[str, Rule] = {}
+        self.firings = 0
+        self.next_command = 1
+        self.commands: dict[int, Any] = {}
+        """Commands that nobody has answered yet, by id."""
+        self.calls: dict[int, str] = {}
+        """Which rule waits for which command."""
+        self.timers: list[tuple[float, int, str, str]] = []
+        """(when, order, kind, name): a heap."""
+        self.draining = ""
+        self.stopping = False
+        self.terminating = False
+        self.limit = ""
+        self.ended: End | None = None
+        self.avoid: tuple[str, ...] = ()
+        self.algorithm = ""
+        self.memory: dict[str, dict[str, Any]] = {}
+        self.spent_node_seconds = 0.0
+        self.spent_cost = 0.0
+        self.reserved_node_seconds = 0.0
+        self.reserved_cost = 0.0
+        self.notes: dict[str, int] = {}
+        """How often each named remark was made."""

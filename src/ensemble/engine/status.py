@@ -1,0 +1,173 @@
+"""How a run stands, for people and programs: plain frozen data."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ensemble.engine.build import Builder
+from ensemble.engine.resolve import Resolver
+from ensemble.engine.state import Cell, State
+from ensemble.engine.view import own_cell
+from ensemble.model.errors import EnsembleError
+from ensemble.model.jobs import Scalar
+from ensemble.spec.expressions import ALL_POINTS, MetricPath
+
+
+class Summary(Struct, frozen=True):
+    """One quantity of a group or point; None where too few values are known."""
+
+    count: int
+    mean: float | None
+    ci95: float | None
+    min: float | None
+    max: float | None
+
+
+class CellStatus(Struct, frozen=True):
+    """Counts and quantities of a group (`values` empty) or of one of its points."""
+
+    group: str
+    values: dict[str, Scalar]
+    submitted: int
+    pending: int
+    running: int
+    success: int
+    failed: int
+    cancelled: int
+    lost: int
+    failed_attempts: int
+    quantities: dict[str, Summary]
+    derived: dict[str, float | None]
+
+
+class MemberStatus(Struct, frozen=True):
+    """A member; -1 where it has not said."""
+
+    name: str
+    kind: str
+    state: str
+    nodes_up: int
+    nodes_free: int
+    cores_up: int
+    cores_free: int
+    outstanding: int
+    capabilities: tuple[str, ...]
+    text: str
+
+
+class RuleStatus(Struct, frozen=True):
+    """A rule. `left` is -1 for unlimited."""
+
+    id: str
+    trigger: str
+    action: str
+    fired: int
+    left: int
+    open: int
+
+
+class Status(Struct, frozen=True):
+    """The whole run. Times in seconds; `node_hours` and `cost` are what is spent, `reserved_*` what may still be."""
+
+    run: str
+    elapsed: float
+    groups: tuple[CellStatus, ...]
+    points: tuple[CellStatus, ...]
+    members: tuple[MemberStatus, ...]
+    rules: tuple[RuleStatus, ...]
+    total: CellStatus
+    firings: int
+    notes: dict[str, int]
+    node_hours: float
+    cost: float
+    reserved_node_hours: float
+    reserved_cost: float
+    draining: str
+    limit: str
+    outcome: str
+    reason: str
+
+
+def status(state: State, builder: Builder) -> Status:
+    """Return how the run stands at the time of its last event."""
+    groups = [_cell(group.whole, {}, state, builder) for group in state.groups.values()]
+    points = [
+        _cell(own_cell(point), point.values, state, builder)
+        for group in state.groups.values()
+        if len(group.points) > 1
+        for point in group.points
+    ]
+    members = [
+        MemberStatus(
+            member.name,
+            member.kind,
+            member.state,
+            member.nodes_up,
+            member.nodes_free,
+            member.cores_up,
+            member.cores_free,
+            member.outstanding,
+            member.capabilities,
+            member.text,
+        )
+        for member in state.members.values()
+    ]
+    rules = [
+        RuleStatus(rule.id, rule.trigger, rule.action.name, rule.fired, rule.left, rule.open)
+        for rule in state.rules.values()
+        if not rule.removed
+    ]
+    return Status(
+        run=state.run,
+        elapsed=state.now - state.started if state.started >= 0 else 0.0,
+        groups=tuple(groups),
+        points=tuple(points),
+        members=tuple(members),
+        rules=tuple(rules),
+        total=_cell(state.total, {}, state, builder),
+        firings=state.firings,
+        notes=dict(state.notes),
+        node_hours=state.spent_node_seconds / 3600.0,
+        cost=state.spent_cost,
+        reserved_node_hours=state.reserved_node_seconds / 3600.0,
+        reserved_cost=state.reserved_cost,
+        draining=state.draining,
+        limit=state.limit,
+        outcome=state.ended.outcome if state.ended is not None else "",
+        reason=state.ended.reason if state.ended is not None else "",
+    )
+
+
+def _cell(cell: Cell, values: dict[str, Scalar], state: State, builder: Builder) -> CellStatus:
+    quantities = {
+        name: Summary(int(series.stat("count") or 0), *(series.stat(what) for what in ("mean", "ci95", "min", "max")))
+        for name, series in cell.series.items()
+        if series.stat("count")
+    }
+    derived: dict[str, float | None] = {}
+    if cell.group != "*":
+        for template in builder.templates[cell.group]:
+            for name in template.derived:
+                derived[name] = _derived(builder.resolver, cell, values, name)
+    return CellStatus(
+        cell.group,
+        dict(values),
+        cell.submitted,
+        cell.pending,
+        cell.running,
+        cell.success,
+        cell.failed,
+        cell.cancelled,
+        cell.lost,
+        cell.failed_attempts,
+        quantities,
+        derived,
+    )
+
+
+def _derived(resolver: Resolver, cell: Cell, values: dict[str, Scalar], name: str) -> float | None:
+    selector = tuple(values.items()) if values else ALL_POINTS
+    try:
+        return resolver.value(MetricPath("derived", cell.group, selector, name), {})[1]()
+    except EnsembleError:
+        return None
