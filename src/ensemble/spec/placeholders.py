@@ -25,7 +25,8 @@ JOB_NAMES: Final = ("run", "key", "attempt", "seed")
 _MOST: Final = 500
 """Characters between braces beyond which nobody looks for a placeholder."""
 _BRACE = re.compile(r"(?<!\$)\{([^{}\n]*)\}")
-_FORMAT = re.compile(r"(?:[^{}\n]?[<>=^])?[-+ ]?#?0?[0-9]{0,3}[,_]?(?:\.[0-9]{1,2})?[bdeEfFgGosxX%]?")
+# Nothing that begins with a space: `{T: 300}` is a mapping in somebody's YAML.
+_FORMAT = re.compile(r"(?! )(?:[^{}\n]?[<>=^])?[-+]?#?0?[0-9]{0,3}[,_]?(?:\.[0-9]{1,2})?[bdeEfFgGosxX%]?")
 _WHOLE_TYPES: Final = "bdoxX"
 # Private-use characters stand for placeholders while the shell's quoting is taken apart.
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -57,11 +58,11 @@ class _Slot:
 
     def fill(self, values: Mapping[str, Scalar]) -> str:
         value = self.value(values)
-        if value.__class__ is str:
-            return value if not self.spec else self._formatted(value)  # type: ignore[return-value]
+        if isinstance(value, str):
+            return self._formatted(value) if self.spec else str(value)
         if self.spec:
             return self._formatted(value)
-        if value.__class__ is bool:
+        if isinstance(value, bool):
             return "true" if value else "false"
         return repr(value)
 
@@ -105,20 +106,6 @@ class Template:
         if len(self._slots) == 1 and not self._slots[0].spec and self._literals == ("", ""):
             return self._slots[0].value(values)
         return self.fill(values)
-
-    def bind(self, values: Mapping[str, Scalar]) -> Template:
-        """Fill the placeholders that read nothing but `values`; the others stay to be filled later."""
-        if not self._slots:
-            return self
-        literals, slots = [self._literals[0]], []
-        for slot, after in zip(self._slots, self._literals[1:], strict=True):
-            if all(name in values for name in slot.names):
-                literals[-1] += slot.fill(values) + after
-            else:
-                slots.append(slot)
-                literals.append(after)
-        # A slot may mix bound and unbound names, as {T * attempt} does: `fill` wants the values of all.
-        return Template(tuple(literals), tuple(slots))
 
 
 def compile_template(text: str, names: Collection[str]) -> Template:
@@ -202,5 +189,8 @@ def suspicious(text: str, axes: Collection[str]) -> tuple[Suspicion, ...]:
 
 
 def _meant(name: str, known: tuple[str, ...]) -> str:
-    same = [choice for choice in known if choice.casefold() == name.casefold()]
-    return same[0] if same else nearest(name, known)
+    word = name.casefold()
+    for choice in known:
+        if choice.casefold() == word or (len(word) > 1 and choice.casefold().startswith(word)):
+            return choice
+    return nearest(name, known)
