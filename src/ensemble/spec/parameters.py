@@ -103,6 +103,8 @@ def _method(parameters: Mapping[str, Any]) -> tuple[str, Any]:
         ((name, value),) = parameters.items()
         if name in METHODS and not _is_axis(name, value):
             return name, value
+        if isinstance(value, Mapping) and "from" not in value and (meant := nearest(str(name), METHODS)):
+            raise InputError(f"parameters: unknown method {name!r}; did you mean {meant}?")
     for name, value in parameters.items():
         if name in METHODS and not _is_axis(name, value):
             raise InputError(f"parameters: {name} is a method and stands alone, not beside other axes")

@@ -1,0 +1,703 @@
+"""The keeper: spawns, watches and reaps the jobs of one local member, whether or not an engine is there.
+
+One thread does everything but two kinds of waiting: a second makes ends durable, a small pool reads figures
+of merit. The order of things is what makes it safe: `starting` is written, then the process is spawned, then
+`started`; an end is synced before the engine is told. A job's stdout is created exclusively by the job's own process
+before the program begins: this file is the claim, and a second start of the same attempt fails on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import heapq
+import os
+import selectors
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ensemble.members.figures import read_figures
+from ensemble.members.local.guard import become_subreaper
+from ensemble.members.local.launch import JobFiles, LaunchError, base_environment, environment, program, wrapper
+from ensemble.members.local.records import Ended, KeeperLog, Started, Starting
+from ensemble.members.local.recovery import Adopted, Recovery, ref_of_process
+from ensemble.members.local.slots import Placement, Slots
+from ensemble.members.local.wire import Frames, encode_frame
+from ensemble.members.staging import StagingError, stage
+from ensemble.model.events import JobEvent, MemberEvent
+from ensemble.model.failpoints import failpoint
+from ensemble.model.jobs import JobSpec
+
+IDLE_SECONDS: Final = 60.0
+"""A keeper with nothing to do and nobody to talk to ends itself."""
+
+SPAWNS_A_TURN: Final = 64
+FRAME_EVENTS: Final = 512
+SIZES_SECONDS: Final = 0.5
+SWEEP_SECONDS: Final = 2.0
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_NO_STORAGE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+Ref = tuple[str, int]
+
+
+class Running:
+    """One process of ours (or adopted from a keeper before us)."""
+
+    __slots__ = ("files", "killed", "pid", "pidfd", "placement", "spec", "start", "wrapped")
+
+    def __init__(self, spec: JobSpec, files: JobFiles, pid: int, placement: Placement, start: float) -> None:
+        self.spec = spec
+        self.files = files
+        self.pid = pid
+        self.placement = placement
+        self.start = start
+        self.killed = ""
+        """Why we are ending it: cancelled or walltime."""
+        self.wrapped = bool(spec.setup or spec.cleanup)
+        self.pidfd = -1
+
+
+class Syncer(threading.Thread):
+    """Makes the log durable in groups and says so by a byte in a pipe."""
+
+    def __init__(self, log: KeeperLog, pipe: int) -> None:
+        super().__init__(daemon=True)
+        self._log = log
+        self._pipe = pipe
+        self._wanted = threading.Event()
+        self.asked = 0
+        self.done = 0
+        self.error = ""
+
+    def want(self) -> int:
+        """Ask that all written so far be made durable; return a ticket that `done` will reach."""
+        self.asked += 1
+        self._wanted.set()
+        return self.asked
+
+    def run(self) -> None:
+        """Sync whenever asked."""
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            ticket = self.asked
+            try:
+                self._log.sync()
+            except OSError as error:
+                self.error = str(error)
+            self.done = ticket
+            os.write(self._pipe, b"s")
+
+
+class Keeper:
+    """All of it."""
+
+    def __init__(self, run_dir: str, name: str, stream: str) -> None:
+        self.run_dir = run_dir
+        self.name = name
+        self.stream = stream
+        self.folder = Path(run_dir) / "keeper"
+        self.base = {**base_environment(), "ENSEMBLE_RUN_DIR": run_dir}
+        self.path = self.base["PATH"]
+        self.slots = Slots(0, 0, 0)
+        self.sized = False
+        self.most_nodes = 0
+        self.epoch = 0
+        self.queue: deque[JobSpec] = deque()
+        self.running: dict[int, Running] = {}
+        self.pids: dict[Ref, int] = {}
+        self.seen: dict[Ref, JobEvent | None] = {}
+        """Every attempt we know of: its last event once it has ended."""
+        self.n = 0
+        self.outbox: deque[JobEvent | MemberEvent] = deque()
+        """Events the engine has not acknowledged; the first `_sent` of them were sent on this connection."""
+        self.sent = 0
+        self.held: deque[tuple[int, JobEvent, Running | None]] = deque()
+        """Ends that wait for their sync."""
+        self.timers: list[tuple[float, int, str]] = []
+        self.client: socket.socket | None = None
+        self.frames = Frames()
+        self.out = bytearray()
+        self.closing = False
+        self.idle_since = time.monotonic()
+        self.sizes: dict[str, int] = {}
+        self.sizes_at = 0.0
+        self.swept_at = 0.0
+        self.reading = 0
+        self.pool: ThreadPoolExecutor | None = None
+        self.ready: deque[Callable[[], None]] = deque()
+        self.selector = selectors.DefaultSelector()
+        self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.handlers: dict[str, Callable[[list[Any]], None]] = {
+            "hello": self._hello,
+            "submit": self._submit,
+            "cancel": self._cancel,
+            "resize": self._resize,
+            "inventory": self._inventory,
+            "ack": self._ack,
+            "close": self._close,
+        }
+
+    # ---- life --------------------------------------------------------------------------------------
+
+    def main(self) -> None:
+        """Serve until there is nothing left to do."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        become_subreaper()
+        recovery = Recovery(self.folder, self.name, self.stream)
+        self.log = KeeperLog(self.folder / f"keeper.{self.stream}.log")
+        self.syncer = Syncer(self.log, self.wake_write)
+        self.syncer.start()
+        self.selector.register(self.wake_read, selectors.EVENT_READ, self._woken)
+        self._recover(recovery)
+        self._listen()
+        while not self._over():
+            for key, _ in self.selector.select(self._timeout()):
+                key.data()
+            self._turn()
+        with contextlib.suppress(OSError):
+            self.address.unlink()
+            Path(self.socket_path).unlink()
+            os.rmdir(os.path.dirname(self.socket_path))
+
+    def _listen(self) -> None:
+        self.socket_path = os.path.join(tempfile.mkdtemp(prefix="ensemble-"), "s")
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(self.socket_path)
+        os.chmod(self.socket_path, 0o600)
+        server.listen(4)
+        server.setblocking(False)
+        self.server = server
+        self.selector.register(server, selectors.EVENT_READ, self._accept)
+        self.address = self.folder / f"{self.name}.socket"
+        fresh = self.address.with_suffix(f".{os.getpid()}")
+        fresh.write_text(f"{self.socket_path}\n{self.stream}\n{os.getpid()}\n")
+        fresh.rename(self.address)
+
+    def _over(self) -> bool:
+        if self.running or self.queue or self.held or self.reading:
+            self.idle_since = time.monotonic()
+            return False
+        if self.closing:
+            return not self.outbox or self.client is None
+        return self.client is None and time.monotonic() - self.idle_since > IDLE_SECONDS
+
+    def _timeout(self) -> float:
+        if self.ready or (self.queue and self.can_start):
+            return 0.0
+        now = time.monotonic()
+        wait = self.timers[0][0] - now if self.timers else 10.0
+        if self.slots.sizes() != self.sizes:
+            wait = min(wait, self.sizes_at + SIZES_SECONDS - now)
+        if self.running:
+            wait = min(wait, self.swept_at + SWEEP_SECONDS - now)
+        return max(0.0, min(wait, 10.0))
+
+    can_start = False
+
+    def _turn(self) -> None:
+        """One round: what ended, what is due, what can start, what is to be told."""
+        self._reap()
+        while self.ready:
+            self.ready.popleft()()
+        now = time.monotonic()
+        while self.timers and self.timers[0][0] <= now:
+            _, pid, kind = heapq.heappop(self.timers)
+            self._due(pid, kind)
+        self._start_some()
+        self._tell_durable()
+        self._tell_sizes(now)
+        if self.running and now - self.swept_at > SWEEP_SECONDS:
+            self.swept_at = now
+            self._sweep()
+        self._flush()
+
+    def _woken(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.wake_read, 65536)
+
+    # ---- connection --------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        connection, _ = self.server.accept()
+        connection.setblocking(False)
+        pending = Frames()
+
+        def first() -> None:
+            try:
+                data = connection.recv(1 << 16)
+                messages = pending.feed(data)
+            except (OSError, ValueError):
+                data, messages = b"", []
+            if not data:
+                self._drop(connection)
+                return
+            if not messages:
+                return
+            hello = messages[0]
+            if hello[0] != "hello" or hello[1]["epoch"] < self.epoch:
+                with contextlib.suppress(OSError):
+                    connection.sendall(
+                        encode_frame(["refused", f"a newer engine (epoch {self.epoch}) has this keeper"])
+                    )
+                self._drop(connection)
+                return
+            if self.client is not None:
+                self._drop(self.client)
+            self.client = connection
+            self.frames = pending
+            self.out = bytearray()
+            self.sent = 0
+            self.selector.modify(connection, selectors.EVENT_READ, self._readable)
+            for message in messages:
+                self.handlers[message[0]](message)
+
+        self.selector.register(connection, selectors.EVENT_READ, first)
+
+    def _drop(self, connection: socket.socket) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self.selector.unregister(connection)
+        connection.close()
+        if connection is self.client:
+            self.client = None
+            self.idle_since = time.monotonic()
+
+    def _readable(self) -> None:
+        connection = self.client
+        if connection is None:
+            return
+        try:
+            data = connection.recv(1 << 20)
+            messages = self.frames.feed(data)
+        except BlockingIOError:
+            return
+        except (OSError, ValueError):
+            data, messages = b"", []
+        if not data:
+            self._drop(connection)
+            return
+        for message in messages:
+            self.handlers[message[0]](message)
+
+    def _send(self, message: Any) -> None:
+        self.out += encode_frame(message)
+
+    def _flush(self) -> None:
+        client = self.client
+        if client is None:
+            return
+        while self.sent < len(self.outbox) and len(self.out) < 1 << 20:
+            if self.sent:
+                batch = [self.outbox[i] for i in range(self.sent, min(len(self.outbox), self.sent + FRAME_EVENTS))]
+            else:
+                batch = list(self.outbox) if len(self.outbox) <= FRAME_EVENTS else list(self.outbox)[:FRAME_EVENTS]
+            self.sent += len(batch)
+            failpoint("keeper.before-put")
+            self._send(["events", batch])
+        if not self.out:
+            return
+        try:
+            gone = client.send(self.out)
+            del self.out[:gone]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(client)
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self.out else 0)
+        if self.selector.get_key(client).events != wanted:
+            self.selector.modify(client, wanted, self._readable)
+
+    # ---- requests ----------------------------------------------------------------------------------
+
+    def _hello(self, message: list[Any]) -> None:
+        asked = message[1]
+        self.epoch = asked["epoch"]
+        if not self.sized:
+            self.sized = True
+            cores = asked["cores"] or len(os.sched_getaffinity(0))
+            self.slots = Slots(asked["nodes"], cores, asked["gpus"])
+            self._hold_adopted()
+        self.most_nodes = max(asked["nodes"], asked["max_nodes"], len(self.slots.nodes))
+        if asked["stream"] == self.stream:
+            self._ack(["ack", asked["position"]])
+        self.sizes = self.slots.sizes()
+        self.can_start = True
+        self._send(
+            ["hello", {"stream": self.stream, "cores_per_node": self.slots.cores, "pid": os.getpid(), **self.sizes}]
+        )
+
+    def _submit(self, message: list[Any]) -> None:
+        answers: list[Any] = []
+        for spec in msgspec.convert(message[2], list[JobSpec]):
+            ref = (spec.ref.key, spec.ref.attempt)
+            if ref in self.seen:
+                answers.append(["", False])
+                continue
+            never = self.slots.never(spec.resources, self.most_nodes)
+            if never:
+                answers.append([never, False])
+                continue
+            self.seen[ref] = None
+            self.queue.append(spec)
+            answers.append(["", False])
+        self.can_start = True
+        self._send(["reply", message[1], answers])
+
+    def _cancel(self, message: list[Any]) -> None:
+        _, request, refs, grace = message
+        wanted = {(key, attempt) for key, attempt in refs}
+        for ref in wanted:
+            pid = self.pids.get(ref)
+            if pid is not None:
+                self._end(self.running[pid], "cancelled", grace)
+        if any((spec.ref.key, spec.ref.attempt) in wanted for spec in self.queue):
+            staying = deque(spec for spec in self.queue if (spec.ref.key, spec.ref.attempt) not in wanted)
+            for spec in self.queue:
+                if (spec.ref.key, spec.ref.attempt) in wanted:
+                    self._ended(spec, JobEvent("", "", "inactive", outcome="cancelled", reason="cancelled"))
+            self.queue = staying
+        self._send(["reply", request, []])
+
+    def _resize(self, message: list[Any]) -> None:
+        self.slots.resize(message[2])
+        self.most_nodes = max(self.most_nodes, message[2])
+        self.sizes_at = 0.0
+        self.can_start = True
+        self._send(["reply", message[1], []])
+
+    def _inventory(self, message: list[Any]) -> None:
+        items = []
+        queued = {(spec.ref.key, spec.ref.attempt) for spec in self.queue}
+        ending = {(event.key, event.attempt) for _, event, _ in self.held}
+        for ref, event in self.seen.items():
+            if event is not None:
+                items.append([*ref, "inactive", event])
+            elif ref in self.pids or ref in ending:
+                items.append([*ref, "run", None])
+            elif ref in queued:
+                items.append([*ref, "sched", None])
+            else:
+                items.append([*ref, "run", None])
+        self._send(["reply", message[1], items])
+
+    def _ack(self, message: list[Any]) -> None:
+        position = message[1]
+        while self.outbox and self.outbox[0].n <= position:
+            self.outbox.popleft()
+            self.sent = max(0, self.sent - 1)
+
+    def _close(self, message: list[Any]) -> None:
+        _, request, mode = message
+        if mode != "detach":
+            self.closing = True
+        if mode == "cancel":
+            self.queue.clear()
+            for job in list(self.running.values()):
+                self._end(job, "cancelled", 2.0)
+        self._send(["reply", request, []])
+
+    # ---- starting ----------------------------------------------------------------------------------
+
+    def _start_some(self) -> None:
+        for _ in range(SPAWNS_A_TURN):
+            if not self.queue or not self.can_start:
+                return
+            spec = self.queue[0]
+            placement = self.slots.place(spec.resources)
+            if placement is None:
+                self.can_start = False
+                return
+            self.queue.popleft()
+            self._start(spec, placement)
+
+    def _start(self, spec: JobSpec, placement: Placement) -> None:
+        files = JobFiles(self.run_dir, spec.ref.key, spec.ref.attempt)
+        try:
+            argv, env = self._prepare(spec, files, placement)
+            os.chdir(spec.workdir)
+            self.log.write(Starting(spec))
+            failpoint("keeper.before-spawn")
+            pid = os.posix_spawn(
+                argv[0],
+                argv,
+                env,
+                file_actions=(
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, files.stdout, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644),
+                    (os.POSIX_SPAWN_OPEN, 2, files.stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                ),
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE),
+            )
+        except (LaunchError, StagingError, OSError) as error:
+            self._not_started(spec, placement, error)
+            return
+        failpoint("keeper.after-spawn")
+        start = time.time()
+        ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
+        self.log.write(Started(spec.ref.key, spec.ref.attempt, pid, ticks, start))
+        job = Running(spec, files, pid, placement, start)
+        self.running[pid] = job
+        self.pids[spec.ref.key, spec.ref.attempt] = pid
+        if spec.walltime:
+            heapq.heappush(self.timers, (time.monotonic() + spec.walltime, pid, "walltime"))
+        hosts = ",".join(node.name for node, _, _ in placement) if len(self.slots.nodes) > 1 else ""
+        self._put(JobEvent(self.name, spec.ref.key, "run", start, 0, spec.ref.attempt, native_id=str(pid), hosts=hosts))
+
+    def _prepare(self, spec: JobSpec, files: JobFiles, placement: Placement) -> tuple[list[str], dict[str, str]]:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(files.folder)
+        if spec.workdir != files.folder and not os.path.isdir(spec.workdir):
+            os.makedirs(spec.workdir, exist_ok=True)
+        if spec.inputs:
+            stage(spec.inputs, spec.workdir)
+        text = wrapper(spec, files, self.path)
+        if text:
+            with open(files.script, "w") as file:
+                file.write(text)
+            if text.startswith("#!"):
+                os.chmod(files.script, 0o755)
+        argv = program(spec, files, self.path)
+        if not argv[0].startswith("/"):
+            argv[0] = shutil.which(argv[0], path=self.path) or argv[0]
+        gpus = tuple(gpu for _, _, ids in placement for gpu in ids)
+        return argv, environment(self.base, spec, gpus)
+
+    def _not_started(self, spec: JobSpec, placement: Placement, error: Exception) -> None:
+        self._give_back(placement)
+        text = str(error)
+        outcome, reason = "failed", "launch"
+        if isinstance(error, StagingError):
+            reason = "inputs"
+        elif isinstance(error, OSError):
+            if error.errno in _NO_STORAGE:
+                reason = "storage"
+            elif error.errno == errno.EEXIST:
+                # somebody of an earlier time claimed this attempt and left no record: it is not run again
+                outcome, reason, text = "lost", "infrastructure", "the attempt was started before, without a record"
+            text = text or os.strerror(error.errno or 0)
+        self._ended(spec, JobEvent("", "", "inactive", outcome=outcome, reason=reason, text=text))
+
+    # ---- ending ------------------------------------------------------------------------------------
+
+    def _end(self, job: Running, why: str, grace: float) -> None:
+        """Ask a job to end, and see to it after `grace` seconds."""
+        if job.killed:
+            return
+        job.killed = why
+        self._signal(job.pid, signal.SIGTERM)
+        heapq.heappush(self.timers, (time.monotonic() + grace, job.pid, "kill"))
+
+    def _signal(self, pid: int, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, number)
+
+    def _due(self, pid: int, kind: str) -> None:
+        job = self.running.get(pid)
+        if job is None:
+            return
+        if kind == "adopted":
+            self._adopted_ended(next(one for one in self.adopted if one.pid == pid))
+        elif kind == "walltime":
+            self._end(job, "walltime", float(job.spec.options.get("grace", 10.0)))
+        elif job.killed:
+            self._signal(pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            pid = found.si_pid
+            job = self.running.pop(pid, None)
+            if job is not None:
+                # while its leader is not reaped the group's number cannot be anybody else's
+                self._signal(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            failpoint("keeper.after-reap")
+            if job is not None:
+                self._finish(job, status)
+
+    def _finish(self, job: Running, status: int | None) -> None:
+        """A process of ours ended with this wait status (None: nobody saw it)."""
+        spec = job.spec
+        self.pids.pop((spec.ref.key, spec.ref.attempt), None)
+        self._give_back(job.placement)
+        now = time.time()
+        outcome, reason, code, number = "success", "", -1, 0
+        if status is None:
+            outcome, reason = "lost", "infrastructure"
+        elif os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            outcome, reason = "failed", "signal"
+        else:
+            code = os.WEXITSTATUS(status)
+            if code:
+                outcome, reason = "failed", "exit"
+                if job.wrapped and os.path.exists(job.files.phase):
+                    reason = Path(job.files.phase).read_text().strip()
+        if outcome == "failed" and job.killed:
+            outcome, reason = ("cancelled", "cancelled") if job.killed == "cancelled" else ("failed", job.killed)
+        event = JobEvent(
+            "", "", "inactive", now, outcome=outcome, reason=reason, exit_code=code, signal=number, start=job.start
+        )
+        if spec.resources.tasks > 1 or job.wrapped or job.killed:
+            self._sweep()
+        if spec.outputs and outcome != "lost":
+            self._read_figures(job, event)
+        else:
+            self._ended(spec, event, job)
+
+    def _read_figures(self, job: Running, event: JobEvent) -> None:
+        if self.pool is None:
+            self.pool = ThreadPoolExecutor(2)
+        self.reading += 1
+
+        def work() -> None:
+            figures, missing = read_figures(job.spec.outputs, job.spec.workdir, job.files.stdout, job.files.stderr)
+
+            def back() -> None:
+                self.reading -= 1
+                self._ended(
+                    job.spec, msgspec.structs.replace(event, figures=figures or None, missing=tuple(missing)), job
+                )
+
+            self.ready.append(back)
+            os.write(self.wake_write, b"f")
+
+        self.pool.submit(work)
+
+    def _ended(self, spec: JobSpec, event: JobEvent, job: Running | None = None) -> None:
+        """Write an end down; the engine hears of it once it is durable."""
+        full = msgspec.structs.replace(
+            event,
+            member=self.name,
+            key=spec.ref.key,
+            attempt=spec.ref.attempt,
+            time=event.time or time.time(),
+        )
+        failpoint("keeper.before-exit-record")
+        try:
+            self.log.write(Ended(full))
+        except OSError as error:
+            full = msgspec.structs.replace(full, text=f"its end could not be written down: {error}")
+        failpoint("keeper.after-exit-record")
+        keep = spec.keep
+        if job is not None and (keep == "none" or (keep == "failed" and full.outcome == "success")):
+            shutil.rmtree(spec.workdir, ignore_errors=True)
+        self.held.append((self.syncer.want(), full, job))
+
+    def _tell_durable(self) -> None:
+        done = self.syncer.done
+        while self.held and self.held[0][0] <= done:
+            _, event, _ = self.held.popleft()
+            self.seen[event.key, event.attempt] = event
+            self._put(event)
+
+    def _give_back(self, placement: Placement) -> None:
+        self.slots.free(placement)
+        self.can_start = True
+
+    def _put(self, event: JobEvent | MemberEvent) -> None:
+        self.n += 1
+        self.outbox.append(msgspec.structs.replace(event, n=self.n))
+
+    def _tell_sizes(self, now: float) -> None:
+        if not self.sized or now - self.sizes_at < SIZES_SECONDS:
+            return
+        sizes = self.slots.sizes()
+        if sizes != self.sizes:
+            self.sizes = sizes
+            self.sizes_at = now
+            queue = {"sched": len(self.queue), "run": len(self.running)}
+            event = MemberEvent(self.name, "nodes", time.time(), queue=queue)
+            self._put(msgspec.structs.replace(event, **sizes))
+
+    def _sweep(self) -> None:
+        """End what outlived its job outside the job's process group (MPI proxies lead groups of their own)."""
+        try:
+            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        except OSError:
+            return
+        for word in children:
+            pid = int(word)
+            if pid in self.running:
+                continue
+            ref = ref_of_process(pid, self.run_dir)
+            if ref is not None and ref not in self.pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    # ---- what an earlier keeper left ---------------------------------------------------------------
+
+    def _recover(self, recovery: Recovery) -> None:
+        for ref, event in recovery.ended.items():
+            self.seen[ref] = event
+        for ref, start, status in recovery.unseen:
+            # it ended while no keeper was there: the guard saw how, or nobody did
+            spec = recovery.spec_of(ref)
+            job = Running(spec, JobFiles(self.run_dir, *ref), 0, [], start)
+            self.seen[ref] = None
+            self._finish(job, status)
+        self.adopted = recovery.running
+        self.recovery = recovery
+        for one in self.adopted:
+            self.seen[one.ref] = None
+            job = Running(recovery.spec_of(one.ref), JobFiles(self.run_dir, *one.ref), one.pid, [], one.start)
+            self.running[one.pid] = job
+            self.pids[one.ref] = one.pid
+            try:
+                job.pidfd = os.pidfd_open(one.pid)
+            except ProcessLookupError:
+                self.ready.append(lambda one=one: self._adopted_ended(one))  # type: ignore[misc]
+                continue
+            self.selector.register(job.pidfd, selectors.EVENT_READ, lambda one=one: self._adopted_ended(one))
+
+    def _hold_adopted(self) -> None:
+        for one in self.adopted:
+            job = self.running.get(one.pid)
+            if job is not None:
+                job.placement = self.slots.place(job.spec.resources) or []
+
+    def _adopted_ended(self, one: Adopted) -> None:
+        job = self.running.get(one.pid)
+        if job is None:
+            return
+        status = self.recovery.status_of(one.pid)
+        if job.pidfd >= 0:
+            self.selector.unregister(job.pidfd)
+            os.close(job.pidfd)
+            job.pidfd = -1
+        if status is None and self.recovery.guard_lives(one):
+            # the guard reaps and writes within moments of the end that woke us
+            heapq.heappush(self.timers, (time.monotonic() + 0.02, one.pid, "adopted"))
+            return
+        self._signal(one.pid, signal.SIGKILL)
+        del self.running[one.pid]
+        self._finish(job, status)
+
+
+def main() -> None:
+    """Run a keeper: arguments are the run directory, the member's name and the stream's."""
+    Keeper(*sys.argv[1:4]).main()

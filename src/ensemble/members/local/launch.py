@@ -1,0 +1,157 @@
+"""From a job's description to a program and its surroundings."""
+
+from __future__ import annotations
+
+__all__ = ["JobFiles", "LaunchError", "environment", "program", "wrapper"]
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from ensemble.model.jobs import JobSpec
+
+
+class LaunchError(Exception):
+    """The job cannot be started; the text says why."""
+
+
+class JobFiles:
+    """Where the files of one attempt lie: always in `<run>/jobs/<key>`, wherever the job itself works."""
+
+    __slots__ = ("folder", "phase", "script", "stderr", "stdout")
+
+    def __init__(self, run_dir: str, key: str, attempt: int) -> None:
+        suffix = "" if attempt == 1 else f".{attempt}"
+        self.folder = f"{run_dir}/jobs/{key}"
+        self.stdout = f"{self.folder}/stdout{suffix}"
+        self.stderr = f"{self.folder}/stderr{suffix}"
+        self.script = f"{self.folder}/.script{suffix}"
+        self.phase = f"{self.folder}/.phase{suffix}"
+
+
+def base_environment() -> dict[str, str]:
+    """The keeper's environment for jobs: programs beside our own interpreter (a venv's `mpiexec`) are found."""
+    found = dict(os.environ)
+    beside = os.path.dirname(sys.executable)
+    path = found.get("PATH", os.defpath)
+    if beside not in path.split(os.pathsep):
+        found["PATH"] = beside + os.pathsep + path
+    for name in ("ENSEMBLE_FAILPOINT",):
+        found.pop(name, None)
+    return found
+
+
+def environment(base: dict[str, str], spec: JobSpec, gpus: tuple[int, ...]) -> dict[str, str]:
+    """The environment of one job."""
+    found = {**base, **spec.env}
+    if gpus:
+        visible = ",".join(str(gpu) for gpu in gpus)
+        found["CUDA_VISIBLE_DEVICES"] = found["ROCR_VISIBLE_DEVICES"] = visible
+    if "OMP_NUM_THREADS" not in found:
+        found["OMP_NUM_THREADS"] = str(spec.resources.cores)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _find(name: str, path: str) -> str:
+    return shutil.which(name, path=path) or ""
+
+
+@lru_cache(maxsize=16)
+def _is_open_mpi(mpiexec: str) -> bool:
+    answer = subprocess.run([mpiexec, "--version"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    return "Open MPI" in answer.stdout or "OpenRTE" in answer.stdout
+
+
+def launcher(spec: JobSpec, path: str) -> list[str]:
+    """The words before the program that start `tasks` of it. Raises `LaunchError`."""
+    kind = spec.launcher
+    if kind == "none" or (kind == "auto" and spec.resources.tasks == 1):
+        return []
+    if kind not in ("auto", "mpiexec"):
+        raise LaunchError(f"this member has no launcher {kind!r}, only mpiexec and none")
+    mpiexec = _find("mpiexec", path)
+    if not mpiexec:
+        raise LaunchError("mpiexec was not found on PATH; install an MPI or say `launcher: none`")
+    words = [mpiexec, "-n", str(spec.resources.tasks)]
+    if _is_open_mpi(mpiexec):
+        # slots are counted here, so Open MPI's own count must not stand in the way
+        words += ["--oversubscribe", "--bind-to", "none"]
+        if os.geteuid() == 0:
+            words.append("--allow-run-as-root")
+    return words
+
+
+def program(spec: JobSpec, files: JobFiles, path: str) -> list[str]:
+    """The argument vector of an attempt; its first word is an absolute path. Raises `LaunchError`."""
+    prefix = launcher(spec, path)
+    if spec.setup or spec.cleanup:
+        return ["/bin/sh", files.script]
+    if spec.script:
+        return [*prefix, *_interpreter(spec.script), files.script]
+    words = list(spec.command)
+    if not words:
+        raise LaunchError("its command is empty")
+    if not prefix:
+        words[0] = _executable(words[0], path, spec.workdir)
+    return prefix + words
+
+
+def _executable(word: str, path: str, workdir: str) -> str:
+    if "/" in word:
+        full = word if word.startswith("/") else f"{workdir}/{word}"
+        if not os.path.exists(full):
+            raise LaunchError(f"{word}: no such program")
+        if not os.access(full, os.X_OK) or os.path.isdir(full):
+            raise LaunchError(f"{word}: not executable")
+        return full
+    found = _find(word, path)
+    if not found:
+        raise LaunchError(f"{word}: not found on PATH")
+    return found
+
+
+def _interpreter(script: str) -> list[str]:
+    if script.startswith("#!"):
+        return shlex.split(script.split("\n", 1)[0][2:])
+    return ["/bin/sh", "-e"]
+
+
+def wrapper(spec: JobSpec, files: JobFiles, path: str) -> str:
+    """The text of the script that a job with `script`, `setup` or `cleanup` runs; empty when none is needed.
+
+    `setup` runs in the same shell, so what it loads is there for the command. Which part failed is told by
+    a file, not guessed from the exit code.
+    """
+    if not (spec.setup or spec.cleanup):
+        return spec.script
+    prefix = launcher(spec, path)
+    if spec.script:
+        inner = Path(files.script + ".command")
+        inner.write_text(spec.script)
+        words = [*prefix, *_interpreter(spec.script), str(inner)]
+    else:
+        words = [*prefix, *spec.command]
+    phase = shlex.quote(files.phase)
+    return "\n".join(
+        (
+            "phase=setup",
+            f'trap \'code=$?; [ "$phase" = command ] || echo "$phase" > {phase}; exit $code\' EXIT',
+            "set -e",
+            spec.setup,
+            "set +e",
+            "phase=command",
+            shlex.join(words),
+            "code=$?",
+            "phase=cleanup",
+            "set -e",
+            spec.cleanup,
+            "phase=command",
+            'exit "$code"',
+            "",
+        )
+    )

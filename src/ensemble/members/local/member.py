@@ -1,0 +1,276 @@
+"""The engine's end of a local member: finds or starts the keeper and speaks with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import msgspec
+
+from ensemble.members.contract import (
+    Accepted,
+    CloseMode,
+    Context,
+    Hello,
+    InventoryItem,
+    JobChange,
+    Page,
+    Receipt,
+    Refused,
+)
+from ensemble.members.local.launch import JobFiles
+from ensemble.members.local.wire import Frames, encode_frame
+from ensemble.model.errors import MemberError
+from ensemble.model.events import JobEvent, MemberEvent
+from ensemble.model.failpoints import failpoint
+from ensemble.model.jobs import AttemptRef, JobSpec
+
+START_SECONDS = 30.0
+"""How long a keeper may take to start (it takes 0.2 s where nothing is slow)."""
+
+_PAGE = 5000
+
+CAPABILITIES = frozenset(
+    {"exactly-once", "resize", "durable", "gpus", "figures", "walltime", "absence-is-proof", "reopen"}
+)
+
+
+class LocalMember:
+    """Runs jobs as processes of this machine. See `members.contract.Member` for what each call promises.
+
+    Beyond the contract: jobs start in the order in which they were submitted, and a job that does not fit yet
+    holds back those behind it, so a large job is never starved. When the keeper dies, `MemberEvent("down")` is put;
+    `open` with the same context then starts another, which finds every job of the one before.
+    """
+
+    def __init__(self) -> None:
+        self._context: Context | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._request = 0
+        self._hello: asyncio.Future[dict[str, Any]] | None = None
+        self._closing = False
+
+    async def open(self, context: Context) -> Hello:
+        """Connect to the run's keeper, or start one. Raises `MemberError`."""
+        self._context = context
+        self._closing = False
+        folder = Path(context.run_dir) / "keeper"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (Path(context.run_dir) / "jobs").mkdir(exist_ok=True)
+        answer = await self._connect(folder, context)
+        if answer is None:
+            stream = f"{context.name}@{context.epoch}-{token_hex(4)}"
+            log = (folder / f"keeper.{stream}.err").open("ab")
+            environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+            subprocess.Popen(  # noqa: ASYNC220, S603 - our own program; it outlives us on purpose
+                [
+                    sys.executable,
+                    "-c",
+                    "from ensemble.members.local.guard import main; main()",
+                    context.run_dir,
+                    context.name,
+                    stream,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+                env=environment,
+            )
+            log.close()
+            answer = await self._await_start(folder, context, stream)
+        self._pump = asyncio.create_task(self._read_events(), name=f"member {context.name}")
+        sizes = {name: answer[name] for name in ("nodes_up", "nodes_free", "cores_up", "cores_free", "gpus_up")}
+        return Hello(
+            CAPABILITIES,
+            answer["stream"],
+            cores_per_node=answer["cores_per_node"],
+            launchers=("mpiexec", "none"),
+            **sizes,
+        )
+
+    async def _await_start(self, folder: Path, context: Context, stream: str) -> dict[str, Any]:
+        until = time.monotonic() + START_SECONDS
+        address = folder / f"{context.name}.socket"
+        while time.monotonic() < until:
+            if address.exists() and address.read_text().splitlines()[1:2] == [stream]:
+                answer = await self._connect(folder, context)
+                if answer is not None:
+                    return answer
+            await asyncio.sleep(0.005)
+        errors = (folder / f"keeper.{stream}.err").read_text()[-2000:].strip()
+        raise MemberError(f"the keeper of member {context.name} did not start: {errors or 'no word from it'}")
+
+    async def _connect(self, folder: Path, context: Context) -> dict[str, Any] | None:
+        """Shake hands with a living keeper; None when there is none. Raises `MemberError` when it refuses us."""
+        try:
+            socket_path = (folder / f"{context.name}.socket").read_text().splitlines()[0]
+            reader, writer = await asyncio.open_unix_connection(socket_path)
+        except (OSError, IndexError):
+            return None
+        hello = {
+            "epoch": context.epoch,
+            "stream": context.stream,
+            "position": context.position,
+            "nodes": context.nodes,
+            "max_nodes": context.max_nodes,
+            "cores": context.cores,
+            "gpus": context.gpus,
+        }
+        writer.write(encode_frame(["hello", hello]))
+        self._frames = Frames()
+        self._early: list[Any] = []
+        while True:
+            try:
+                data = await reader.read(1 << 16)
+            except OSError:
+                data = b""
+            if not data:
+                return None
+            for message in self._frames.feed(data):
+                if message[0] == "hello":
+                    self._reader, self._writer = reader, writer
+                    found: dict[str, Any] = message[1]
+                elif message[0] == "refused":
+                    raise MemberError(f"the keeper of member {context.name} refuses us: {message[1]}")
+                else:
+                    self._early.append(message)
+                    continue
+                break
+            else:
+                continue
+            # messages that came in the same read as the hello stay in order behind it
+            return found
+
+    async def _read_events(self) -> None:
+        assert self._reader is not None
+        assert self._context is not None
+        messages: asyncio.Queue[list[Any] | None] = asyncio.Queue(64)
+        delivery = asyncio.create_task(self._deliver(messages))
+        try:
+            while True:
+                for message in self._early:
+                    await self._take(message, messages)
+                self._early = []
+                data = await self._reader.read(1 << 20)
+                if not data:
+                    break
+                self._early = self._frames.feed(data)
+        except OSError:
+            pass
+        finally:
+            for future in self._answers.values():
+                if not future.done():
+                    future.set_exception(MemberError("the keeper is gone", transient=True))
+            self._answers.clear()
+            await messages.put(None)
+        with contextlib.suppress(asyncio.CancelledError):
+            await delivery
+        if not self._closing:
+            down = MemberEvent(self._context.name, "down", time.time(), text="the keeper is gone")
+            await self._context.sink.put([down])
+
+    async def _take(self, message: list[Any], events: asyncio.Queue[list[Any] | None]) -> None:
+        if message[0] == "events":
+            await events.put(message[1])
+        elif message[0] == "reply":
+            future = self._answers.pop(message[1], None)
+            if future is not None and not future.done():
+                future.set_result(message[2])
+
+    async def _deliver(self, messages: asyncio.Queue[list[Any] | None]) -> None:
+        """Put events into the journal in order and tell the keeper how far they are durable."""
+        assert self._context is not None
+        while (batch := await messages.get()) is not None:
+            events = msgspec.convert(batch, list[JobEvent | MemberEvent])
+            position = await self._context.sink.put(events)
+            failpoint("runtime.before-ack")
+            if self._writer is not None and not self._writer.is_closing():
+                self._writer.write(encode_frame(["ack", position]))
+            failpoint("runtime.after-ack")
+
+    async def _ask(self, verb: str, *arguments: Any) -> Any:
+        if self._writer is None or self._writer.is_closing():
+            raise MemberError("the keeper is gone", transient=True)
+        self._request += 1
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._answers[self._request] = future
+        self._writer.write(encode_frame([verb, self._request, *arguments]))
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise MemberError("the keeper is gone", transient=True) from error
+        return await future
+
+    async def submit(self, batch: int, jobs: Sequence[JobSpec]) -> Sequence[Receipt]:
+        """Hand over jobs; the keeper knows each by its ref, so a batch sent twice runs once."""
+        answers = await self._ask("submit", list(jobs))
+        return [Refused(reason, transient) if reason else Accepted() for reason, transient in answers]
+
+    async def cancel(self, refs: Sequence[AttemptRef], grace: float) -> Sequence[Receipt]:
+        """End jobs: SIGTERM to the process group, SIGKILL after `grace` seconds."""
+        await self._ask("cancel", [[ref.key, ref.attempt] for ref in refs], grace)
+        return [Accepted() for _ in refs]
+
+    async def update(self, refs: Sequence[AttemptRef], change: JobChange) -> Sequence[Receipt]:
+        """Nothing can be changed here."""
+        return [Refused("the local member changes no job once it is submitted") for _ in refs]
+
+    async def resize(self, command: int, nodes: int) -> Receipt:
+        """Make or remove virtual nodes; a busy one leaves when its jobs have ended."""
+        await self._ask("resize", nodes)
+        return Accepted()
+
+    async def inventory(self) -> AsyncIterator[Page]:
+        """Every attempt that this run's keepers know, with the end of those that have ended."""
+        assert self._context is not None
+        items = await self._ask("inventory")
+        found = [
+            InventoryItem(
+                AttemptRef(self._context.run, key, attempt),
+                state,
+                event=msgspec.convert(event, JobEvent) if event is not None else None,
+            )
+            for key, attempt, state, event in items
+        ]
+        for place in range(0, len(found), _PAGE):
+            yield Page(tuple(found[place : place + _PAGE]))
+        yield Page((), last=True, complete=True)
+
+    async def fetch(self, ref: AttemptRef, path: str, offset: int, limit: int) -> bytes:
+        """Read part of a file of a job. Raises `MemberError` when there is none, or it is outside the job's folder."""
+        assert self._context is not None
+        files = JobFiles(self._context.run_dir, ref.key, ref.attempt)
+        named = {"stdout": files.stdout, "stderr": files.stderr}.get(path, os.path.join(files.folder, path))
+        real = os.path.realpath(named)
+        if not real.startswith(os.path.realpath(files.folder) + os.sep):
+            raise MemberError(f"{path} is outside the folder of {ref.key}")
+        try:
+            with open(real, "rb") as file:  # noqa: ASYNC230 - a local file, read in bounded pieces
+                file.seek(offset)
+                return file.read(limit)
+        except OSError as error:
+            raise MemberError(f"{path} of {ref.key}: {error.strerror}") from error
+
+    async def close(self, mode: CloseMode) -> None:
+        """Let go; with `detach` the keeper and its jobs go on."""
+        self._closing = True
+        with contextlib.suppress(MemberError):
+            await asyncio.wait_for(self._ask("close", mode), 5.0)
+        if self._writer is not None:
+            self._writer.close()
+        if self._pump is not None:
+            await asyncio.wait([self._pump], timeout=5.0)
+            self._pump.cancel()

@@ -1,0 +1,136 @@
+"""Which virtual node has what free."""
+
+from __future__ import annotations
+
+__all__ = ["Node", "Placement", "Slots"]
+
+from ensemble.model.jobs import Resources
+
+Placement = list[tuple["Node", int, tuple[int, ...]]]
+"""What a job holds: (node, cores, GPU ids)."""
+
+
+class Node:
+    """One virtual node of this machine."""
+
+    __slots__ = ("cores", "free", "gpus", "leaving", "name")
+
+    def __init__(self, name: str, cores: int, gpus: int) -> None:
+        self.name = name
+        self.cores = cores
+        self.free = cores
+        self.gpus = list(range(gpus))
+        self.leaving = False
+        """It goes once it is idle."""
+
+
+class Slots:
+    """`nodes` x `cores` x `gpus`, with growth and shrinkage. A job's cores are counted, never shared."""
+
+    def __init__(self, nodes: int, cores: int, gpus: int) -> None:
+        self.cores = cores
+        self.gpus = gpus
+        self.nodes: list[Node] = []
+        self._made = 0
+        self.resize(nodes)
+
+    def resize(self, nodes: int) -> None:
+        """Bring the number of nodes to `nodes`: new ones at once; idle ones leave at once, others when idle."""
+        staying = [node for node in self.nodes if not node.leaving]
+        for node in self.nodes:
+            if node.leaving and len(staying) < nodes:
+                node.leaving = False
+                staying.append(node)
+        while len(staying) < nodes:
+            node = Node(f"node{self._made}", self.cores, self.gpus)
+            self._made += 1
+            self.nodes.append(node)
+            staying.append(node)
+        for node in sorted(staying, key=lambda node: -node.free)[: len(staying) - nodes]:
+            node.leaving = True
+        self._sweep()
+
+    def _sweep(self) -> None:
+        self.nodes = [node for node in self.nodes if not (node.leaving and node.free == node.cores)]
+
+    def never(self, need: Resources, nodes: int) -> str:
+        """Why a job can never run on `nodes` nodes; empty when it can."""
+        if need.nodes > nodes:
+            return f"it needs {need.nodes} nodes and there are at most {nodes}"
+        per_node = -(-need.tasks // need.nodes) * need.cores if need.nodes else need.cores
+        if per_node > self.cores:
+            return f"it needs {per_node} cores on a node and a node has {self.cores}"
+        if need.total_cores > nodes * self.cores:
+            return f"it needs {need.total_cores} cores and there are at most {nodes * self.cores}"
+        if need.total_gpus > nodes * self.gpus:
+            return f"it needs {need.total_gpus} GPUs and there are at most {nodes * self.gpus}"
+        return ""
+
+    def place(self, need: Resources) -> Placement | None:
+        """Take what a job needs; None when that is not free now."""
+        wanted = need.nodes
+        if not wanted and not need.exclusive and not need.gpus:
+            return self._pack(need.tasks, need.cores)
+        return self._spread(need)
+
+    def _pack(self, tasks: int, cores: int) -> Placement | None:
+        found: Placement = []
+        for node in self.nodes:
+            if node.leaving:
+                continue
+            fits = min(tasks, node.free // cores) if cores else tasks
+            if fits:
+                found.append((node, fits * cores, ()))
+                tasks -= fits
+                if not tasks:
+                    for one, taken, _ in found:
+                        one.free -= taken
+                    return found
+        return None
+
+    def _spread(self, need: Resources) -> Placement | None:
+        nodes = need.nodes or 1
+        while nodes <= len(self.nodes):
+            tasks = -(-need.tasks // nodes)
+            cores = self.cores if need.exclusive else tasks * need.cores
+            gpus = tasks * need.gpus
+            fitting = [
+                node for node in self.nodes if not node.leaving and node.free >= cores and len(node.gpus) >= gpus
+            ]
+            if cores <= self.cores and gpus <= self.gpus and len(fitting) >= nodes:
+                found: Placement = []
+                for node in fitting[:nodes]:
+                    node.free -= cores
+                    ids = tuple(node.gpus[:gpus])
+                    del node.gpus[:gpus]
+                    found.append((node, cores, ids))
+                return found
+            if need.nodes:
+                return None
+            nodes += 1
+        return None
+
+    def free(self, placement: Placement) -> bool:
+        """Give back what a job held; true when a node left with it."""
+        before = len(self.nodes)
+        for node, cores, gpus in placement:
+            node.free += cores
+            node.gpus = sorted((*node.gpus, *gpus))
+            if node.leaving:
+                self._sweep()
+        return len(self.nodes) != before
+
+    def sizes(self) -> dict[str, int]:
+        """nodes_up, nodes_free, cores_up, cores_free, gpus_up."""
+        up = free = idle = 0
+        for node in self.nodes:
+            up += node.cores
+            free += 0 if node.leaving else node.free
+            idle += node.free == node.cores and not node.leaving
+        return {
+            "nodes_up": len(self.nodes),
+            "nodes_free": idle,
+            "cores_up": up,
+            "cores_free": free,
+            "gpus_up": len(self.nodes) * self.gpus,
+        }
