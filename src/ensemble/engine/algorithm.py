@@ -7,6 +7,7 @@ through the journal as a `Remember` effect, so that a resumed run goes on where 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +15,8 @@ from ensemble.model.jobs import Scalar
 from ensemble.spec.model import ActionSpec, RuleSpec
 
 
-class GroupView(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class GroupView:
     """A group as an algorithm sees it. Counts are of jobs; `nodes` and `cores` are what one job of the first
     point needs; `count` is what the file says, summed over its entries and points."""
 
@@ -39,7 +41,8 @@ class GroupView(NamedTuple):
         return self.pending + self.running
 
 
-class PointView(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PointView:
     """One point of a group."""
 
     values: dict[str, Scalar]
@@ -51,7 +54,8 @@ class PointView(NamedTuple):
     success: int
 
 
-class MemberView(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class MemberView:
     """A member. -1 where it has not said. `price` is per node-hour; `target` the size last asked for."""
 
     name: str

@@ -153,19 +153,19 @@ class Applier:
         state.now = at
         if state.timers and state.timers[0][0] <= at:
             self._expire(at)
-        if type(event) is JobEvent:
+        if isinstance(event, JobEvent):
             self.job(event)
         else:
             self._events[type(event)](event)
 
     def step(self, step: Step) -> None:
         """Carry out one recorded or just decided step."""
-        if type(step) is Firing:
+        if isinstance(step, Firing):
             self.fired(step)
             for effect in step.effects:
                 self.effect(effect, step.rule)
             self.mix(step.effects)
-        elif type(step) is Held:
+        elif isinstance(step, Held):
             self.held(step)
         else:
             for effect in step.effects:
@@ -174,7 +174,8 @@ class Applier:
 
     def effect(self, effect: Effect, rule: str = "") -> None:
         """Carry out one effect; `rule` is the rule that asked for it, if one did."""
-        if rule and type(effect) in _OPENING:
+        if rule and isinstance(effect, (Resize, Call)):
+            # the rule is not considered again before this has ended
             self.state.calls[effect.id] = rule
             self.state.rules[rule].open += 1
             park(self.state.rules[rule])
@@ -906,7 +907,3 @@ class Applier:
 
     def _note(self, effect: Note) -> None:
         self.state.notes[effect.name] = self.state.notes.get(effect.name, 0) + 1
-
-
-_OPENING = frozenset({Resize, Call})
-"""Effects whose rule is not considered again before they have ended."""

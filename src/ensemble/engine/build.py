@@ -15,7 +15,7 @@ from ensemble.metrics import Series
 from ensemble.model.errors import InputError
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import JobSpec, Scalar
-from ensemble.spec.expressions import Expr, compile_expr, evaluate, parse, parse_condition, paths, threshold
+from ensemble.spec.expressions import Expr, Formula, compile_expr, parse, parse_condition, paths, threshold
 from ensemble.spec.model import EnsembleSpec, GroupSpec, MemberSpec, RuleSpec
 from ensemble.spec.placeholders import compile_template
 from ensemble.spec.render import Renderer
@@ -43,7 +43,7 @@ class Builder:
         self.resolver = Resolver(state, self)
         self.starting = groups_that_start(spec)
         self.begin("", "")
-        self._valid: dict[tuple[str, int], Expr] = {}
+        self._valid: dict[tuple[str, int], Formula] = {}
         self._conditional: dict[tuple[str, int], bool] = {}
         self._templates_each: list[tuple[str, RuleSpec, str, int]] = []
         self._next_order = 0
@@ -187,15 +187,13 @@ class Builder:
             return ""
         key = (job.group.name, job.point.template)
         if key not in self._valid:
-            self._valid[key] = parse(spec.valid)
-        values: dict[str, float | None] = {
-            axis: float(value) for axis, value in job.point.values.items() if not isinstance(value, str)
-        }
+            self._valid[key] = Formula(parse(spec.valid))
+        values: dict[str, Scalar | None] = dict(job.point.values)
         values.update(event.figures or {})
         values["duration"] = max(0.0, (job.ended or event.time) - job.run_time)
         values["exit_code"] = float(event.exit_code)
         values["attempt"] = float(job.attempt)
-        return "" if evaluate(self._valid[key], values) is True else "valid"
+        return "" if self._valid[key].value(values) is True else "valid"
 
     def job_spec(self, group: Group, point: Point, number: int, attempt: int, avoid: tuple[str, ...]) -> JobSpec:
         """The full description of one attempt."""

@@ -13,11 +13,11 @@ from typing import Final
 
 from msgspec import convert
 
-from ensemble.engine.actions import SUBMITTING, Actions
+from ensemble.engine.actions import Actions
 from ensemble.engine.apply import Applier
 from ensemble.engine.build import Builder
 from ensemble.engine.release import Release
-from ensemble.engine.rules import Rule
+from ensemble.engine.rules import SUBMITTING, Rule
 from ensemble.engine.state import INACTIVE, Job, State
 from ensemble.model.decisions import (
     Call,

@@ -5,18 +5,18 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ensemble.engine.build import Builder
-from ensemble.engine.rules import Rule
+from ensemble.engine.rules import Reader, Rule
 from ensemble.engine.state import State
-from ensemble.spec.expressions import compile_expr, parse_condition, parts, render
+from ensemble.spec.expressions import MetricPath, parse_condition, render
+from ensemble.spec.expressions import explain as comparisons
 from ensemble.spec.model import UNLIMITED
 
 
 class Part(Struct, frozen=True):
-    """One comparison of a condition: its text, whether it holds (None: unknown), and the values it reads."""
+    """One comparison of a condition: its text with the values it read, and whether it holds (None: unknown)."""
 
     text: str
     holds: bool | None
-    values: dict[str, float | None]
 
 
 class RuleExplanation(Struct, frozen=True):
@@ -48,16 +48,10 @@ def _one(state: State, builder: Builder, rule: Rule) -> RuleExplanation:
         expr = parse_condition(rule.spec.name if rule.trigger == "metric" else "", rule.spec.when)
         condition = render(expr)
 
-        def read(path):  # type: ignore[no-untyped-def]
+        def read(path: MetricPath) -> Reader:
             return builder.resolver.value(path, rule.binding)[1]
 
-        values = rule.why()
-        for piece in parts(expr):
-            holds = compile_expr(piece, read, None)()
-            text = render(piece)
-            found.append(
-                Part(text, None if holds is None else bool(holds), _concerned(text, piece, values, builder, rule))
-            )
+        found = [Part(text, None if holds is None else bool(holds)) for text, holds in comparisons(expr, read)]
     return RuleExplanation(
         rule.id,
         rule.trigger + (f" {rule.spec.name}" if rule.spec.name and rule.trigger != "metric" else ""),
@@ -68,16 +62,6 @@ def _one(state: State, builder: Builder, rule: Rule) -> RuleExplanation:
         _waits_for(state, rule, found),
         tuple(found),
     )
-
-
-def _concerned(text: str, piece, values, builder: Builder, rule: Rule) -> dict[str, float | None]:  # type: ignore[no-untyped-def]
-    from ensemble.spec.expressions import paths
-
-    found: dict[str, float | None] = {}
-    for path in paths(piece):
-        name, read, _ = builder.resolver.value(path, rule.binding)
-        found[name] = read()
-    return found
 
 
 def _action(rule: Rule) -> str:

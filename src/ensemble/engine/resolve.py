@@ -111,7 +111,11 @@ def _text(path: MetricPath, where: Binding) -> str:
 
 
 def _count(cell: Cell, field: str) -> Reader:
-    return lambda: getattr(cell, field)  # type: ignore[no-any-return]
+    def read() -> float | None:
+        value: int = getattr(cell, field)
+        return value
+
+    return read
 
 
 def _known(member: Member, field: str) -> Reader:

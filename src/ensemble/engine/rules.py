@@ -112,7 +112,7 @@ class Thresholds:
         assert rule.key is not None
         side, constant, rank = rule.key
         entries = self.above if side == "above" else self.below
-        del entries[bisect_left(entries, (constant, rank, rule.order))]  # type: ignore[type-var]
+        del entries[bisect_left(entries, (constant, rank, rule.order))]
 
     def crossed(self) -> list[Rule]:
         """Every rule whose condition holds at the present value."""
@@ -120,10 +120,10 @@ class Thresholds:
         if value is None:
             return []
         # rank 0 is >= and <, rank 1 is > and <=, so one cut each side separates true from false
-        end = bisect_left(self.above, (value, 1)) if self.above else 0  # type: ignore[type-var]
+        end = bisect_left(self.above, (value, 1)) if self.above else 0
         found = [entry[3] for entry in self.above[:end]]
         if self.below:
-            begin = bisect_left(self.below, (value, 1))  # type: ignore[type-var]
+            begin = bisect_left(self.below, (value, 1))
             found += [entry[3] for entry in self.below[begin:]]
         return found
 

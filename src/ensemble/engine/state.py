@@ -107,8 +107,8 @@ class Point:
         self.nodes = 0
         self.cores = 1
         self.walltime = 0.0
-        self.warm = 0
-        """Jobs still to be left out of the quantities (`warmup`)."""
+        self.warm: set[int] = set()
+        """Numbers of the jobs that count into no quantity (`warmup`)."""
 
 
 class Group:

@@ -168,6 +168,6 @@ def _cell(cell: Cell, values: dict[str, Scalar], state: State, builder: Builder)
 def _derived(resolver: Resolver, cell: Cell, values: dict[str, Scalar], name: str) -> float | None:
     selector = tuple(values.items()) if values else ALL_POINTS
     try:
-        return resolver.value(MetricPath("derived", cell.group, selector, name), {})[1]()
+        return resolver.value(MetricPath("derived", cell.group, name, selector), {})[1]()
     except EnsembleError:
         return None
