@@ -77,16 +77,6 @@ class MetricPath(Struct, frozen=True, gc=False):
     quantity: str = ""
     point: tuple[tuple[str, Scalar], ...] = ()
 
-    @property
-    def is_member(self) -> bool:
-        """Whether it is a metric of a member, not of a group."""
-        return self.statistic in MEMBER_METRICS
-
-    @property
-    def is_old(self) -> bool:
-        """Whether it is of the older two-part form and needs `resolve_old`."""
-        return not self.quantity
-
     def __str__(self) -> str:
         selector = ""
         if self.point == ALL_POINTS:
