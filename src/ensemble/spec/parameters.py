@@ -230,13 +230,13 @@ def _sampled(method: str, given: Any, seed: int) -> Points:
 
 
 def _random_design(samples: int, axes: int, seed: int) -> list[list[float]]:
-    generator = Random(seed)  # noqa: S311 - sampling, not secrets
+    generator = Random(seed)
     return [[generator.random() for _ in range(axes)] for _ in range(samples)]
 
 
 def _latin_hypercube(samples: int, axes: int, seed: int) -> list[list[float]]:
     """One point in each of `samples` strata of every axis (McKay, Beckman and Conover 1979)."""
-    generator = Random(seed)  # noqa: S311 - sampling, not secrets
+    generator = Random(seed)
     columns = []
     for _ in range(axes):
         strata = list(range(samples))
