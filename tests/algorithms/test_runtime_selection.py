@@ -1,5 +1,6 @@
 """`select-fastest-runtime` and `select-longest-runtime`: fair until they know, then by expectation."""
 
+from dataclasses import replace
 from collections import Counter
 from itertools import groupby
 
@@ -129,7 +130,7 @@ def test_counts_that_do_not_add_up_end_in_fewer_jobs_not_in_a_crash():
     class Odd(World):
         def _group(self, name):
             group = super()._group(name)
-            return group._replace(count=group.count + 5)
+            return replace(group, count=group.count + 5)
 
     world = Odd(SelectFastestRuntime(), {"ahead": 50}, groups={"g": [Point({"x": x}, 2) for x in range(3)]}).run()
     assert len(world.order) == 6

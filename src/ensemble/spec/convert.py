@@ -1,0 +1,282 @@
+"""From a tree to the structs of `spec.model`, by their type hints: every problem is collected, none hides another."""
+
+from __future__ import annotations
+
+__all__ = ["Converter"]
+
+import math
+import re
+import types
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from ensemble.model.errors import InputError, Problem
+from ensemble.spec.nodes import Place, Tree
+
+LARGEST: Final = 10**9
+"""The largest count anything here may have."""
+
+Special = Callable[["Converter", Tree, str], Any]
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+class Failed(Exception):
+    """A value could not be converted; why is among the problems already."""
+
+
+@cache
+def _hints(struct: type) -> dict[str, Any]:
+    return get_type_hints(struct, include_extras=True)
+
+
+class Converter:
+    """Converts trees, collecting problems. `specials` are fields (struct name, field) with a spelling of their own."""
+
+    def __init__(self, specials: Mapping[tuple[str, str], Special], aliases: Mapping[tuple[str, str], str]) -> None:
+        self.problems: list[Problem] = []
+        self.specials = specials
+        self.aliases = aliases
+        self.places: dict[str, Place] = {}
+        """Where each converted value stood, by its path in the file."""
+
+    def complain(self, tree: Tree | Place, where: str, message: str, hint: str = "") -> None:
+        """Note a problem."""
+        place = tree.place if isinstance(tree, Tree) else tree
+        self.problems.append(Problem(message, place.file, place.line, place.column, where, hint))
+
+    def struct(self, tree: Tree, struct: type, where: str, hidden: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The fields of a struct that a mapping gives; problems with them are noted."""
+        name = struct.__name__
+        if not isinstance(tree.value, dict):
+            self.complain(tree, where, f"{tree.kind} where a mapping was expected")
+            raise Failed
+        hints = _hints(struct)
+        known = [field for field in hints if field not in hidden]
+        found: dict[str, Any] = {}
+        for key, (key_tree, value) in tree.value.items():
+            field = self.aliases.get((name, key), key)
+            if field not in known or (field != key and key in hidden):
+                shown = sorted({*known, *(alias for (owner, alias) in self.aliases if owner == name)})
+                self.complain(key_tree, where, f"{key!r} is not a key here", nearest(key, shown))
+                continue
+            if field in found:
+                self.complain(key_tree, where, f"{key!r} is another word for {field!r}, which is here too")
+                continue
+            inner = f"{where}.{key}" if where else key
+            self.places[inner] = value.place
+            try:
+                special = self.specials.get((name, field))
+                if special is not None:
+                    found[field] = special(self, value, inner)
+                else:
+                    found[field] = self.value(value, hints[field], inner)
+            except Failed:
+                found.pop(field, None)
+        required = [
+            field.name
+            for field in msgspec.structs.fields(struct)
+            if field.required and field.name not in tree.value and field.name not in hidden
+        ]
+        for field in required:
+            if not any(self.aliases.get((name, key)) == field for key in tree.value):
+                self.complain(tree, where, f"{field!r} is missing")
+        if any(field not in found for field in required):
+            raise Failed
+        if self.problems and any(
+            field.required and field.name not in found
+            for field in msgspec.structs.fields(struct)
+            if field.name not in hidden
+        ):
+            raise Failed
+        return found
+
+    def value(self, tree: Tree, hint: Any, where: str) -> Any:
+        """A value of the type that `hint` says."""
+        origin = get_origin(hint)
+        if origin is Annotated:
+            return self.value(tree, get_args(hint)[0], where)
+        if origin in (Union, types.UnionType):
+            return self._either(tree, get_args(hint), where)
+        if hint is Any:
+            return self.plain(tree, where)
+        if hint is str:
+            return self.text(tree, where)
+        if hint is bool:
+            return self.boolean(tree, where)
+        if hint is int:
+            return self.whole(tree, where)
+        if hint is float:
+            return self.number(tree, where)
+        if origin is tuple:
+            item = get_args(hint)[0]
+            return tuple(self.items(tree, lambda one, inner: self.value(one, item, inner), where))
+        if origin is dict:
+            return self.mapping(tree, get_args(hint)[1], where)
+        return hint(**self.struct(tree, hint, where))
+
+    def _either(self, tree: Tree, options: tuple[Any, ...], where: str) -> Any:
+        if type(None) in options and tree.value is None:
+            return None
+        for option, kind in ((bool, bool), (int, int), (float, (int, float)), (str, str)):
+            if (
+                option in options
+                and isinstance(tree.value, kind)
+                and (kind is bool or not isinstance(tree.value, bool))
+            ):
+                return self.value(tree, option, where)
+        rest = [option for option in options if option not in (type(None), bool, int, float, str)]
+        if rest:
+            return self.value(tree, rest[0], where)
+        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+        wanted = " or ".join(words[option] for option in options if option in words)
+        self.complain(tree, where, f"{tree.kind} where {wanted} was expected")
+        raise Failed
+
+    def items(self, tree: Tree, item: Callable[[Tree, str], Any], where: str) -> list[Any]:
+        """A list, or a single value that stands for a list of one."""
+        if isinstance(tree.value, dict):
+            self.complain(tree, where, "a mapping where a list was expected", "Did you forget the `- ` before it?")
+            raise Failed
+        trees = tree.value if isinstance(tree.value, list) else ([] if tree.value is None else [tree])
+        found = []
+        failed = False
+        for index, one in enumerate(trees):
+            try:
+                found.append(item(one, f"{where}[{index}]"))
+            except Failed:
+                failed = True
+        if failed:
+            raise Failed
+        return found
+
+    def mapping(self, tree: Tree, hint: Any, where: str) -> dict[str, Any]:
+        """A mapping from names to values of one type."""
+        if tree.value is None:
+            return {}
+        if not isinstance(tree.value, dict):
+            self.complain(tree, where, f"{tree.kind} where a mapping was expected")
+            raise Failed
+        found = {}
+        for key, (_, value) in tree.value.items():
+            self.places[f"{where}.{key}"] = value.place
+            found[key] = self.value(value, hint, f"{where}.{key}")
+        return found
+
+    def text(self, tree: Tree, where: str) -> str:
+        """Text; a number or truth value is taken as it was written."""
+        if isinstance(tree.value, (dict, list)):
+            self.complain(tree, where, f"{tree.kind} where text was expected")
+            raise Failed
+        if tree.value is None and not tree.quoted:
+            self.complain(tree, where, "there is nothing here; text was expected")
+            raise Failed
+        return tree.raw
+
+    def name(self, tree: Tree, where: str) -> str:
+        """A name that can stand in keys, paths and metric expressions."""
+        text = self.text(tree, where)
+        if not _NAME.fullmatch(text) or "." in text or len(text) > 100:
+            self.complain(tree, where, f"{text!r} cannot be a name", "Names are letters, digits, `_` and `-`.")
+            raise Failed
+        return text
+
+    def boolean(self, tree: Tree, where: str) -> bool:
+        """True or false."""
+        if not isinstance(tree.value, bool):
+            hint = " Write true or false." if tree.raw.lower() in ("yes", "no", "on", "off") else ""
+            self.complain(tree, where, f"{tree.kind} where true or false was expected", hint.strip())
+            raise Failed
+        return tree.value
+
+    def number(self, tree: Tree, where: str) -> float:
+        """A finite number."""
+        value = tree.value
+        if isinstance(value, str):
+            value = _spelled(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.complain(tree, where, f"{tree.kind} where a number was expected")
+            raise Failed
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            self.complain(tree, where, f"{tree.raw} is not a finite number")
+            raise Failed
+        return number
+
+    def whole(self, tree: Tree, where: str, least: int | None = None) -> int:
+        """A whole number, not below `least`, not above `LARGEST` where `least` is given."""
+        value = tree.value
+        if isinstance(value, float) and math.isfinite(value) and value == int(value):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.complain(tree, where, f"{tree.kind} where a whole number was expected")
+            raise Failed
+        if least is not None and value < least:
+            words = {0: "0 or more", 1: "1 or more"}.get(least, f"{least} or more")
+            self.complain(tree, where, f"{value} is too small: it must be {words}")
+            raise Failed
+        if least is not None and value > LARGEST:
+            shown = tree.raw if len(tree.raw) < 40 else f"a number of {len(tree.raw)} digits"
+            self.complain(tree, where, f"{shown} is too large: at most {LARGEST:,}")
+            raise Failed
+        return value
+
+    def choice(self, tree: Tree, where: str, choices: tuple[str, ...], what: str) -> str:
+        """One of a few words."""
+        text = self.text(tree, where)
+        if text not in choices:
+            self.complain(
+                tree, where, f"{text!r} is no {what}", nearest(text, choices) or f"There are {', '.join(choices)}."
+            )
+            raise Failed
+        return text
+
+    def plain(self, tree: Tree, where: str) -> Any:
+        """Any plain data, but no number that is not finite."""
+        for one, place in _leaves(tree, where):
+            if isinstance(one.value, float) and not math.isfinite(one.value):
+                self.complain(one, place, f"{one.raw} is not a finite number")
+                raise Failed
+        return tree.plain()
+
+    def attempt(self, tree: Tree, where: str, work: Callable[[], Any]) -> Any:
+        """Do something that may raise `InputError`, which becomes a problem at this place."""
+        try:
+            return work()
+        except InputError as error:
+            self.complain(tree, where, str(error))
+            raise Failed from None
+
+
+def _leaves(tree: Tree, where: str) -> list[tuple[Tree, str]]:
+    if isinstance(tree.value, dict):
+        return [leaf for key, (_, value) in tree.value.items() for leaf in _leaves(value, f"{where}.{key}")]
+    if isinstance(tree.value, list):
+        return [leaf for index, value in enumerate(tree.value) for leaf in _leaves(value, f"{where}[{index}]")]
+    return [(tree, where)]
+
+
+def _spelled(text: str) -> Any:
+    try:
+        return float(text) if text.strip().lower() not in ("nan", "inf", "-inf", "infinity") else text
+    except ValueError:
+        return text
+
+
+def nearest(word: str, choices: Any) -> str:
+    """`Did you mean ...?` for the nearest of `choices`, else which there are (when few), else nothing."""
+    from difflib import get_close_matches
+
+    names = [str(choice) for choice in choices]
+    close = get_close_matches(word, names, 1, 0.6)
+    if close:
+        return f"Did you mean {close[0]}?"
+    if names and len(names) <= 30:
+        return f"Known: {', '.join(names)}."
+    return ""

@@ -1,0 +1,341 @@
+"""What a file means, beyond each value's form: names that must exist, expressions that must parse, functions that
+must be there."""
+
+from __future__ import annotations
+
+__all__ = ["check_meaning", "check_rule", "functions_in"]
+
+import ast
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from ensemble.model.errors import ExpressionError, InputError
+from ensemble.spec.convert import Converter, nearest
+from ensemble.spec.expressions import (
+    COUNTS,
+    MEMBER_METRICS,
+    STATISTICS,
+    MetricPath,
+    is_condition,
+    is_quantity,
+    is_statistic,
+    names,
+    parse,
+    parse_condition,
+    paths,
+    quantities,
+    resolve_old,
+)
+from ensemble.spec.model import ActionSpec, EnsembleSpec, GroupSpec, RuleSpec
+from ensemble.spec.nodes import Place
+from ensemble.spec.render import Renderer
+
+
+def check_meaning(reader: Converter, spec: EnsembleSpec, algorithms: Collection[str]) -> None:
+    """Note every problem of a whole file."""
+    if spec.algorithm is not None and algorithms and spec.algorithm.name not in algorithms:
+        place = reader.places.get("algorithm.name") or reader.places.get("algorithm", Place())
+        reader.complain(
+            place,
+            "algorithm",
+            f"there is no algorithm {spec.algorithm.name!r}",
+            nearest(spec.algorithm.name, algorithms),
+        )
+    if spec.custom:
+        functions_in(reader, spec)
+    renderer = Renderer(spec, "run", "/run")
+    seen: dict[str, int] = {}
+    for index, group in enumerate(spec.jobs):
+        template = seen.get(group.name, 0)
+        seen[group.name] = template + 1
+        _group(reader, spec, renderer, group, template, f"jobs[{index}]")
+    known: dict[str, int] = {}
+    for index, rule in enumerate(spec.rules):
+        where = f"rules[{index}]"
+        if rule.id:
+            if rule.id in known:
+                reader.complain(
+                    reader.places[f"{where}.id"], f"{where}.id", f"rule {known[rule.id] + 1} has this id too"
+                )
+            known[rule.id] = index
+        check_rule(reader, spec, rule, where)
+
+
+def _place(reader: Converter, where: str, *names: str) -> Place:
+    for name in names:
+        found = reader.places.get(f"{where}.{name}")
+        if found is not None:
+            return found
+    return reader.places.get(where, Place())
+
+
+# ---- groups ----------------------------------------------------------------------------------------
+
+
+def _group(
+    reader: Converter, spec: EnsembleSpec, renderer: Renderer, group: GroupSpec, template: int, where: str
+) -> None:
+    place = _place(reader, where, "command", "name")
+    if not group.command.strip():
+        reader.complain(place, where, f"group {group.name} has no command")
+        return
+    if group.member and "{" not in group.member and spec.members and group.member not in spec.members:
+        reader.complain(
+            _place(reader, where, "member"),
+            f"{where}.member",
+            f"there is no member {group.member!r}",
+            nearest(group.member, spec.members),
+        )
+    try:
+        for values in group.points[:100]:
+            renderer.render(group.name, template, dict(values), f"{group.name}-0", 1)
+    except InputError as error:
+        reader.complain(place, where, str(error))
+    limits = spec.limits
+    if (limits.node_hours or limits.cost) and not group.walltime:
+        what = "node_hours" if limits.node_hours else "cost"
+        reader.complain(
+            _place(reader, where, "name"),
+            where,
+            f"group {group.name} has no walltime",
+            f"limits.{what} reserves nodes x walltime for each job before it starts, so every group needs one.",
+        )
+    if group.valid:
+        known = {*group.outputs, *group.axes, "duration", "exit_code", "attempt"}
+        _names(reader, _place(reader, where, "valid"), f"{where}.valid", group.valid, known)
+    for name, text in group.derived.items():
+        inner = f"{where}.derived.{name}"
+        derived = reader.places.get(inner, place)
+        try:
+            expr = parse(text)
+            for path in paths(expr):
+                _path(path, spec, {})
+            unknown = [word for word in names(expr) if word not in group.axes]
+        except ExpressionError as error:
+            reader.complain(derived, inner, str(error))
+            continue
+        if unknown:
+            hint = nearest(unknown[0], group.axes)
+            reader.complain(derived, inner, f"{unknown[0]!r} is neither an axis nor a metric path", hint)
+
+
+def _names(reader: Converter, place: Place, where: str, text: str, known: set[str]) -> None:
+    try:
+        expr = parse(text)
+    except ExpressionError as error:
+        reader.complain(place, where, str(error))
+        return
+    found = paths(expr)
+    if found:
+        reader.complain(
+            place, where, f"{found[0]} is a metric of the group; `valid` sees one job's figures and duration"
+        )
+    elif not is_condition(expr):
+        reader.complain(place, where, f"{text!r} is a number, not a condition", "Compare it with something.")
+    for word in names(expr):
+        if word not in known:
+            reader.complain(place, where, f"{word!r} is no figure of this group", nearest(word, sorted(known)))
+            return
+
+
+# ---- rules -----------------------------------------------------------------------------------------
+
+
+def check_rule(reader: Converter, spec: EnsembleSpec, rule: RuleSpec, where: str) -> None:
+    """Note every problem of one rule."""
+    groups = list(dict.fromkeys(group.name for group in spec.jobs))
+    if rule.trigger.startswith("job-") and rule.name and rule.name not in groups:
+        reader.complain(
+            _place(reader, where, "name"),
+            f"{where}.name",
+            f"there is no group {rule.name!r}",
+            nearest(rule.name, groups),
+        )
+    members = list(spec.members) or ["local"]
+    if rule.trigger.startswith("member-") and rule.name and rule.name not in members:
+        reader.complain(
+            _place(reader, where, "name"),
+            f"{where}.name",
+            f"there is no member {rule.name!r}",
+            nearest(rule.name, members),
+        )
+    if rule.trigger == "interval" and not rule.seconds:
+        reader.complain(_place(reader, where, "trigger"), where, "an interval needs `seconds`")
+    if rule.trigger != "interval" and rule.seconds:
+        reader.complain(
+            _place(reader, where, "seconds"), f"{where}.seconds", f"only an interval has seconds, not {rule.trigger}"
+        )
+    axes = list(dict.fromkeys(axis for group in spec.jobs for axis in group.axes))
+    if rule.for_each and rule.for_each not in axes:
+        hint = nearest(rule.for_each, axes) if axes else "No group here has parameters."
+        reader.complain(
+            _place(reader, where, "for_each"), f"{where}.for_each", f"there is no axis {rule.for_each!r}", hint
+        )
+    _condition(reader, spec, rule, where)
+    _action(reader, spec, rule.action, f"{where}.action", groups, members)
+
+
+def _condition(reader: Converter, spec: EnsembleSpec, rule: RuleSpec, where: str) -> None:
+    metric = rule.trigger == "metric"
+    if rule.when is None and not metric:
+        return
+    place = _place(reader, where, "when", "name")
+    if metric and rule.when is None and not rule.name:
+        reader.complain(
+            _place(reader, where, "trigger"),
+            where,
+            "a metric rule needs a metric path in `name` and a condition in `when`",
+        )
+        return
+    try:
+        expr = parse_condition(rule.name if metric else "", rule.when)
+    except ExpressionError as error:
+        reader.complain(place, f"{where}.when", str(error))
+        return
+    if not is_condition(expr):
+        reader.complain(place, f"{where}.when", "this is a number, not a condition", "Compare it with something.")
+        return
+    bare = names(expr)
+    if bare:
+        reader.complain(
+            place,
+            f"{where}.when",
+            f"{bare[0]!r} is no metric path",
+            f"A path is <statistic>.<group>.<quantity>, such as mean.{spec.jobs[0].name}.duration.",
+        )
+        return
+    binding = {rule.for_each: None} if rule.for_each else {}
+    for path in paths(expr):
+        try:
+            _path(path, spec, binding)
+        except ExpressionError as error:
+            reader.complain(
+                _place(reader, where, "name" if str(path) == rule.name else "when", "name"), where, str(error)
+            )
+
+
+def _path(path: MetricPath, spec: EnsembleSpec, binding: object) -> None:
+    """Raise `ExpressionError` when a path names nothing in this file."""
+    groups = list(dict.fromkeys(group.name for group in spec.jobs))
+    figures = sorted({name for group in spec.jobs for name in group.outputs})
+    if path.statistic in MEMBER_METRICS:
+        members = list(spec.members) or ["local"]
+        if path.group and path.group not in members:
+            raise ExpressionError(f"{path}: there is no member {path.group!r}", hint=nearest(path.group, members))
+        if path.quantity not in MEMBER_METRICS[path.statistic]:
+            known = MEMBER_METRICS[path.statistic]
+            raise ExpressionError(
+                f"{path}: {path.statistic} has no {path.quantity!r}", hint=nearest(path.quantity, known)
+            )
+        return
+    if path.statistic != "derived" and not is_statistic(path.statistic):
+        raise ExpressionError(
+            f"{path}: there is no statistic {path.statistic!r}",
+            hint=nearest(path.statistic, [*STATISTICS[:12], "derived"]),
+        )
+    path = resolve_old(path, groups, figures)
+    if path.group == "*":
+        if path.statistic != "count" or path.quantity not in COUNTS:
+            raise ExpressionError(f"{path}: over all groups there are only counts", hint=nearest(path.quantity, COUNTS))
+        return
+    if path.group not in groups:
+        raise ExpressionError(f"{path}: there is no group {path.group!r}", hint=nearest(path.group, groups))
+    entries = [group for group in spec.jobs if group.name == path.group]
+    own = sorted(
+        {name for group in entries for name in (group.derived if path.statistic == "derived" else group.outputs)}
+    )
+    if not is_quantity(path.statistic, path.quantity, own):
+        raise ExpressionError(
+            f"{path}: group {path.group} has no {path.quantity!r}",
+            hint=nearest(path.quantity, quantities(path.statistic, own)),
+        )
+    axes = sorted({axis for group in entries for axis in group.axes})
+    for axis, _ in path.point:
+        if axis not in (*axes, "*"):
+            raise ExpressionError(f"{path}: group {path.group} has no axis {axis!r}", hint=nearest(axis, axes))
+
+
+def _action(
+    reader: Converter, spec: EnsembleSpec, action: ActionSpec, where: str, groups: list[str], members: list[str]
+) -> None:
+    name = action.name
+    place = _place(reader, where, "label", "name")
+    if name in ("submit", "cancel"):
+        if action.label and action.label not in groups:
+            reader.complain(
+                place, f"{where}.label", f"there is no group {action.label!r}", nearest(action.label, groups)
+            )
+        elif not action.label and name == "submit":
+            reader.complain(place, where, "submit needs the group in `label`", nearest("", groups))
+        elif action.points:
+            axes = {tuple(group.axes) for group in spec.jobs if group.name == action.label}
+            given = tuple(action.points[0])
+            if not any(set(given) == set(known) for known in axes):
+                known = next(iter(axes))
+                reader.complain(
+                    _place(reader, where, "parameters"),
+                    f"{where}.parameters",
+                    f"a point of {action.label} has {', '.join(known) or 'no axes'}, not {', '.join(given)}",
+                )
+    if name == "submit" and action.value is not None and action.value != int(action.value):
+        reader.complain(_place(reader, where, "value"), f"{where}.value", f"{action.value} is no number of jobs")
+    if action.member and action.member not in members:
+        reader.complain(
+            _place(reader, where, "member"),
+            f"{where}.member",
+            f"there is no member {action.member!r}",
+            nearest(action.member, members),
+        )
+    if name == "custom":
+        if not action.label:
+            reader.complain(place, where, "custom needs the function in `label`")
+        elif ":" not in action.label and spec.custom:
+            known_functions = functions_in(None, spec)
+            if known_functions is not None and action.label not in known_functions:
+                reader.complain(
+                    place,
+                    f"{where}.label",
+                    f"there is no function {action.label!r} in `custom`",
+                    nearest(action.label, known_functions),
+                )
+        elif ":" not in action.label and reader.places:
+            reader.complain(
+                place, f"{where}.label", f"there is no function {action.label!r}: the file has no `custom` code"
+            )
+    if name == "switch-algorithm" and not action.label:
+        reader.complain(place, where, "switch-algorithm needs the algorithm in `label`")
+    if name == "add-rule" and not action.rule:
+        reader.complain(place, where, "add-rule needs a `rule`")
+
+
+def functions_in(reader: Converter | None, spec: EnsembleSpec) -> list[str] | None:
+    """Names of the functions of `custom`; None (and a problem) when it cannot be read or is not Python."""
+    source = spec.custom
+    where = "custom"
+    place = reader.places.get("custom", Place()) if reader is not None else Place()
+    if source.rstrip().endswith(".py") and "\n" not in source.strip():
+        path = os.path.join(spec.directory, source.strip())
+        try:
+            source = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            if reader is not None:
+                reader.complain(place, where, f"{spec.custom}: {getattr(error, 'strerror', None) or error}")
+            return None
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if reader is not None:
+            line = f" in its line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+            what = error.msg if isinstance(error, SyntaxError) else str(error)
+            reader.complain(place, where, f"this is not Python{line}: {what}")
+        return None
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.append(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found += [alias.asname or alias.name for alias in node.names]
+        elif isinstance(node, ast.Assign):
+            found += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return found
