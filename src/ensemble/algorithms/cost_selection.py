@@ -82,7 +82,7 @@ class CostSelection(Packaged[CostSelectionOptions]):
     name: ClassVar[str] = "cost-selection"
     settings = CostSelectionOptions
 
-    def plan(self, options: CostSelectionOptions, view: View) -> Sequence[RuleSpec]:  # noqa: ARG002
+    def plan(self, options: CostSelectionOptions, view: View) -> Sequence[RuleSpec]:
         """At the start, with each job that ends, and when a member comes back."""
         return [
             on("start", "next", repetitions=1),

@@ -39,7 +39,7 @@ class RuntimeSelection(Packaged[RuntimeOptions]):
     sign: ClassVar[float]
     """1: the shortest first, -1: the longest."""
 
-    def plan(self, options: RuntimeOptions, view: View) -> Sequence[RuleSpec]:  # noqa: ARG002
+    def plan(self, options: RuntimeOptions, view: View) -> Sequence[RuleSpec]:
         """At the start, whenever the queue runs low and whenever there is room below the ceiling."""
         rules = [
             on("start", "next", repetitions=1),

@@ -61,7 +61,7 @@ class WorkloadSuccess(Packaged[WorkloadSuccessOptions]):
     name: ClassVar[str] = "workload-success"
     settings = WorkloadSuccessOptions
 
-    def plan(self, options: WorkloadSuccessOptions, view: View) -> Sequence[RuleSpec]:  # noqa: ARG002
+    def plan(self, options: WorkloadSuccessOptions, view: View) -> Sequence[RuleSpec]:
         """A success leaves missing and under way in balance: only what did not succeed is replaced."""
         rules = [
             on("start", "fill", repetitions=1),

@@ -111,7 +111,7 @@ class Applier:
         self.release = False
         """Whether something happened that may let waiting jobs go to a member."""
         self.asked = ""
-        """The rule whose function has just answered."""
+        """The rule whose function has just answered; empty when that answer was not awaited."""
         self._events: dict[type, Any] = {
             JobEvent: self.job,
             NativeEvent: self._native,
@@ -601,7 +601,7 @@ class Applier:
     def _returned(self, event: FunctionReturned) -> None:
         command = self.state.commands.get(event.command)
         if command is not None:
-            self.asked = self.state.calls.get(event.command, "")
+            self.asked = self.state.calls.get(event.command) or "nobody"
             self.close_command(event.command)
 
     def _timer(self, event: TimerFired) -> None:
@@ -823,6 +823,8 @@ class Applier:
 
     def _finish(self, effect: Finish) -> None:
         job = self.state.jobs[effect.key]
+        if job.code == NEW and job.key in job.group.ready:
+            job.group.ready.remove(job.key)
         if effect.outcome in ("failed", "lost"):
             for cell in job.point.cells:
                 cell.failed_attempts += 1
@@ -890,6 +892,7 @@ class Applier:
         state.stopping = state.stopping or effect.reason == "stop"
         state.terminating = state.terminating or effect.reason == "terminate"
         if effect.drop:
+            state.dropped = True
             for name in state.groups:
                 self._discard(Discard(name))
             for job in [job for job in state.jobs.values() if job.code == NEW]:

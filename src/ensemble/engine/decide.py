@@ -28,7 +28,6 @@ from ensemble.model.decisions import (
     Firing,
     Held,
     Note,
-    Record,
     Resize,
     Retry,
     Step,
@@ -41,7 +40,6 @@ from ensemble.model.events import (
     JobEvent,
     Requested,
     RunStarted,
-    TimerFired,
 )
 from ensemble.spec.model import ActionSpec
 
@@ -126,8 +124,8 @@ class Decider:
             self._upkeep(self.actions.start(self.builder.starting), "start")
         elif type(event) is Requested:
             self._upkeep(self._requested(event), "request")
-        elif type(event) is FunctionReturned:
-            self._upkeep(self._returned(event), applier.asked or "function")
+        elif type(event) is FunctionReturned and applier.asked:
+            self._upkeep(self._returned(event), applier.asked)
 
     def _conclude(self, job: Job) -> list[Effect]:
         """What becomes of a job whose attempt is over."""
@@ -144,12 +142,12 @@ class Decider:
             if not reason:
                 return [*effects, Finish(job.key, "success")]
             outcome = "failed"
-        if reason == "later" and not (self.state.draining or job.cancelling):
+        if reason == "later" and not (self.state.dropped or job.cancelling):
             return [*effects, Retry(job.key, job.attempt, self.state.now + REFUSED_DELAY, spent=False)]
         if outcome == "cancelled" or (job.cancelling and outcome == "lost"):
             return [*effects, Finish(job.key, "cancelled", reason or "cancelled")]
         infrastructure = outcome == "lost" or reason in ("infrastructure", "later")
-        if self.state.draining or job.cancelling:
+        if self.state.dropped or job.cancelling:
             return [*effects, Finish(job.key, "lost" if outcome == "lost" else "failed", reason)]
         retries = self.builder.template(job.point).retries
         elsewhere = job.hosts if retries.elsewhere else ""
@@ -288,12 +286,12 @@ class Decider:
 
     def _release(self) -> None:
         self.applier.release = False
-        if self.state.draining:
+        if self.state.dropped:
             return
         self.actions.begin()
         effects, blocked = self.release.effects(self.actions.command)
         self._upkeep(effects, "release")
-        if blocked and not self.state.draining:
+        if blocked and not self.state.dropped:
             self._limit(blocked, f"limits.{blocked}: what is left does not cover another job")
 
     def _maybe_end(self, event: Event) -> None:
@@ -344,11 +342,3 @@ class Decider:
         if bad:
             return "failed", f"{bad} of {state.total.submitted} jobs did not succeed"
         return "success", ""
-
-
-def same_decision(one: Record, other: Record) -> bool:
-    """Whether two records of the same event decide the same."""
-    return one.steps == other.steps
-
-
-_ = TimerFired

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ensemble.engine.apply import REFILL, WINDOW
 from ensemble.engine.build import Builder
 from ensemble.engine.state import Group, Member, Point, State
-from ensemble.model.decisions import Discard, Effect, Note, Span, Submit
+from ensemble.model.decisions import Discard, Effect, Finish, Note, Span, Submit
 
 
 class Release:
@@ -38,6 +38,7 @@ class Release:
             if group.waiting or group.ready:
                 if self._stranded(group):
                     effects.append(Note("no-member", f"{group.name}: no member is left to run it"))
+                    effects += [Finish(key, "lost", "infrastructure") for key in group.ready]
                     effects.append(Discard(group.name))
                 else:
                     self._group(group)

@@ -71,6 +71,7 @@ _STATE = (
     "firings",
     "next_command",
     "draining",
+    "dropped",
     "stopping",
     "terminating",
     "limit",

@@ -293,6 +293,7 @@ class State:
         "calls",
         "commands",
         "draining",
+        "dropped",
         "ended",
         "firings",
         "groups",
@@ -344,6 +345,9 @@ class State:
         self.timers: list[tuple[float, int, str, str]] = []
         """(when, order, kind, name): a heap."""
         self.draining = ""
+        """Why nothing more is created; empty while it is."""
+        self.dropped = False
+        """Whether what was waiting is given up too (a limit on jobs lets those within it run)."""
         self.stopping = False
         self.terminating = False
         self.limit = ""

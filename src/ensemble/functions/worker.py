@@ -1,155 +1,167 @@
-"""The worker: loads people's code and calls it. Runs in a process of its own; nothing here is trusted to return."""
+"""The worker: loads people's code and calls it. Runs in a process of its own; nothing here is trusted to return.
+
+The time limit is kept by a watchdog outside the interpreter's lock (`faulthandler`), which says where the code hangs
+and ends the process; so it holds for a loop in C too, and when nobody is left on the other side.
+"""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import inspect
+import faulthandler
 import os
+import queue
+import signal
 import sys
+import threading
 import traceback
-import types
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import msgspec
+from ensemble.functions.frames import ANSWER_LIMIT, HEAD, decode, encode
+from ensemble.functions.loading import Code, accepted, problem_with
+from ensemble.functions.shapes import Metrics, item
 
+IN_WORKER = "ENSEMBLE_FUNCTION_WORKER"
+"""Set in the environment of a worker: a script that is imported here must not start its run again."""
 
-class Action(dict[str, Any]):
-    """An action to be returned: `Action({"name": "submit", "label": "echo"})` or `Action(name="submit", label="echo")`."""
-
-
-class Rule(dict[str, Any]):
-    """A rule to be returned, written as in the file."""
-
-
-class Metrics(dict[str, Any]):
-    """The metrics at the time of the call: `metrics["mean"]["sleep"]["duration"]`, `metrics.mean["sleep"]`."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-
-def _stand_ins() -> None:
-    """Let code written for ensemble-python import its `Action` and `Rule` by their old place."""
-    for name in ("ensemble.config", "ensemble.config.types"):
-        module = types.ModuleType(name)
-        module.Action, module.Rule = Action, Rule  # type: ignore[attr-defined]
-        sys.modules[name] = module
-
-
-class Code:
-    """The functions there are, each loaded when it is first called."""
-
-    def __init__(self, custom: str, directory: str, script: str) -> None:
-        self.custom, self.directory, self.script = custom, directory, script
-        self._spaces: dict[str, dict[str, Any]] = {}
-
-    def find(self, name: str) -> Callable[..., Any]:
-        """The function of that name: `module:name`, one of the `custom` code, or one of the script."""
-        if ":" in name:
-            module, _, function = name.partition(":")
-            return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
-        for space in (self._custom, self._script):
-            found = space().get(name)
-            if found is not None:
-                return getattr(found, "function", found)  # type: ignore[no-any-return]
-        raise NameError(f"no function is called {name!r}")
-
-    def _custom(self) -> dict[str, Any]:
-        if not self.custom:
-            return {}
-        if "custom" not in self._spaces:
-            space: dict[str, Any] = {"Action": Action, "Rule": Rule, "__name__": "custom"}
-            source, origin = self.custom, "custom"
-            if source.endswith(".py") and "\n" not in source:
-                path = Path(self.directory) / source
-                source, origin = path.read_text(), str(path)
-            exec(compile(source, origin, "exec"), space)  # noqa: S102 - this is what the process is for
-            self._spaces["custom"] = space
-        return self._spaces["custom"]
-
-    def _script(self) -> dict[str, Any]:
-        if not self.script:
-            return {}
-        if "script" not in self._spaces:
-            spec = importlib.util.spec_from_file_location("ensemble_script", self.script)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules["ensemble_script"] = module
-            spec.loader.exec_module(module)
-            self._spaces["script"] = vars(module)
-        return self._spaces["script"]
+_DETAIL = 8000
 
 
 def call(code: Code, function: str, args: dict[str, Any]) -> dict[str, Any]:
     """Call one function; return `results`, or `error`, `fault` and `detail`."""
     try:
         found = code.find(function)
+        action = item(args.get("action") or {})
         values = {
-            **args,
-            "metrics": Metrics(args.get("metrics") or {}),
-            "options": (args.get("action") or {}).get("options", {}),
+            **{name: item(value) for name, value in args.items()},
+            "action": action,
+            "metrics": Metrics(item(args.get("metrics") or {})),
+            "options": action.get("options", {}),
+            "parameters": action.get("parameters", {}),
         }
-        result = found(**_accepted(found, values))
+        result = found(**accepted(found, values))
+        results = [_plain(one) for one in (result if isinstance(result, list | tuple) else [result]) if one is not None]
     except BaseException as error:
-        if isinstance(error, SystemExit):
-            raise
-        return {
-            "error": f"{type(error).__name__}: {error}",
-            "fault": "raised",
-            "detail": traceback.format_exc()[-8000:],
-        }
-    if result is None:
-        return {"results": []}
-    results = list(result) if isinstance(result, (list, tuple)) else [result]
-    return {"results": [_plain(item) for item in results if item is not None]}
+        return _raised(error)
+    return {"results": results}
 
 
-def _plain(item: Any) -> Any:
-    to_plain = getattr(item, "to_plain", None)
-    return to_plain() if callable(to_plain) else item
+def check(code: Code, names: list[str]) -> dict[str, Any]:
+    """What is wrong with each of these functions; those that are fine are left out."""
+    problems = {}
+    for name in names:
+        try:
+            problem = problem_with(code.find(name))
+        except BaseException as error:
+            problems[name] = _line(error)
+        else:
+            if problem:
+                problems[name] = problem
+    return {"problems": problems}
 
 
-def _accepted(function: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return values
-    names = {parameter.name for parameter in parameters}
-    return {name: value for name, value in values.items() if name in names}
+def _raised(error: BaseException) -> dict[str, Any]:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
+        trace = trace.tb_next
+    try:
+        detail = "".join(traceback.format_exception(type(error), error, trace))
+    except Exception:
+        detail = ""
+    return {"error": _line(error), "fault": "raised", "detail": detail[-_DETAIL:]}
 
 
-def _read(stream: BinaryIO) -> dict[str, Any] | None:
-    head = stream.read(4)
-    if len(head) < 4:
-        return None
-    return msgspec.json.decode(stream.read(int.from_bytes(head, "big")), type=dict[str, Any])
+def _line(error: BaseException) -> str:
+    """An exception in one line."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = "(its text cannot be shown)"
+    name = type(error).__name__
+    if name == "NameError" and text.startswith("no function"):
+        return text
+    return (f"{name}: {text}" if text else name)[:1000]
+
+
+def _plain(result: Any) -> Any:
+    """Objects of the Python API as plain data."""
+    to_plain = getattr(result, "to_plain", None)
+    if callable(to_plain):
+        return to_plain()
+    if hasattr(result, "__struct_fields__"):
+        import msgspec
+
+        return msgspec.to_builtins(result)
+    return result
+
+
+class _Door:
+    """The worker's way to the engine: requests come from a thread, so that the end of the engine is always noticed."""
+
+    def __init__(self) -> None:
+        # what people's code reads and prints must not stand between our messages
+        self._source = os.dup(0)
+        self._answers = os.dup(1)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        os.dup2(2, 1)
+        self._requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, name="requests", daemon=True).start()
+
+    def _listen(self) -> None:
+        with os.fdopen(self._source, "rb") as source:
+            while len(head := source.read(HEAD)) == HEAD:
+                self._requests.put(decode(source.read(int.from_bytes(head, "big"))))
+        # nobody is left to answer to: whatever runs, ends, with all it has started
+        os.killpg(0, signal.SIGKILL)
+
+    def next(self) -> dict[str, Any]:
+        """The next request; waits for it."""
+        return self._requests.get()
+
+    def answer(self, message: dict[str, Any]) -> None:
+        """Send an answer, or what is wrong with it."""
+        try:
+            data = encode(message)
+            if len(data) > ANSWER_LIMIT:
+                raise ValueError(f"it has {len(data):,} bytes; at most {ANSWER_LIMIT:,} are taken")
+        except (TypeError, ValueError, RecursionError, OverflowError) as error:
+            data = encode({"error": f"what it returned cannot be used: {_line(error)}", "fault": "nonsense"})
+        sys.stdout.flush()
+        sys.stderr.flush()
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._answers, view) :]
 
 
 def main() -> None:
-    """Answer calls until the other side is gone."""
-    source = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what functions print must not stand between answers
-    _stand_ins()
-    setup = _read(source)
-    if setup is None:
-        return
-    sys.path.insert(0, setup["directory"] or os.getcwd())
-    code = Code(**setup)
-    while (request := _read(source)) is not None:
-        answer = call(code, request["function"], request["args"])
-        try:
-            body = msgspec.json.encode(answer)
-        except (TypeError, ValueError) as error:
-            body = msgspec.json.encode({"error": f"what it returned is not plain data: {error}", "fault": "nonsense"})
-        answers.write(len(body).to_bytes(4, "big") + body)
-        answers.flush()
+    """Answer requests until the other side is gone."""
+    door = _Door()
+    setup = door.next()
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(setup["load_limit"], exit=True)
+    os.environ[IN_WORKER] = "1"
+    sys.path[:0] = [*setup["paths"], setup["directory"] or os.getcwd()]
+    code = Code(setup["custom"], setup["directory"], setup["script"])
+    try:
+        code.load()
+    except BaseException as error:
+        # every call fails with this, and says so
+        failed: dict[str, Any] | None = _raised(error)
+    else:
+        failed = None
+    faulthandler.cancel_dump_traceback_later()
+    door.answer({"ready": True})
+    while True:
+        request = door.next()
+        faulthandler.dump_traceback_later(setup["time_limit"], exit=True)
+        if failed is not None:
+            answer = failed
+        elif "check" in request:
+            answer = check(code, request["check"])
+        else:
+            answer = call(code, request["function"], request["args"])
+        faulthandler.cancel_dump_traceback_later()
+        door.answer(answer)
 
 
 if __name__ == "__main__":

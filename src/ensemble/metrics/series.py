@@ -261,7 +261,7 @@ def _read_moment(series: Series, name: str) -> float | None:
     return moment(name, series.moments())
 
 
-def _read_ewma(series: Series, name: str) -> float | None:  # noqa: ARG001 - one signature for all readers
+def _read_ewma(series: Series, name: str) -> float | None:
     return series._ewma if series.moments().count else None
 
 
@@ -269,11 +269,11 @@ def _read_quantile(series: Series, name: str) -> float | None:
     return bounded(series.sketch(), QUANTILES[name], series.moments())
 
 
-def _read_iqr(series: Series, name: str) -> float | None:  # noqa: ARG001
+def _read_iqr(series: Series, name: str) -> float | None:
     return interquartile(series.sketch(), series.moments())
 
 
-def _read_mad(series: Series, name: str) -> float | None:  # noqa: ARG001
+def _read_mad(series: Series, name: str) -> float | None:
     return deviation(series.sketch(), series.moments())
 
 

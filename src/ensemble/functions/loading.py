@@ -1,0 +1,141 @@
+"""Finding the functions: in inline source, in a `.py` file, in a module, in the script that built the ensemble."""
+
+from __future__ import annotations
+
+__all__ = ["GIVEN", "Code", "accepted", "problem_with"]
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import linecache
+import sys
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ensemble.functions.shapes import Action, Rule
+
+GIVEN: Final = ("metrics", "event", "rule", "action", "options", "parameters", "binding", "now")
+"""What a function is called with, by name."""
+
+_INLINE: Final = "<custom>"
+
+
+class Code:
+    """People's code, loaded once."""
+
+    def __init__(self, custom: str, directory: str, script: str) -> None:
+        """`custom` is inline source or the path of a `.py` file, relative to `directory`."""
+        self.custom, self.directory, self.script = custom, directory, script
+        self._custom: dict[str, Any] | None = None
+        self._script: dict[str, Any] | None = None
+        _stand_ins()
+
+    def load(self) -> None:
+        """Load the `custom` code now. Raises whatever it raises."""
+        if self._custom is None:
+            self._custom = self._load_custom()
+
+    def find(self, name: str) -> Callable[..., Any]:
+        """The function: `module:name`, one of the `custom` code, or one of the script. Raises `NameError`."""
+        if ":" in name:
+            module, _, function = name.partition(":")
+            found = getattr(importlib.import_module(module), function, None)
+            if not callable(found):
+                raise NameError(f"module {module} has no function {function!r}")
+            return found  # type: ignore[no-any-return]
+        self.load()
+        assert self._custom is not None
+        found = self._custom.get(name)
+        if found is None and self.script:
+            if self._script is None:
+                self._script = self._load_script()
+            found = self._script.get(name)
+        if found is None:
+            raise NameError(f"no function is called {name!r}{self._meant(name)}")
+        # a decorated function of the Python API carries the bare one
+        found = getattr(found, "function", found)
+        if not callable(found):
+            raise NameError(f"{name!r} is no function but {type(found).__name__}")
+        return found  # type: ignore[no-any-return]
+
+    def _meant(self, name: str) -> str:
+        names = [
+            known
+            for space in (self._custom, self._script)
+            for known, value in (space or {}).items()
+            if callable(value) and not known.startswith("_") and value not in (Action, Rule)
+        ]
+        if not names:
+            return "; there is no custom code" if not (self.custom or self.script) else "; the code defines none"
+        close = difflib.get_close_matches(name, names, 1)
+        return f"; did you mean {close[0]!r}?" if close else f"; there is {', '.join(names[:20])}"
+
+    def _load_custom(self) -> dict[str, Any]:
+        if not self.custom:
+            return {}
+        source, origin = self.custom, _INLINE
+        if source.strip().endswith(".py") and "\n" not in source.strip():
+            path = Path(self.directory) / source.strip()
+            source, origin = path.read_text(encoding="utf-8"), str(path)
+        else:
+            # so that a traceback shows the line
+            linecache.cache[_INLINE] = (len(source), None, source.splitlines(keepends=True), _INLINE)
+        # a real module: dataclasses, pickle and typing look theirs up by name
+        module = types.ModuleType("ensemble_custom")
+        module.__file__ = origin
+        vars(module).update(Action=Action, Rule=Rule)
+        sys.modules["ensemble_custom"] = module
+        exec(compile(source, origin, "exec"), vars(module))  # noqa: S102 - this is what the process is for
+        return vars(module)
+
+    def _load_script(self) -> dict[str, Any]:
+        spec = importlib.util.spec_from_file_location("ensemble_script", self.script)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{self.script} is not a Python script")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["ensemble_script"] = module
+        spec.loader.exec_module(module)
+        return vars(module)
+
+
+def _stand_ins() -> None:
+    """Let code written for ensemble-python import `Action` and `Rule` from where they are there."""
+    import ensemble
+
+    config, kinds = types.ModuleType("ensemble.config"), types.ModuleType("ensemble.config.types")
+    kinds.Action, kinds.Rule = Action, Rule  # type: ignore[attr-defined]
+    config.types = kinds  # type: ignore[attr-defined]
+    ensemble.config = config  # type: ignore[attr-defined]
+    sys.modules.update({"ensemble.config": config, "ensemble.config.types": kinds})
+
+
+def accepted(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `values` that the function takes."""
+    parameters = _parameters(function)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return dict(values)
+    names = [parameter.name for parameter in parameters]
+    return {name: value for name, value in values.items() if name in names}
+
+
+def problem_with(function: Callable[..., Any]) -> str:
+    """Why the function cannot be called by name with what there is; empty when it can."""
+    for parameter in _parameters(function):
+        needed = parameter.default is parameter.empty
+        if parameter.kind is parameter.POSITIONAL_ONLY and needed:
+            return f"its parameter {parameter.name!r} takes no name"
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if needed and parameter.name not in GIVEN:
+            return f"it needs {parameter.name!r}; a function is given {', '.join(GIVEN)}"
+    return ""
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []

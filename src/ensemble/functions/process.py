@@ -1,0 +1,197 @@
+"""One worker process, from the engine's side: asks it, waits no longer than agreed, and ends it with all it started."""
+
+from __future__ import annotations
+
+__all__ = ["Died", "Hung", "Log", "Setup", "WorkerProcess"]
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ensemble.functions.frames import ANSWER_LIMIT, HEAD, decode, encode
+
+LOAD_LIMIT: Final = 60.0
+"""Seconds that starting a worker and loading the code may take at least: imports from a cold NFS are slow."""
+
+_GRACE: Final = 2.0
+"""Seconds after which a worker that did not end itself at the limit is ended from here."""
+
+_KEPT: Final = 8000
+"""Bytes of a worker's last words."""
+
+LOG_LIMIT: Final = 16 << 20
+"""Bytes that functions may print into the log of a run."""
+
+
+class Hung(Exception):
+    """It took longer than allowed. The text says what it printed last: where it hung."""
+
+
+class Died(Exception):
+    """The process ended. `how` names the exit code or signal; the text is what it printed last."""
+
+    def __init__(self, how: str, last: str) -> None:
+        self.how = how
+        super().__init__(last)
+
+
+class Setup(NamedTuple):
+    """What a worker is told first. Times in seconds."""
+
+    custom: str
+    directory: str
+    script: str
+    paths: tuple[str, ...]
+    time_limit: float
+    load_limit: float
+
+
+class Log:
+    """Where what functions print goes: a file that stays bounded, or nowhere. A full disk is no reason to fail."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._left = LOG_LIMIT
+        if path is not None:
+            with contextlib.suppress(OSError):
+                self._left -= path.stat().st_size
+
+    def write(self, data: bytes) -> None:
+        """Append what still has room."""
+        if self._path is None or self._left <= 0:
+            return
+        fits, self._left = data[: self._left], self._left - len(data)
+        if self._left <= 0:
+            fits += b"\n(no more is kept: this file has reached its limit)\n"
+        with contextlib.suppress(OSError), self._path.open("ab") as file:
+            file.write(fits)
+
+
+class WorkerProcess:
+    """A worker that is started when it is first needed, and again after it was ended. For one thread at a time."""
+
+    def __init__(self, setup: Setup, log: Log) -> None:
+        self._setup = setup
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready = False
+        self._last = b""
+        _living.add(self)
+
+    def start(self) -> None:
+        """Start the process, if there is none; it loads the code while we go on. Raises `OSError`."""
+        if self._process is not None:
+            return
+        self._process = subprocess.Popen(
+            # -P: what lies in the current directory must not stand in for our own imports
+            [sys.executable, "-u", "-P", "-c", "from ensemble.functions.worker import main; main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            cwd=self._setup.directory or None,
+        )
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            assert stream is not None
+            os.set_blocking(stream.fileno(), False)
+        self._ready = False
+        self._last = b""
+        self._unsent = bytearray(encode(self._setup._asdict()))
+        self._answer = bytearray()
+        self._send()
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and return its answer. Raises `Hung`, `Died` (both end the process) and `OSError`."""
+        self.start()
+        if not self._ready:
+            self._receive(self._setup.load_limit, "loading the code")
+            self._ready = True
+        self._unsent += encode(request)
+        return self._receive(self._setup.time_limit, "the call")
+
+    def kill(self) -> str:
+        """End the process and all it started; return how it had ended."""
+        process, self._process = self._process, None
+        if process is None:
+            return ""
+        # before it is reaped: until then nobody else can have its number
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        code = process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+    def interrupt(self) -> None:
+        """End the process from another thread than the one that waits for it (which then sees it die)."""
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def abandon(self) -> None:
+        """Forget the process of another (a parent that forked): it is not ours to end."""
+        process, self._process = self._process, None
+        if process is not None:
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        os.close(stream.fileno())
+            process.returncode = 0
+
+    # ---- pipes -------------------------------------------------------------------------------------
+
+    def _receive(self, limit: float, what: str) -> dict[str, Any]:
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        started = time.monotonic()
+        poll = select.poll()
+        answers, output, requests = process.stdout.fileno(), process.stderr.fileno(), process.stdin.fileno()
+        poll.register(answers, select.POLLIN)
+        poll.register(output, select.POLLIN)
+        while True:
+            if not self._send():
+                poll.register(requests, select.POLLOUT)
+            else:
+                with contextlib.suppress(KeyError):
+                    poll.unregister(requests)
+            left = started + limit + _GRACE - time.monotonic()
+            found = poll.poll(max(0.0, left * 1000.0)) if left > 0 else []
+            if not found:
+                self._drain(output)
+                self.kill()
+                raise Hung(self._last_words())
+            for number, _ in found:
+                if number == output and not self._drain(output):
+                    poll.unregister(output)
+                elif number == answers:
+                    message = self._read_answer(answers)
+                    if message is not None:
+                        self._drain(output)
+                        return message
+                    if self._process is None or self._gone:
+                        self._over(output, limit, time.monotonic() - started, what)
+
+    def _over(self, output: int, limit: float, took: float, what: str) -> None:
+        """The process closed its end. Raises what that means."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            # it ends right after; a function that only closed our pipe is ended
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        self._drain(output)
+        how = self.kill()
+        if took >= limit:
+            raise Hung(self._last_words())
+        raise Died(f"{how} during {what}" if what != "the call" else how, self._last_words())

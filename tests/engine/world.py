@@ -1,0 +1,122 @@
+"""A world of a few lines for the engine to live in: events by hand, every invariant checked after each."""
+
+import json
+
+from msgspec import to_builtins
+
+from ensemble.algorithms import BUILTIN
+from ensemble.engine import Engine
+from ensemble.model.decisions import Call, Cancel, Firing, Held, Resize, Submit
+from ensemble.model.events import JobEvent, MemberEvent, RunStarted, SubmitAnswered, TimerFired
+from ensemble.spec.loader import loads
+
+
+class World:
+    """Feeds an engine. `open` is what its member holds: (key, attempt) to state."""
+
+    def __init__(self, text, *, cores=4, start=True, members=("local",)):
+        self.spec = loads(text)
+        self.engine = Engine(self.spec, run="r-1", algorithms=BUILTIN)
+        self.at = 100.0
+        self.n = dict.fromkeys(self.spec.members or members, 0)
+        self.records = []
+        self.open = {}
+        self.where = {}
+        self.calls = []
+        self.resizes = []
+        self.cancels = []
+        if start:
+            self.tell(RunStarted("r-1", to_builtins(self.spec), "0", self.spec.seed, "/run"))
+            for name in self.n:
+                self.tell(
+                    MemberEvent(
+                        name,
+                        "open",
+                        stream=f"{name}-1",
+                        nodes_up=1,
+                        nodes_free=1,
+                        cores_up=cores,
+                        cores_free=cores,
+                        cores_per_node=cores,
+                        capabilities=("resize",),
+                    )
+                )
+
+    def tell(self, event, after=0.0):
+        self.at += after
+        record = self.engine.handle(event, self.at)
+        self.engine.check()
+        self.records.append(record)
+        for step in record.steps:
+            if isinstance(step, Held):
+                continue
+            for effect in step.effects:
+                if isinstance(effect, Submit):
+                    for job in self.engine.job_specs(effect):
+                        self.open[job.ref.key] = [job.ref.attempt, "submitted"]
+                        self.where[job.ref.key] = effect.member
+                    self.tell(SubmitAnswered(effect.id, effect.member))
+                elif isinstance(effect, Cancel):
+                    self.cancels.append(effect)
+                elif isinstance(effect, Call):
+                    self.calls.append(effect)
+                elif isinstance(effect, Resize):
+                    self.resizes.append(effect)
+        return record
+
+    def job(self, key, state, after=0.0, **fields):
+        self.at += after
+        member = self.where[key]
+        self.n[member] += 1
+        attempt = fields.pop("attempt", self.open[key][0])
+        record = self.tell(
+            JobEvent(member, key, state, fields.pop("time", self.at), self.n[member], attempt, **fields)
+        )
+        if state == "inactive" and self.open.get(key, [0])[0] == attempt:
+            del self.open[key]
+        return record
+
+    def run(self, key, seconds=1.0):
+        return self.job(key, "run")
+
+    def good(self, key, seconds=1.0, **fields):
+        if self.open[key][1] == "submitted":
+            self.job(key, "run")
+        return self.job(key, "inactive", seconds, outcome="success", exit_code=0, **fields)
+
+    def bad(self, key, seconds=1.0, reason="exit", **fields):
+        self.job(key, "run")
+        return self.job(key, "inactive", seconds, outcome="failed", reason=reason, exit_code=1, **fields)
+
+    def wait(self, seconds, heartbeat=False):
+        return self.tell(TimerFired(heartbeat), seconds)
+
+    def all_good(self, seconds=1.0, limit=10_000):
+        """Let everything that is open succeed, and what follows from it."""
+        while self.open and limit:
+            limit -= 1
+            self.good(next(iter(self.open)), seconds)
+
+    def fired(self, rule=None):
+        return [
+            (record.seq, step.rule)
+            for record in self.records
+            for step in record.steps
+            if isinstance(step, Firing) and rule in (None, step.rule)
+        ]
+
+    def groups(self):
+        return {cell.group: cell for cell in self.engine.status().groups}
+
+    def replays(self):
+        """A replay and a restored snapshot are the same as what lived."""
+        again = Engine(self.spec, algorithms=BUILTIN)
+        for record in self.records:
+            again.apply(record)
+        again.check()
+        assert again.snapshot() == self.engine.snapshot()
+        plain = json.loads(json.dumps(self.engine.snapshot()))
+        restored = Engine.restore(self.spec, plain, BUILTIN)
+        restored.check()
+        assert json.loads(json.dumps(restored.snapshot())) == plain
+        return restored
