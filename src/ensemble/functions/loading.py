@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GIVEN", "Code", "accepted", "problem_with"]
+__all__ = ["GIVEN", "Code", "Missing", "accepted", "problem_with"]
 
 import difflib
 import importlib
@@ -23,6 +23,10 @@ GIVEN: Final = ("metrics", "event", "rule", "action", "options", "parameters", "
 _INLINE: Final = "<custom>"
 
 
+class Missing(Exception):
+    """There is no such function. The text is a message by itself."""
+
+
 class Code:
     """People's code, loaded once."""
 
@@ -39,12 +43,12 @@ class Code:
             self._custom = self._load_custom()
 
     def find(self, name: str) -> Callable[..., Any]:
-        """The function: `module:name`, one of the `custom` code, or one of the script. Raises `NameError`."""
+        """The function: `module:name`, one of the `custom` code, or one of the script. Raises `Missing`."""
         if ":" in name:
             module, _, function = name.partition(":")
             found = getattr(importlib.import_module(module), function, None)
             if not callable(found):
-                raise NameError(f"module {module} has no function {function!r}")
+                raise Missing(f"module {module} has no function {function!r}")
             return found  # type: ignore[no-any-return]
         self.load()
         assert self._custom is not None
@@ -54,11 +58,11 @@ class Code:
                 self._script = self._load_script()
             found = self._script.get(name)
         if found is None:
-            raise NameError(f"no function is called {name!r}{self._meant(name)}")
+            raise Missing(f"no function is called {name!r}{self._meant(name)}")
         # a decorated function of the Python API carries the bare one
         found = getattr(found, "function", found)
         if not callable(found):
-            raise NameError(f"{name!r} is no function but {type(found).__name__}")
+            raise Missing(f"{name!r} is no function but {type(found).__name__}")
         return found  # type: ignore[no-any-return]
 
     def _meant(self, name: str) -> str:

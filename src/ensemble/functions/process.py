@@ -13,7 +13,7 @@ import sys
 import time
 import weakref
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 from ensemble.functions.frames import ANSWER_LIMIT, HEAD, decode, encode
 
@@ -25,6 +25,8 @@ _GRACE: Final = 2.0
 
 _KEPT: Final = 8000
 """Bytes of a worker's last words."""
+
+CALL: Final = "it was called"
 
 LOG_LIMIT: Final = 16 << 20
 """Bytes that functions may print into the log of a run."""
@@ -111,10 +113,10 @@ class WorkerProcess:
         """Send a request and return its answer. Raises `Hung`, `Died` (both end the process) and `OSError`."""
         self.start()
         if not self._ready:
-            self._receive(self._setup.load_limit, "loading the code")
+            self._receive(self._setup.load_limit, "it loaded the code")
             self._ready = True
         self._unsent += encode(request)
-        return self._receive(self._setup.time_limit, "the call")
+        return self._receive(self._setup.time_limit, CALL)
 
     def kill(self) -> str:
         """End the process and all it started; return how it had ended."""
@@ -156,42 +158,115 @@ class WorkerProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
+        answers, output, requests = process.stdout.fileno(), process.stderr.fileno(), process.stdin.fileno()
         started = time.monotonic()
         poll = select.poll()
-        answers, output, requests = process.stdout.fileno(), process.stderr.fileno(), process.stdin.fileno()
         poll.register(answers, select.POLLIN)
         poll.register(output, select.POLLIN)
+        if not self._send():
+            poll.register(requests, select.POLLOUT)
         while True:
-            if not self._send():
-                poll.register(requests, select.POLLOUT)
-            else:
-                with contextlib.suppress(KeyError):
-                    poll.unregister(requests)
             left = started + limit + _GRACE - time.monotonic()
-            found = poll.poll(max(0.0, left * 1000.0)) if left > 0 else []
+            found = poll.poll(left * 1000.0) if left > 0 else []
             if not found:
                 self._drain(output)
                 self.kill()
                 raise Hung(self._last_words())
             for number, _ in found:
-                if number == output and not self._drain(output):
-                    poll.unregister(output)
-                elif number == answers:
-                    message = self._read_answer(answers)
-                    if message is not None:
-                        self._drain(output)
-                        return message
-                    if self._process is None or self._gone:
-                        self._over(output, limit, time.monotonic() - started, what)
+                if number == output:
+                    if not self._drain(output):
+                        poll.unregister(output)
+                elif number == requests:
+                    if self._send():
+                        poll.unregister(requests)
+                elif not self._read_answers(answers):
+                    self._over(output, limit, time.monotonic() - started, what)
+            message = self._message(limit, what)
+            if message is not None:
+                self._drain(output)
+                return message
 
-    def _over(self, output: int, limit: float, took: float, what: str) -> None:
-        """The process closed its end. Raises what that means."""
+    def _send(self) -> bool:
+        """Write what fits; whether everything is written."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        try:
+            while self._unsent:
+                del self._unsent[: os.write(process.stdin.fileno(), self._unsent)]
+        except BlockingIOError:
+            return False
+        except BrokenPipeError:
+            self._unsent.clear()  # that it has ended is seen on the other pipe
+        return True
+
+    def _read_answers(self, answers: int) -> bool:
+        """Read what there is; whether the other end is open."""
+        data = os.read(answers, 1 << 16)
+        self._answer += data
+        return bool(data)
+
+    def _message(self, limit: float, what: str) -> dict[str, Any] | None:
+        """A whole answer, if there is one."""
+        if len(self._answer) < HEAD:
+            return None
+        size = int.from_bytes(self._answer[:HEAD], "big")
+        if size > ANSWER_LIMIT:  # our own worker never says that
+            self.kill()
+            raise Died("it wrote into the pipe of its answers", self._last_words())
+        if len(self._answer) < HEAD + size:
+            return None
+        body = bytes(self._answer[HEAD : HEAD + size])
+        del self._answer[: HEAD + size]
+        try:
+            return decode(body)
+        except ValueError:
+            self.kill()
+            raise Died("it wrote into the pipe of its answers", self._last_words()) from None
+
+    def _drain(self, output: int) -> bool:
+        """Take over what was printed; whether more can come."""
+        while True:
+            try:
+                data = os.read(output, 1 << 16)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            self._log.write(data)
+            self._last = (self._last + data)[-_KEPT:]
+
+    def _over(self, output: int, limit: float, took: float, what: str) -> NoReturn:
+        """The process closed its end of the pipe. Raises what that means."""
         assert self._process is not None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            # it ends right after; a function that only closed our pipe is ended
-            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        until = time.monotonic() + 1.0
+        # it is about to end; how is known a moment later, unless code of people only closed the pipe
+        while time.monotonic() < until and not _has_ended(self._process.pid):
+            time.sleep(0.001)
         self._drain(output)
         how = self.kill()
         if took >= limit:
             raise Hung(self._last_words())
-        raise Died(f"{how} during {what}" if what != "the call" else how, self._last_words())
+        raise Died(how if what == CALL else f"{how} while {what}", self._last_words())
+
+    def _last_words(self) -> str:
+        return self._last.decode(errors="replace").strip()
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child has ended; it stays to be reaped."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    except ChildProcessError:
+        return True
+
+
+_living: weakref.WeakSet[WorkerProcess] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    for worker in list(_living):
+        worker.abandon()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

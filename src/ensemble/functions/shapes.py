@@ -87,7 +87,7 @@ class Metrics(Item):
         raise TypeError("metrics are to be read only")
 
     __setitem__ = __delitem__ = __setattr__ = __delattr__ = _refuse
-    update = pop = popitem = clear = setdefault = _refuse  # type: ignore[assignment]
+    update = pop = popitem = clear = setdefault = _refuse
 
 
 def item(value: Any) -> Any:

@@ -16,7 +16,7 @@ import traceback
 from typing import Any
 
 from ensemble.functions.frames import ANSWER_LIMIT, HEAD, decode, encode
-from ensemble.functions.loading import Code, accepted, problem_with
+from ensemble.functions.loading import Code, Missing, accepted, problem_with
 from ensemble.functions.shapes import Metrics, item
 
 IN_WORKER = "ENSEMBLE_FUNCTION_WORKER"
@@ -75,9 +75,9 @@ def _line(error: BaseException) -> str:
         text = " ".join(str(error).split())
     except Exception:
         text = "(its text cannot be shown)"
-    name = type(error).__name__
-    if name == "NameError" and text.startswith("no function"):
+    if isinstance(error, Missing):
         return text
+    name = type(error).__name__
     return (f"{name}: {text}" if text else name)[:1000]
 
 
@@ -122,10 +122,13 @@ class _Door:
         """Send an answer, or what is wrong with it."""
         try:
             data = encode(message)
-            if len(data) > ANSWER_LIMIT:
-                raise ValueError(f"it has {len(data):,} bytes; at most {ANSWER_LIMIT:,} are taken")
+            wrong = (
+                f"it has {len(data):,} bytes; at most {ANSWER_LIMIT:,} are taken" if len(data) > ANSWER_LIMIT else ""
+            )
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
-            data = encode({"error": f"what it returned cannot be used: {_line(error)}", "fault": "nonsense"})
+            wrong = _line(error)
+        if wrong:
+            data = encode({"error": f"what it returned cannot be used: {wrong}", "fault": "nonsense"})
         sys.stdout.flush()
         sys.stderr.flush()
         view = memoryview(data)

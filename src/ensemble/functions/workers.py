@@ -5,133 +5,196 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
-import signal
-import sys
+import queue
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from ensemble.functions.process import LOAD_LIMIT, Died, Hung, Log, Setup, WorkerProcess
 from ensemble.model.errors import InputError
 from ensemble.model.events import FunctionReturned
-from ensemble.spec.loader import action_from_plain, rule_from_plain
 from ensemble.spec.model import EnsembleSpec
+
+__all__ = ["TIME_LIMIT", "FunctionWorkers", "Validate", "check_functions"]
 
 TIME_LIMIT: Final = 30.0
 """Seconds a call may take."""
 
-ANSWER_LIMIT: Final = 1 << 20
-"""Bytes an answer may have."""
+Validate = Callable[[dict[str, Any]], dict[str, Any]]
+"""Checks one action or rule and returns it in its full form. Raises `InputError`."""
 
 
 class FunctionWorkers:
-    """One worker process, started with the first call and again after a crash. Calls are made one after another.
+    """Worker processes for people's functions, started with the first call (or `warm`) and again after a crash."""
 
-    `spec.custom` is inline source, or the path of a `.py` file relative to the ensemble file; `script` is the Python
-    script that built the ensemble, whose decorated functions are called by name. What functions print goes to
-    `functions.log` in the run directory.
-    """
+    def __init__(
+        self,
+        spec: EnsembleSpec,
+        run_dir: str = "",
+        script: str = "",
+        time_limit: float = TIME_LIMIT,
+        *,
+        workers: int = 1,
+        paths: Sequence[str] = (),
+        validate: Validate | None = None,
+    ) -> None:
+        """`spec.custom` is inline source, or the path of a `.py` file relative to `spec.directory`.
 
-    def __init__(self, spec: EnsembleSpec, run_dir: str, script: str = "", time_limit: float = TIME_LIMIT) -> None:
-        self.spec = spec
-        self.run_dir = run_dir
-        self.script = script
+        `script` is the Python script that built the ensemble, whose functions are called by name. What functions
+        print goes to `functions.log` in `run_dir` (nowhere without one). `time_limit` is in seconds. `workers`: calls
+        at a time; with one, calls are answered in the order in which they were made. `paths` are searched for modules,
+        after which comes the directory of the file. `validate` checks what comes back; left out, it is held against
+        the spec.
+        """
         self.time_limit = time_limit
-        self._process: asyncio.subprocess.Process | None = None
-        self._lock = asyncio.Lock()
+        self._validate = validate or _against(spec)
+        setup = Setup(spec.custom, spec.directory, script, tuple(paths), time_limit, max(LOAD_LIMIT, time_limit))
+        log = Log(Path(run_dir) / "functions.log" if run_dir else None)
+        self._workers = [WorkerProcess(setup, log) for _ in range(max(1, workers))]
+        self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._threads: ThreadPoolExecutor | None = None
+        self._closed = False
+
+    def warm(self) -> None:
+        """Start the workers now and do not wait for them, so that the first call finds the code loaded."""
+        for worker in self._workers:
+            with contextlib.suppress(OSError):
+                worker.start()
 
     async def call(self, command: int, function: str, args: dict[str, Any]) -> FunctionReturned:
         """Call a function. Never raises for what the function does: that is in the answer.
 
-        `fault` is raised (the traceback is in `detail`), hung, died or nonsense.
+        `fault` is raised (the traceback is in `detail`), hung or died (what it printed last is in `detail`; after
+        a hang that is where it hung), or nonsense.
         """
-        async with self._lock:
-            try:
-                process = await self._worker()
-                assert process.stdin is not None
-                assert process.stdout is not None
-                body = msgspec.json.encode({"function": function, "args": args})
-                process.stdin.write(len(body).to_bytes(4, "big") + body)
-                answer = await asyncio.wait_for(self._answer(process), self.time_limit)
-            except TimeoutError:
-                await self._kill()
-                return FunctionReturned(command, error=f"{function} took more than {self.time_limit:g} s", fault="hung")
-            except (OSError, asyncio.IncompleteReadError):
-                code = await self._kill()
-                return FunctionReturned(command, error=f"{function} ended its process ({_how(code)})", fault="died")
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(len(self._workers), "functions")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.call_sync, command, function, args)
+
+    def call_sync(self, command: int, function: str, args: dict[str, Any]) -> FunctionReturned:
+        """The same for a caller without an event loop; waits for the answer."""
+        try:
+            answer = self._ask({"function": function, "args": args})
+        except Hung as error:
+            text = f"{function} took more than {self.time_limit:g} s"
+            return FunctionReturned(command, error=text, fault="hung", detail=str(error))
+        except Died as error:
+            text = f"{function} ended its process ({error.how})"
+            return FunctionReturned(command, error=text, fault="died", detail=str(error))
+        except OSError as error:
+            text = f"no worker can be started for {function}: {error.strerror or error}"
+            return FunctionReturned(command, error=text, fault="died")
         if "error" in answer:
-            return FunctionReturned(
-                command, error=f"{function}: {answer['error']}", fault=answer["fault"], detail=answer.get("detail", "")
-            )
+            text = f"{function}: {answer['error']}"
+            return FunctionReturned(command, error=text, fault=answer["fault"], detail=answer.get("detail", ""))
         return self._checked(command, function, answer["results"])
+
+    def check(self, names: Sequence[str]) -> dict[str, str]:
+        """Which of these functions cannot be called, and why: one line each."""
+        try:
+            answer = self._ask({"check": list(names)})
+        except Hung:
+            return dict.fromkeys(names, f"loading the custom code takes more than {LOAD_LIMIT:g} s")
+        except Died as error:
+            return dict.fromkeys(names, f"the custom code ended its process ({error.how})")
+        except OSError as error:
+            return dict.fromkeys(names, f"no worker can be started: {error.strerror or error}")
+        if "error" in answer:
+            return dict.fromkeys(names, f"the custom code does not load: {answer['error']}")
+        problems: dict[str, str] = answer["problems"]
+        return problems
+
+    async def close(self) -> None:
+        """End the workers and whatever they are doing."""
+        self.close_sync()
+
+    def close_sync(self) -> None:
+        """The same for a caller without an event loop."""
+        self._closed = True
+        for worker in self._workers:
+            worker.interrupt()
+        if self._threads is not None:
+            # each waiting call sees its worker end, within a moment
+            self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.kill()
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        worker = self._idle.get()
+        try:
+            if self._closed:
+                raise Died("the run is over", "")
+            return worker.ask(request)
+        except OSError:
+            worker.kill()
+            raise
+        finally:
+            self._idle.put(worker)
 
     def _checked(self, command: int, function: str, results: list[Any]) -> FunctionReturned:
         checked = []
         for result in results:
             try:
-                if not isinstance(result, dict):
-                    raise InputError(f"{result!r} is not an action, a rule or None")
-                if _not_finite(result):
-                    raise InputError("it holds a number that is not finite")
-                if "trigger" in result:
-                    checked.append(msgspec.to_builtins(rule_from_plain(result, self.spec)))
-                else:
-                    checked.append(msgspec.to_builtins(action_from_plain(result, self.spec)))
+                checked.append(self._validate(_mapping(result)))
             except InputError as error:
-                return FunctionReturned(command, error=f"{function} returned nonsense: {error}", fault="nonsense")
+                text = f"{function} returned nonsense: {' '.join(str(error).split())}"
+                return FunctionReturned(command, error=text, fault="nonsense", detail=_short(result, 2000))
         return FunctionReturned(command, tuple(checked))
 
-    async def _worker(self) -> asyncio.subprocess.Process:
-        if self._process is not None and self._process.returncode is None:
-            return self._process
-        setup = {"custom": self.spec.custom, "directory": self.spec.directory, "script": self.script}
-        with (Path(self.run_dir) / "functions.log").open("ab") as log:  # noqa: ASYNC230 - opened once a worker
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-c",
-                "from ensemble.functions.worker import main; main()",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-                cwd=self.spec.directory or None,
-            )
-        assert self._process.stdin is not None
-        body = msgspec.json.encode(setup)
-        self._process.stdin.write(len(body).to_bytes(4, "big") + body)
-        return self._process
 
-    async def _answer(self, process: asyncio.subprocess.Process) -> dict[str, Any]:
-        assert process.stdout is not None
-        size = int.from_bytes(await process.stdout.readexactly(4), "big")
-        if size > ANSWER_LIMIT:
-            await self._kill()
-            return {"error": f"an answer of {size} bytes", "fault": "nonsense"}
-        return msgspec.json.decode(await process.stdout.readexactly(size), type=dict[str, Any])
+def check_functions(
+    spec: EnsembleSpec,
+    names: Sequence[str],
+    script: str = "",
+    time_limit: float = TIME_LIMIT,
+    *,
+    paths: Sequence[str] = (),
+) -> dict[str, str]:
+    """Whether the custom code loads and has these functions, each fit to be called: the problems by name.
 
-    async def _kill(self) -> int:
-        process, self._process = self._process, None
-        if process is None:
-            return 0
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        return await process.wait()
-
-    async def close(self) -> None:
-        """End the worker."""
-        await self._kill()
+    The code is loaded in a worker, which ends with this call; it may take `time_limit` seconds (at least 60).
+    """
+    workers = FunctionWorkers(spec, "", script, time_limit, paths=paths)
+    try:
+        return workers.check(names)
+    finally:
+        workers.close_sync()
 
 
-def _how(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
+def _against(spec: EnsembleSpec) -> Validate:
+    """Hold what a function returned against the file."""
+
+    def validate(result: dict[str, Any]) -> dict[str, Any]:
+        from ensemble.spec.loader import action_from_plain, rule_from_plain
+
+        read = rule_from_plain if "trigger" in result else action_from_plain
+        checked: dict[str, Any] = msgspec.to_builtins(read(result, spec))
+        return checked
+
+    return validate
+
+
+def _mapping(result: Any) -> dict[str, Any]:
+    if not isinstance(result, dict):
+        raise InputError(f"{_short(result)} is not an action, a rule or None")
+    if _not_finite(result):
+        raise InputError("it holds a number that is not finite")
+    return result
+
+
+def _short(value: Any, most: int = 200) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _not_finite(value: Any) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, dict):
-        return any(_not_finite(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(_not_finite(item) for item in value)
-    return False
+        return any(_not_finite(inner) for inner in value.values())
+    return isinstance(value, list | tuple) and any(_not_finite(inner) for inner in value)
