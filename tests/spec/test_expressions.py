@@ -42,6 +42,7 @@ from ensemble.spec.expressions import (
     parse,
     parse_condition,
     parse_path,
+    parts,
     paths,
     quantities,
     readings,
@@ -278,9 +279,10 @@ def test_the_bounds_themselves_are_usable() -> None:
         ("", "mean.a.x > 5", "mean.a.x > 5"),
         ("mean.b.x", "mean.a.x > 5", "mean.a.x > 5"),
         ("mean.sleep-pending", "> 1", "mean.sleep-pending > 1"),
+        ("mean.a.x > 5 and nodes.free > 0", None, "mean.a.x > 5 and nodes.free > 0"),
     ],
 )
-def test_name_and_when_together_mean(name: str, when: str | float, text: str) -> None:
+def test_name_and_when_together_mean(name: str, when: str | float | None, text: str) -> None:
     assert render(parse_condition(name, when)) == text
 
 
@@ -289,6 +291,8 @@ def test_name_and_when_together_mean(name: str, when: str | float, text: str) ->
     [
         ("mean.a.x", None, 0, "`when` is missing"),
         ("", None, 0, "`when` is missing"),
+        ("mean.a.x + 1", None, 0, "`when` is missing"),
+        ("mean.a.x > ", None, 12, "found the end"),
         ("", 3, 0, "compares nothing"),
         ("", "> 3", 0, "compares nothing"),
         ("mean.a.x", True, 0, "not a condition"),
@@ -539,6 +543,12 @@ def test_explain_shows_each_comparison_with_its_values_and_truth() -> None:
     )
     assert readings(expr, lambda path: lambda: values[str(path)]) == values
     assert explain(parse("y + 1"), lambda _: lambda: None, lambda _: lambda: 2.0) == (("y + 1 (y = 2)", 3.0),)
+
+
+def test_the_parts_of_a_condition_are_its_comparisons_in_order() -> None:
+    expr = parse("not (mean.a.x > 5 or 1 < 2) and count.a.success == 3")
+    assert [render(part) for part in parts(expr)] == ["mean.a.x > 5", "1 < 2", "count.a.success == 3"]
+    assert parts(parse("mean.a.x + 1")) == (parse("mean.a.x + 1"),)
 
 
 # Words

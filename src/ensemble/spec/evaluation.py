@@ -27,6 +27,7 @@ from ensemble.spec.tree import (
     Not,
     Number,
     names,
+    parts,
     paths,
     render,
     walk,
@@ -135,9 +136,9 @@ def explain(
 
     An expression that is a number is explained as one part.
     """
-    atoms: list[Expr] = [node for node in walk(expr) if isinstance(node, Compare)] or [expr]
     return tuple(
-        (_with_readings(atom, resolve, resolve_name), compile_expr(atom, resolve, resolve_name)()) for atom in atoms
+        (_with_readings(atom, resolve, resolve_name), compile_expr(atom, resolve, resolve_name)())
+        for atom in parts(expr)
     )
 
 

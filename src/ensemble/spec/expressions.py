@@ -44,6 +44,7 @@ from ensemble.spec.tree import (
     is_statistic,
     names,
     nearest,
+    parts,
     paths,
     quantities,
     render,
@@ -82,6 +83,7 @@ __all__ = [
     "parse",
     "parse_condition",
     "parse_path",
+    "parts",
     "paths",
     "quantities",
     "readings",
@@ -158,10 +160,11 @@ def parse_condition(name: str, when: str | float | None) -> Expr:
     """The condition of a rule with `name` and `when`.
 
     A number means `name == number`; text that begins with a comparison goes on from `name`; other text is the
-    whole condition, and `name` is then not read. Raises `ExpressionError` when there is no condition in it.
+    whole condition, and `name` is then not read. Without `when`, `name` itself may be the whole condition. Raises
+    `ExpressionError` when there is no condition in it.
     """
     if when is None:
-        raise ExpressionError("`when` is missing", hint=f"say what {name or 'the metric'} must be, such as when: '> 5'")
+        return _condition_in(name)
     if isinstance(when, bool):
         raise ExpressionError(
             f"`when: {str(when).lower()}` is not a condition", hint="write a comparison such as '> 5'"
@@ -178,6 +181,12 @@ def parse_condition(name: str, when: str | float | None) -> Expr:
             f"{when.strip()!r} is a number, not a condition", when, 1, "compare it, such as '... > 5'"
         )
     return expr
+
+
+def _condition_in(name: str) -> Expr:
+    if name.strip() and is_condition(expr := parse(name)):
+        return expr
+    raise ExpressionError("`when` is missing", hint=f"say what {name or 'the metric'} must be, such as when: '> 5'")
 
 
 def _condition_after(name: str, when: str) -> Expr:

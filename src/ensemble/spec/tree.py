@@ -203,6 +203,11 @@ def names(expr: Expr) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node.name for node in walk(expr) if isinstance(node, Name)))
 
 
+def parts(expr: Expr) -> tuple[Expr, ...]:
+    """Every comparison, in order of appearance: what a condition is explained by. A number is its own one part."""
+    return tuple(node for node in walk(expr) if isinstance(node, Compare)) or (expr,)
+
+
 def replace_paths(expr: Expr, change: Callable[[MetricPath], MetricPath]) -> Expr:
     """The same expression with each path exchanged for `change(path)`: older forms resolved, `for_each` bound."""
     match expr:
