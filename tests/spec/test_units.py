@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -60,9 +61,14 @@ def test_a_duration_is_read_as_seconds(text: str | float, seconds: float) -> Non
         ("1e300", "more than"),
         ("1e400d", "more than"),
         (True, "true is not a duration"),
+        (None, "nothing is not a duration"),
+        ([20], "a list is not a duration"),
+        ({"h": 1}, "a mapping is not a duration"),
+        (10**400, "more than 30 digits is more than"),
+        ("9" * 5000 + "s", r"^9{57}\.\.\. is not a duration"),
     ],
 )
-def test_what_is_no_duration_is_refused_with_advice(text: str | float, words: str) -> None:
+def test_what_is_no_duration_is_refused_with_advice(text: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         parse_duration(text)
 
@@ -119,8 +125,24 @@ def test_a_price_is_a_number_and_a_currency(text: str | float, price: tuple[floa
 
 
 @pytest.mark.parametrize(
-    "text", ["cheap", "0.5 usd", "-1 USD/h", "1 USD/day", "", -1, math.nan, math.inf, "1e999 USD", True]
+    "text",
+    [
+        "cheap",
+        "0.5 usd",
+        "-1 USD/h",
+        "1 USD/day",
+        "",
+        -1,
+        math.nan,
+        math.inf,
+        "1e999 USD",
+        True,
+        None,
+        [1],
+        {},
+        10**400,
+    ],
 )
-def test_what_is_no_price_is_refused(text: str | float) -> None:
+def test_what_is_no_price_is_refused(text: Any) -> None:
     with pytest.raises(InputError, match="price"):
         parse_price(text)

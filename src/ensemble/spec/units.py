@@ -34,13 +34,32 @@ def parse_duration(text: str | int | float) -> float:
     (`1h30m`), or Slurm's `H:MM:SS` and `D-HH:MM:SS`. `MM:SS` is refused because it reads as hours and minutes too.
     Raises `InputError` for anything else, and for what is negative, not finite or above `LONGEST`.
     """
-    if isinstance(text, bool):
-        raise InputError(f"{str(text).lower()} is not a duration; write one such as 90s, 20m or 1h30m")
+    if isinstance(text, bool) or not isinstance(text, str | int | float) or _is_long(text):
+        raise InputError(f"{_shown(text)} is not a duration; write one such as 90s, 20m or 1h30m")
     seconds = _text_seconds(text.strip()) if isinstance(text, str) else text
     if not 0 <= seconds <= LONGEST:
         what = "is negative" if seconds < 0 else f"is more than {LONGEST:g} seconds"
-        raise InputError(f"duration {text} {what if not math.isnan(seconds) else 'is not a number'}")
+        if isinstance(seconds, float) and math.isnan(seconds):
+            what = "is not a number"
+        raise InputError(f"duration {_shown(text)} {what}")
     return float(seconds)
+
+
+def _shown(value: object) -> str:
+    """A value for a message: short, whatever it is."""
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    if isinstance(value, int) and abs(value) > 10**30:
+        return "a number of more than 30 digits"
+    if not isinstance(value, str | int | float):
+        return f"a {'mapping' if isinstance(value, dict) else type(value).__name__}"
+    text = str(value)
+    return f"{text[:57]}..." if _is_long(text) else text
+
+
+def _is_long(text: object) -> bool:
+    """Whether it is text that no duration or price needs, and no message should repeat."""
+    return isinstance(text, str) and len(text) > 60
 
 
 def _text_seconds(text: str) -> float:
@@ -106,14 +125,14 @@ def parse_price(text: str | int | float) -> tuple[float, str]:
 
     The currency is three capital letters, or empty where none is named. Raises `InputError` for anything else.
     """
-    if isinstance(text, bool):
-        raise InputError(f"{str(text).lower()} is not a price; write one such as 0.41 USD/node-hour")
-    if not isinstance(text, str):
-        number, currency = float(text), ""
-    elif match := _PRICE.fullmatch(text.strip()):
+    number: int | float
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        number, currency = text, ""
+    elif isinstance(text, str) and (match := _PRICE.fullmatch(text.strip())):
         number, currency = float(match[1]), match[2] or ""
     else:
-        raise InputError(f"{text!r} is not a price; write one such as 0.41 USD/node-hour")
+        shown = repr(_shown(text)) if isinstance(text, str) else _shown(text)
+        raise InputError(f"{shown} is not a price; write one such as 0.41 USD/node-hour")
     if not 0 <= number <= LONGEST:
-        raise InputError(f"price {text} is negative or too large")
-    return number, currency
+        raise InputError(f"price {_shown(text)} is negative or too large")
+    return float(number), currency
