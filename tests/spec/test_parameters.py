@@ -59,6 +59,13 @@ def test_a_range_with_a_step_that_fits_has_its_last_value(start: int, number: in
     assert found[-1] == pytest.approx((start + number) * step, abs=1e-11)
 
 
+def test_in_a_grid_one_value_needs_no_list() -> None:
+    assert expand({"T": [0.8, 1.1], "m": "a b", "N": 4, "f": True}, 0) == expand(
+        {"T": [0.8, 1.1], "m": ["a b"], "N": [4], "f": [True]}, 0
+    )
+    assert expand({"samples": [1, 2]}, 0)[0] == ("samples",)
+
+
 def test_zip_goes_first_with_first() -> None:
     assert expand({"zip": {"a": [1, 2], "b": ["x", "y"]}}, 0)[1] == ({"a": 1, "b": "x"}, {"a": 2, "b": "y"})
 
@@ -150,12 +157,19 @@ def test_sobol_without_scipy_names_the_extra(monkeypatch: pytest.MonkeyPatch) ->
         expand({"sobol": {"samples": 4, "x": {"from": 0, "to": 1}}}, 0)
 
 
+def test_sobol_with_a_negative_seed_is_refused() -> None:
+    pytest.importorskip("scipy", reason="scipy is not installed")
+    with pytest.raises(InputError, match="seed of 0 or more"):
+        expand({"sobol": {"samples": 4, "x": {"from": 0, "to": 1}}}, -1)
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
         ([1], "must be a mapping"),
-        ({"x": 3}, r"for one value write \[3\]"),
-        ({"x": "abc"}, "list of values"),
+        ({"zip": {"x": 3}}, r"for one value write \[3\]"),
+        ({"x": "0.8, 1.1"}, "for several values write a list"),
+        ({"samples": 20, "x": {"from": 0, "to": 1}}, "samples goes with a method"),
         ({"x": None}, "nothing"),
         ({"x": []}, "x has no values"),
         ({"x": [None]}, "not nothing"),

@@ -3,6 +3,7 @@
 A grid, each value with each, the last axis fastest:
 
     parameters: {T: [0.8, 1.1], N: {from: 1, to: 4}}                  # also {from, to, step} and {from, to, steps}
+    parameters: {T: [0.8, 1.1], N: 4}                                 # one value needs no list
 
 Or one method, alone:
 
@@ -75,7 +76,7 @@ def expand(parameters: Mapping[str, Any], seed: int, directory: str = "") -> tup
 def _points(method: str, given: Any, seed: int, directory: str) -> Points:
     match method:
         case "grid":
-            return _grid(_axes_of(method, given))
+            return _grid(_axes_of(method, _in_lists(given)))
         case "zip":
             return _zip(_axes_of(method, given))
         case "list":
@@ -126,6 +127,18 @@ def _axes_of(method: str, given: Any) -> dict[str, list[Scalar]]:
     if not isinstance(given, Mapping) or not given:
         raise InputError(f"parameters: {method} needs a mapping from axis to values, not {_kind(given)}")
     return {_axis_name(name): _values(name, value) for name, value in given.items()}
+
+
+def _in_lists(given: Any) -> Any:
+    """The axes of a grid, one value made a list of one; not where it looks like a slip that would run other jobs."""
+    if not isinstance(given, Mapping):
+        return given
+    for name, value in given.items():
+        if name == "samples" and not isinstance(value, list | tuple | Mapping):
+            raise InputError("parameters: samples goes with a method: random, latin-hypercube or sobol")
+        if isinstance(value, str) and "," in value:
+            raise InputError(f"parameters: {name} is the text {value[:60]!r}; for several values write a list, [...]")
+    return {name: [value] if isinstance(value, str | int | float) else value for name, value in given.items()}
 
 
 def _grid(axes: dict[str, list[Scalar]]) -> Points:
@@ -256,6 +269,8 @@ def _sobol(samples: int, axes: int, seed: int) -> list[list[float]]:
         raise InputError("parameters: sobol needs scipy; install it with: pip install 'ensemble-hpc[sobol]'") from None
     if axes > qmc.Sobol.MAXDIM:
         raise InputError(f"parameters: sobol has at most {qmc.Sobol.MAXDIM} axes, not {axes}")
+    if seed < 0:
+        raise InputError(f"parameters: sobol needs a seed of 0 or more, not {seed}")
     # A power of two is drawn and cut, so that a prefix of the sequence is taken and scipy has nothing to warn of.
     points = qmc.Sobol(axes, scramble=True, seed=seed).random_base2(max(0, (samples - 1).bit_length()))
     return [[min(float(number), _BELOW_ONE) for number in row] for row in points[:samples]]
