@@ -1,7 +1,7 @@
 """`select-fastest-runtime` and `select-longest-runtime`: fair until they know, then by expectation."""
 
-from dataclasses import replace
 from collections import Counter
+from dataclasses import replace
 from itertools import groupby
 
 import pytest

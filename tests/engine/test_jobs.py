@@ -1,8 +1,7 @@
 """What becomes of jobs: retries, validity, limits, late and repeated events."""
 
-from tests.engine.world import World
-
 from ensemble.model.events import JobEvent, MemberEvent, SubmitAnswered
+from tests.engine.world import World
 
 
 def one(text=""):
@@ -172,7 +171,8 @@ def test_a_refusal_for_now_is_tried_again_and_one_for_good_is_a_failure():
     for one_record in world.records[:2]:
         fresh.apply(one_record)
     fresh.handle(
-        SubmitAnswered(submit.id, "local", refused=(("a-0", 1, "busy", True), ("a-1", 1, "no such queue", False))), 101.0
+        SubmitAnswered(submit.id, "local", refused=(("a-0", 1, "busy", True), ("a-1", 1, "no such queue", False))),
+        101.0,
     )
     fresh.check()
     assert fresh.status().groups[0].failed == 1

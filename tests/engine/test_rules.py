@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.engine.world import World
-
 from ensemble.model.decisions import Held, Note
 from ensemble.model.events import FunctionReturned, MemberEvent, Requested, ResizeDone
+from tests.engine.world import World
 
 HELLO = """
 jobs:
@@ -62,8 +61,11 @@ rules:
 """)
     for n in range(10):
         world.good(f"sleep-{n}")
-    firsts = [record.event.key for record in world.records if any(
-        getattr(step, "rule", "") == "rule-2" and not isinstance(step, Held) for step in record.steps)]
+    firsts = [
+        record.event.key
+        for record in world.records
+        if any(getattr(step, "rule", "") == "rule-2" and not isinstance(step, Held) for step in record.steps)
+    ]
     assert firsts == ["sleep-0", "sleep-3", "sleep-6"]
     world.replays()
 
@@ -306,8 +308,12 @@ def test_a_member_that_is_given_up_loses_its_jobs_and_the_ensemble_ends():
             break
         world.tell(MemberEvent("local", "gone"))
     assert outcome(world) == "failed"
-    assert any(isinstance(effect, Note) and effect.name == "no-member"
-               for record in world.records for step in record.steps for effect in getattr(step, "effects", ()))
+    assert any(
+        isinstance(effect, Note) and effect.name == "no-member"
+        for record in world.records
+        for step in record.steps
+        for effect in getattr(step, "effects", ())
+    )
     world.replays()
 
 

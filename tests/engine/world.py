@@ -69,9 +69,7 @@ class World:
         member = self.where[key]
         self.n[member] += 1
         attempt = fields.pop("attempt", self.open[key][0])
-        record = self.tell(
-            JobEvent(member, key, state, fields.pop("time", self.at), self.n[member], attempt, **fields)
-        )
+        record = self.tell(JobEvent(member, key, state, fields.pop("time", self.at), self.n[member], attempt, **fields))
         if state == "inactive" and self.open.get(key, [0])[0] == attempt:
             del self.open[key]
         return record

@@ -158,7 +158,8 @@ def read(run_dir: str | Path, after: int = 0, warn: Callable[[str], None] | None
     for segment in segments(run_dir):
         if expected and segment.header.last_seq != expected - 1:
             raise JournalCorrupt(
-                f"{segment.path.name} goes on after record {segment.header.last_seq}, the one before ends with {expected - 1}",
+                f"{segment.path.name} goes on after record {segment.header.last_seq}, "
+                f"the one before ends with {expected - 1}",
                 str(segment.path),
             )
         lines = LineReader(segment)

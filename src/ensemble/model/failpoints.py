@@ -40,7 +40,7 @@ _left = int(_turn or 1)
 
 def failpoint(name: str) -> None:
     """Kill this process (SIGKILL) if `name` is armed and its turn has come."""
-    global _left  # noqa: PLW0603 - a process-wide countdown is the point
+    global _left
     if name == _armed:
         _left -= 1
         if _left <= 0:

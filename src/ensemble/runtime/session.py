@@ -30,8 +30,11 @@ EXIT_CODES = {"success": 0, "stopped": 0, "terminated": 0, "failed": 1, "limit":
 
 @dataclass(slots=True)
 class RunResult:
-    """How a run ended. `outcome` is success, stopped, terminated, failed, limit, drained, cancelled, or, where it can be
-    resumed: detached, fenced, storage."""
+    """How a run ended.
+
+    `outcome` is success, stopped, terminated, failed, limit, drained, cancelled, or, where it can be resumed:
+    detached, fenced, storage.
+    """
 
     run: str
     run_dir: str
@@ -154,10 +157,8 @@ class Session:
     async def _gather(self) -> list[tuple[Sequence[Event], asyncio.Future[int] | None]]:
         """Wait for something to happen, then take everything that has."""
         found: list[tuple[Sequence[Event], asyncio.Future[int] | None]] = []
-        try:
+        with contextlib.suppress(TimeoutError):
             found.append(await asyncio.wait_for(self._inbox.get(), self._patience()))
-        except TimeoutError:
-            pass
         size = len(found[0][0]) if found else 0
         while size < BATCH and not self._inbox.empty():
             found.append(self._inbox.get_nowait())

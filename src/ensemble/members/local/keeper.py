@@ -474,7 +474,7 @@ class Keeper:
             with open(files.script, "w") as file:
                 file.write(text)
             if text.startswith("#!"):
-                os.chmod(files.script, 0o755)
+                os.chmod(files.script, 0o700)
         argv = program(spec, files, self.path)
         if not argv[0].startswith("/"):
             argv[0] = shutil.which(argv[0], path=self.path) or argv[0]

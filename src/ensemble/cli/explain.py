@@ -1,0 +1,42 @@
+"""`ensemble explain RUN [RULE]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ensemble.cli.common import output_option, run_argument, say
+
+
+@click.command("explain")
+@run_argument()
+@click.argument("rule", default="")
+@output_option
+def command(run_dir: Path, rule: str, output: str) -> None:
+    """Say for each rule of RUN (or one) when and why it fired, or what it waits for."""
+    from ensemble.journal import read
+    from ensemble.model.decisions import Firing, Held
+    from ensemble.model.errors import InputError
+    from ensemble.report.text import explanation, number, seconds
+    from ensemble.runtime.opening import fold
+
+    engine, _, _ = fold(run_dir)
+    rules = engine.explain(rule)
+    if rule and not rules:
+        raise InputError(f"run {run_dir.name} has no rule {rule!r}; it has {', '.join(engine.state.rules)}")
+    firings: dict[str, list[str]] = {}
+    started = engine.state.started
+    for record in read(run_dir):
+        for step in record.steps:
+            if isinstance(step, (Firing, Held)):
+                at = seconds(record.at - started)
+                if isinstance(step, Firing):
+                    why = ", ".join(f"{name} = {number(value)}" for name, value in step.why.items())
+                    line = f"fired after {at} (record {record.seq}){': ' + why if why else ''}"
+                else:
+                    left = f", {step.left} more to skip" if step.by == "backoff" else ""
+                    line = f"matched after {at} (record {record.seq}) and was held back by its {step.by}{left}"
+                firings.setdefault(step.rule, []).append(line)
+    data = [{"rule": one, "history": firings.get(one.id, [])} for one in rules]
+    say(output, explanation(rules, firings), data)

@@ -1,0 +1,62 @@
+"""`ensemble run FILE`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from ensemble.cli.common import output_option
+
+
+@click.command("run")
+@click.argument("file", type=click.Path())
+@click.option("--member", default="", help="Kind of member to run on, instead of the file's.")
+@click.option("--nodes", type=click.IntRange(1, 100_000), default=None, help="Nodes of the member (virtual ones here).")
+@click.option("--run-dir", default="", help="Directory of this run, instead of <base>/<name>-<n>.")
+@click.option("--base", default="runs", show_default=True, help="Where runs are made.")
+@click.option("--seed", type=click.IntRange(0), default=None, help="Instead of the file's seed.")
+@click.option("--detach", is_flag=True, help="Leave once all is submitted; jobs go on, `resume` picks them up.")
+@click.option("--debug", is_flag=True, help="Show every event.")
+@output_option
+def command(
+    file: str,
+    member: str,
+    nodes: int | None,
+    run_dir: str,
+    base: str,
+    seed: int | None,
+    detach: bool,
+    debug: bool,
+    output: str,
+) -> None:
+    """Run the ensemble of FILE to its end."""
+    from msgspec import structs
+
+    from ensemble.cli.live import Live
+    from ensemble.runtime import RunOptions
+    from ensemble.runtime import run as run_ensemble
+    from ensemble.runtime.opening import algorithms
+    from ensemble.spec.loader import load
+    from ensemble.spec.model import MemberSpec
+
+    spec = load(file, algorithms())
+    if seed is not None:
+        spec = structs.replace(spec, seed=seed)
+    if member or nodes or not spec.members:
+        members = spec.members or {"local": MemberSpec()}
+        if member:
+            first = next(iter(members.values()))
+            members = {member: structs.replace(first, kind=member)}
+        if nodes:
+            members = {name: structs.replace(one, nodes=nodes) for name, one in members.items()}
+        spec = structs.replace(spec, members=members)
+    if debug:
+        spec = structs.replace(spec, logging=structs.replace(spec.logging, debug=True))
+    options = RunOptions(base=base, run_dir=run_dir, source=file, detach=detach)
+    live = Live(spec, output)
+    with live:
+        result = asyncio.run(run_ensemble(spec, options, [live.observe]))
+    live.close(result)
+    sys.exit(result.exit_code)

@@ -1,0 +1,9 @@
+"""A member in virtual time: jobs take times drawn from a model, on nodes and under a scheduler that are as drawn up.
+
+`SimulatedQueue` is the bare queue that `ensemble simulate` drives; `SimulatedMember` is the same as a live member.
+"""
+
+from ensemble.members.simulated.jobs import JobShape
+from ensemble.members.simulated.queue import SimulatedQueue
+
+__all__ = ["JobShape", "SimulatedQueue"]

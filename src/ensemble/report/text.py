@@ -1,0 +1,151 @@
+"""Numbers, tables and statuses as text."""
+
+from __future__ import annotations
+
+__all__ = ["closing", "explanation", "number", "progress", "seconds", "table"]
+
+from collections.abc import Mapping, Sequence
+
+from ensemble.engine import CellStatus, RuleExplanation, Status
+
+_NOTES = {
+    "limit": "a limit was reached",
+    "output-missing": "an output did not match",
+    "illegal-transition": "an event that cannot be was ignored",
+    "unknown-job": "an event or request named no job",
+    "function-raised": "a custom function raised an exception",
+    "function-hung": "a custom function took too long and was ended",
+    "function-died": "a custom function ended its process",
+    "function-nonsense": "a custom function returned nonsense",
+    "unsupported-action": "an action that the member cannot do was left out",
+    "duplicate": "a second start of an attempt was prevented",
+    "no-member": "no member was left to run jobs",
+    "resize-failed": "a resize failed",
+    "resize-bound": "a resize was asked beyond the member's bounds",
+    "bad-point": "a new point could not be used",
+}
+
+
+def number(value: float | None) -> str:
+    """A figure in at most six significant digits; a dash where it is unknown."""
+    return "-" if value is None else f"{value:.6g}"
+
+
+def seconds(value: float | None) -> str:
+    """A duration as a person would say it."""
+    if value is None:
+        return "-"
+    if value < 100:
+        return f"{value:.2f} s"
+    minutes, rest = divmod(int(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they need to be; numbers to the right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    right = [all(_numeric(row[column]) for row in rows) and bool(rows) for column in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([line(header), *(line(row) for row in rows)])
+
+
+def _numeric(text: str) -> bool:
+    return text == "" or text[0].isdigit() or text[0] in "-+."
+
+
+def _label(cell: CellStatus) -> str:
+    values = ", ".join(f"{axis}={value}" for axis, value in cell.values.items())
+    return f"{cell.group} [{values}]" if values else cell.group
+
+
+def closing(status: Status, warnings: Sequence[str] = ()) -> str:
+    """The table at the end of a run, with everything a person should know before looking further."""
+    split = {cell.group for cell in status.points}
+    cells = [cell for cell in status.groups if cell.group not in split or len(status.points) > 40]
+    if len(status.points) <= 40:
+        cells += list(status.points)
+    order = [cell.group for cell in status.groups]
+    cells.sort(key=lambda cell: order.index(cell.group))
+    figures = list(
+        dict.fromkeys(
+            name for cell in cells for name in cell.quantities if name not in ("node_hours", "cost", "duration")
+        )
+    )
+    derived = list(dict.fromkeys(name for cell in cells for name in cell.derived))
+    header = ["group", "jobs", "success", "failed", "cancelled", "lost", "duration", *figures, *derived]
+    rows = []
+    for cell in cells:
+        row = [_label(cell), *(str(n) for n in (cell.submitted, cell.success, cell.failed, cell.cancelled, cell.lost))]
+        row.append(_summary(cell, "duration", " s"))
+        row += [_summary(cell, name) for name in figures]
+        row += [number(cell.derived.get(name)) for name in derived]
+        rows.append(row)
+    for column, name in reversed(list(enumerate(header))):
+        if name in ("failed", "cancelled", "lost") and all(row[column] == "0" for row in rows):
+            del header[column]
+            for row in rows:
+                del row[column]
+    lines = [table(header, rows), ""]
+    fired = [rule for rule in status.rules if rule.fired]
+    if fired:
+        lines.append("rules fired: " + ", ".join(f"{rule.id} x{rule.fired}" for rule in fired))
+    lines += [f"note: {_NOTES.get(name, name)} ({count}x)" for name, count in status.notes.items()]
+    attempts = status.total.failed_attempts - status.total.failed - status.total.lost
+    if attempts > 0:
+        lines.append(f"note: {attempts} attempts failed and were tried again")
+    lines += [f"warning: {warning}" for warning in warnings]
+    cost = f", {number(status.cost)} spent" if status.cost else ""
+    lines.append(
+        f"{status.run}: {_verdict(status)} in {seconds(status.elapsed)}, {number(status.node_hours)} node-hours{cost}"
+    )
+    return "\n".join(lines)
+
+
+def _verdict(status: Status) -> str:
+    return f"{status.outcome} ({status.reason})" if status.reason else status.outcome or "not over"
+
+
+def _summary(cell: CellStatus, name: str, unit: str = "") -> str:
+    found = cell.quantities.get(name)
+    if found is None or found.mean is None:
+        return "-"
+    spread = f" ± {found.ci95:.2g}" if found.ci95 is not None else ""
+    return f"{found.mean:.4g}{spread}{unit}"
+
+
+def progress(status: Status) -> str:
+    """One line on how a run stands."""
+    groups = ", ".join(
+        f"{cell.group} {cell.success + cell.failed + cell.cancelled + cell.lost}/{cell.submitted}"
+        + (f" ({cell.running} running)" if cell.running else "")
+        + (f" ({cell.failed} failed)" if cell.failed else "")
+        for cell in status.groups
+        if cell.submitted
+    )
+    return f"{seconds(status.elapsed)}: {groups or 'nothing yet'}; {status.firings} firings"
+
+
+def explanation(rules: Sequence[RuleExplanation], firings: Mapping[str, Sequence[str]]) -> str:
+    """Why each rule fired, and what it waits for; `firings` are lines on when and why, by rule."""
+    blocks = []
+    for rule in rules:
+        when = f" when {rule.condition}" if rule.condition else ""
+        lines = [f"{rule.id}: on {rule.trigger}{when} -> {rule.action}"]
+        shown = list(firings.get(rule.id, ()))
+        lines += [f"  {line}" for line in shown[:20]]
+        if len(shown) > 20:
+            lines.append(f"  ... and {len(shown) - 20} times more")
+        for part in rule.parts:
+            holds = {True: "holds", False: "does not hold", None: "is unknown"}[part.holds]
+            lines.append(f"  now {part.text}: {holds}")
+        lines.append(f"  waits for {rule.waits_for}")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) if blocks else "this ensemble has no rules"
