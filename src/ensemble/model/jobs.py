@@ -16,7 +16,7 @@ __all__ = [
     "split_key",
 ]
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -141,7 +141,7 @@ class JobSpec(Struct, frozen=True, omit_defaults=True):
     keep: str = "all"
     point: dict[str, Scalar] = {}
     avoid: tuple[str, ...] = ()
-    duration: dict[str, Scalar] = {}
-    """Only for the simulated member: how long it would take (see `members/simulated`)."""
+    duration: dict[str, Any] = {}
+    """Only for the simulated member: what the group's `simulate` says (see `members/simulated`)."""
     options: dict[str, Scalar] = {}
     """Back-end options of the group, such as Slurm's partition."""

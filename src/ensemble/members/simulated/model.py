@@ -15,7 +15,7 @@ Expressions may use the axes and `nodes tasks cores gpus walltime attempt`.
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT_SECONDS", "Fate", "JobModel", "Sample", "compile_model"]
+__all__ = ["DEFAULT_SECONDS", "Fate", "JobModel", "Recorded", "Sample", "compile_model", "recorded_model"]
 
 from collections.abc import Mapping, Sequence
 from random import Random
@@ -34,7 +34,7 @@ DEFAULT_SECONDS: Final = 10.0
 WALLTIME_PART: Final = 0.5
 """How much of its walltime a job takes of which nothing else is known."""
 
-_KEYS: Final = ("duration", "noise", "failure_rate", "failure_after", "exit_code", "figures", "recorded")
+_KEYS: Final = ("duration", "noise", "failure_rate", "failure_after", "exit_code", "figures")
 _OF_OTHERS: Final = ("walltime", "valid", "refused", "duplicate", "cancelled", "infrastructure")
 """Reasons that come about in other ways than by a rate."""
 _FAILURES: Final = tuple(reason for reason in REASONS if reason not in _OF_OTHERS)
@@ -46,6 +46,13 @@ class Sample(NamedTuple):
 
     duration: float
     figures: dict[str, float]
+
+
+class Recorded(NamedTuple):
+    """What a recorded run says of one point: attempts that ended well, and those that failed by reason (seconds)."""
+
+    samples: Sequence[Sample] = ()
+    failures: Mapping[str, Sequence[float]] = {}
 
 
 class Fate(NamedTuple):
@@ -70,6 +77,7 @@ class JobModel:
         "_noise",
         "_samples",
         "basis",
+        "figures",
         "fixed",
     )
 
@@ -93,6 +101,8 @@ class JobModel:
         self._figures = tuple((figures or {}).items())
         self._samples = tuple(samples)
         self.basis = basis
+        self.figures = tuple(dict.fromkeys([*(figures or {}), *(name for one in samples for name in one.figures)]))
+        """The figures of merit that it can give."""
         self.fixed = self._always()
         """The fate of every attempt, where nothing is left to chance."""
 
@@ -144,12 +154,14 @@ class JobModel:
 # ---- from the file ---------------------------------------------------------------------------------
 
 
-def compile_model(job: JobSpec, samples: Sequence[Sample] = ()) -> JobModel:
+def compile_model(job: JobSpec, known: Recorded | None = None) -> JobModel:
     """The model of a job, from its `simulate` mapping (`job.duration`), the command or the walltime.
 
-    `samples` are recorded attempts; where there are some, they stand for duration and figures. Raises `InputError`
-    naming the group and the place.
+    `known`, where a recorded run has such jobs, stands for duration, figures and failures. Raises `InputError` naming
+    the group and the place.
     """
+    if known is not None and (known.samples or known.failures):
+        return recorded_model(known)
     reader = _Reader(job)
     given = dict(job.duration)
     for key in given:
@@ -168,8 +180,6 @@ def compile_model(job: JobSpec, samples: Sequence[Sample] = ()) -> JobModel:
     duration, basis, ends = _duration(reader, given)
     if ends and not failures:
         failures, exit_code, failure_after = [("exit", 1.0)], ends, _draw(duration)
-    if samples:
-        basis = f"{len(samples)} recorded"
     return JobModel(
         duration,
         noise=reader.number("noise", given.get("noise", 0.0), 0.0),
@@ -177,8 +187,23 @@ def compile_model(job: JobSpec, samples: Sequence[Sample] = ()) -> JobModel:
         failure_after=failure_after,
         exit_code=exit_code,
         figures=figures,
-        samples=samples,
         basis=basis,
+    )
+
+
+def recorded_model(known: Recorded) -> JobModel:
+    """A model that draws from what was recorded: attempts whole, so that figures stay with their duration."""
+    attempts = len(known.samples)
+    for times in known.failures.values():
+        attempts += len(times)
+    failures = [(reason, len(times) / attempts) for reason, times in known.failures.items()]
+    times = [time for some in known.failures.values() for time in some]
+    return JobModel(
+        0.0,
+        failures=failures,
+        failure_after=recorded(times) if times else None,
+        samples=known.samples,
+        basis=f"{attempts} recorded attempts",
     )
 
 
