@@ -88,7 +88,7 @@ class Crash:
                 return False
         return bool(pid)
 
-    def finish(self, limit=60.0):
+    def finish(self, limit=20.0):
         """Resume until the run is over; returns its exit code."""
         until = time.monotonic() + limit
         while time.monotonic() < until:

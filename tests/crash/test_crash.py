@@ -22,7 +22,7 @@ JOBS = int(os.environ.get("ENSEMBLE_CRASH_JOBS", "60"))
 def test_killed_at_a_failpoint(tmp_path, name, turn):
     crash = Crash(tmp_path, 30)
     process = crash.start(f"{name}:{turn}")
-    process.wait(60)
+    process.wait(30)
     crash.finish()
     crash.check()
 

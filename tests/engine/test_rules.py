@@ -289,7 +289,8 @@ def test_thresholds_on_one_metric_fire_as_they_are_crossed():
         for op, bound in ((">", 2), (">=", 2), (">", 0), ("<", 2), ("<=", 1))
     )
     world = World(
-        f"jobs: [{{name: a, command: x, count: 4, submit: start}}, {{name: b, command: x, submit: rules}}]\nrules:\n{rules}"
+        "jobs: [{name: a, command: x, count: 4, submit: start}, {name: b, command: x, submit: rules}]\n"
+        f"rules:\n{rules}"
     )
     world.good("a-0")
     assert [rule for _, rule in world.fired()] == ["rule-3", "rule-4", "rule-5"]

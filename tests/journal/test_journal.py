@@ -247,5 +247,5 @@ def test_any_record_survives_the_journal(tmp_path_factory, text, at, n):
 def test_a_journal_of_format_1_is_still_read():
     golden = Path(__file__).parent / "golden" / "format-1"
     assert [r.seq for r in read(golden)] == [1, 2, 3, 4]
-    assert list(read(golden))[0] == record(1)
+    assert next(read(golden)) == record(1)
     assert [segment.header.epoch for segment in segments(golden)] == [1, 2]

@@ -20,7 +20,7 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
     return [name for name in names if name.startswith(incomplete)]
 
 
-class RunArgument(click.ParamType):
+class RunArgument(click.ParamType):  # type: ignore[type-arg]
     """`last`, a name or a path, turned into the run's directory."""
 
     name = "RUN"

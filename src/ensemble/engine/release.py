@@ -86,19 +86,7 @@ class Release:
                 room -= count
 
     def _give(self, name: str, span: Span, point: Point) -> None:
-        spans = self._given.setdefault(name, [])
-        last = spans[-1] if spans else None
-        if (
-            last is not None
-            and last.group == span.group
-            and last.point == span.point
-            and last.attempt == span.attempt
-            and last.first + last.count == span.first
-            and span.attempt == 1
-        ):
-            spans[-1] = Span(span.group, span.point, last.first, last.count + span.count)
-        else:
-            spans.append(span)
+        self._given.setdefault(name, []).append(span)
         self._left[name] -= span.count
         self._cores[name] = self._cores.get(name, 0) + span.count * point.cores
 

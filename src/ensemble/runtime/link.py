@@ -47,9 +47,12 @@ class Link:
         self._down = False
         self._resizes: dict[int, int] = {}
         self._closed = False
+        self._begun: set[int] = set()
+        """Submissions that the member may have seen something of."""
 
     def start(self, *, resumed: bool) -> None:
         """Begin: open the member, then send what there is to send."""
+        self._begun = {command.id for command in self.session.engine.open_commands()}
         self._task = asyncio.create_task(self._work(resumed), name=f"link {self.context.name}")
 
     def send(self, command: Command) -> None:
@@ -176,10 +179,11 @@ class Link:
         self.session.post(*events)
         unsent: list[tuple[str, int]] = []
         if complete:
+            # what was decided on and is still on its way to the member is neither there nor missing
             waiting = {
                 (f"{span.group}-{number}", span.attempt)
-                for command in self._commands
-                if isinstance(command, Submit)
+                for command in self.session.engine.open_commands()
+                if isinstance(command, Submit) and command.id not in self._begun
                 for span in command.spans
                 for number in range(span.first, span.first + span.count)
             }
@@ -189,7 +193,9 @@ class Link:
 
     async def _carry_out(self, command: Command) -> None:
         if isinstance(command, Submit):
+            self._begun.add(command.id)
             await self._submit(command)
+            self._begun.discard(command.id)
         elif isinstance(command, Cancel):
             refs = [AttemptRef(self.context.run, key, attempt) for key, attempt in command.refs]
             await self.member.cancel(refs, command.grace)

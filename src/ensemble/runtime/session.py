@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ensemble.engine import Engine, Status
 from ensemble.functions import FunctionWorkers
 from ensemble.journal import JournalWriter, write_snapshot
+from ensemble.members.contract import CloseMode
 from ensemble.model.decisions import Call, Cancel, Firing, Record, Resize, StopMember, Submit, Upkeep
 from ensemble.model.errors import EnsembleError, Fenced, JournalError, JournalFull
 from ensemble.model.events import Event, Fault, JobEvent, MemberEvent, NativeEvent, Requested, RunResumed, TimerFired
@@ -219,9 +220,11 @@ class Session:
     async def _close(self, outcome: str) -> None:
         for task in self._calls:
             task.cancel()
-        mode = "drain" if self.engine.ended is not None else "detach"
+        mode: CloseMode = "drain" if self.engine.ended is not None else "detach"
+        if outcome in ("cancelled", "terminated"):
+            mode = "cancel"
         for link in self.links.values():
-            await link.close("cancel" if outcome in ("cancelled", "terminated") else mode)
+            await link.close(mode)
         if self.functions is not None:
             await self.functions.close()
         while not self._inbox.empty():

@@ -189,11 +189,11 @@ class Simulation:
             ended = engine.ended
             if ended is not None:
                 return ended.outcome, ended.reason
-            soonest = inf
+            soonest, busy = inf, None
             for queue in queues:
                 at = queue.next_time()
                 if at < soonest:
-                    soonest = at
+                    soonest, busy = at, queue
             wakeup = engine.wakeup()
             beat = self._next_beat(heartbeat) if heartbeat else inf
             timer = beat if wakeup is None else min(wakeup, beat)
@@ -211,10 +211,8 @@ class Simulation:
                     self._beat_at = at
                 self._barren += 1
                 inbox.append(TimerFired(beats and engine.waiting))
-            else:
-                for queue in queues:
-                    if queue.next_time() <= at:
-                        queue.advance(at)
+            elif busy is not None:
+                busy.advance(at)
 
     def _take_in(self) -> bool:
         """Hand what has happened to the engine, and its commands to those who carry them out, until all is quiet."""

@@ -58,7 +58,7 @@ class LocalMember:
         self._pump: asyncio.Task[None] | None = None
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._request = 0
-        self._hello: asyncio.Future[dict[str, Any]] | None = None
+        self._early: list[Any] = []
         self._closing = False
 
     async def open(self, context: Context) -> Hello:
@@ -73,6 +73,9 @@ class LocalMember:
             stream = f"{context.name}@{context.epoch}-{token_hex(4)}"
             log = (folder / f"keeper.{stream}.err").open("ab")
             environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+            if context.resumed:
+                # a failpoint is for the first keeper; the one that takes over from it lives
+                environment.pop("ENSEMBLE_FAILPOINT", None)
             subprocess.Popen(  # noqa: ASYNC220, S603 - our own program; it outlives us on purpose
                 [
                     sys.executable,
@@ -131,7 +134,6 @@ class LocalMember:
         }
         writer.write(encode_frame(["hello", hello]))
         self._frames = Frames()
-        self._early: list[Any] = []
         while True:
             try:
                 data = await reader.read(1 << 16)
@@ -139,19 +141,16 @@ class LocalMember:
                 data = b""
             if not data:
                 return None
-            for message in self._frames.feed(data):
-                if message[0] == "hello":
-                    self._reader, self._writer = reader, writer
-                    found: dict[str, Any] = message[1]
-                elif message[0] == "refused":
-                    raise MemberError(f"the keeper of member {context.name} refuses us: {message[1]}")
-                else:
-                    self._early.append(message)
-                    continue
-                break
-            else:
+            messages = self._frames.feed(data)
+            if not messages:
                 continue
-            # messages that came in the same read as the hello stay in order behind it
+            first = messages[0]
+            if first[0] == "refused":
+                raise MemberError(f"the keeper of member {context.name} refuses us: {first[1]}")
+            # what came in the same read as the hello stays in order behind it
+            self._early = messages[1:]
+            self._reader, self._writer = reader, writer
+            found: dict[str, Any] = first[1]
             return found
 
     async def _read_events(self) -> None:

@@ -1,0 +1,241 @@
+"""The simulated queue as a live member: its virtual time follows real time, `speed` times as fast."""
+
+from __future__ import annotations
+
+__all__ = ["SimulatedMember"]
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from math import inf
+from secrets import token_hex
+
+from ensemble.members.contract import (
+    Accepted,
+    CloseMode,
+    Context,
+    Hello,
+    InventoryItem,
+    JobChange,
+    Page,
+    Receipt,
+    Refused,
+)
+from ensemble.members.simulated.building import here, shape_of
+from ensemble.members.simulated.jobs import QUEUED
+from ensemble.members.simulated.options import read_options
+from ensemble.members.simulated.queue import SimulatedQueue
+from ensemble.model.errors import InputError, MemberError
+from ensemble.model.events import JobEvent, MemberEvent
+from ensemble.model.jobs import AttemptRef, JobSpec, split_key
+
+CAPABILITIES = frozenset({"exactly-once", "resize", "gpus", "figures", "walltime", "absence-is-proof"})
+
+_BATCH = 512
+_PAGE = 5000
+
+
+class SimulatedMember:
+    """Runs nothing: says what would happen, and when. See `members.contract.Member` for what each call promises.
+
+    Beyond the contract: event times are virtual, so durations are as modelled whatever `speed` is; with `speed: 0`
+    nothing is waited for. Jobs live in this process and end with it: after a crash the same attempts start again.
+    """
+
+    def __init__(self) -> None:
+        self._context: Context | None = None
+        self._queue: SimulatedQueue | None = None
+        self._stream = ""
+        self._speed = 1.0
+        self._began = 0.0
+        self._origin = 0.0
+        self._outbox: list[JobEvent | MemberEvent] = []
+        self._known: dict[tuple[str, int], JobEvent | None] = {}
+        """Every attempt ever taken: its last event once it has ended."""
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+
+    async def open(self, context: Context) -> Hello:
+        """Make the machine, or go on with the one there is. Raises `MemberError` for bad options."""
+        if self._context is not None and context.epoch < self._context.epoch:
+            raise MemberError(f"epoch {context.epoch} is over: {self._context.epoch} has begun")
+        await self._halt()
+        self._context = context
+        if self._queue is None:
+            self._make(context)
+        if context.stream == self._stream:
+            self._outbox = [event for event in self._outbox if event.n > context.position]
+        self._pump = asyncio.create_task(self._work(), name=f"member {context.name}")
+        queue = self._opened()
+        sizes = queue.sizes()
+        return Hello(
+            CAPABILITIES,
+            self._stream,
+            sizes["nodes_up"],
+            sizes["nodes_free"],
+            sizes["cores_up"],
+            sizes["cores_free"],
+            sizes["gpus_up"],
+            queue.pool.cores,
+            ("auto", "none", "mpiexec", "srun", "flux"),
+            "simulated: nothing is really run",
+        )
+
+    def _make(self, context: Context) -> None:
+        try:
+            options = read_options(context.options, context.name)
+        except InputError as error:
+            raise MemberError(str(error)) from error
+        self._speed = options.speed
+        self._stream = f"{context.name}@{context.epoch}-{token_hex(4)}"
+        self._began = asyncio.get_running_loop().time()
+        self._origin = time.time()
+        self._queue = SimulatedQueue(
+            context.name,
+            max(1, context.nodes),
+            context.cores or here(),
+            context.gpus,
+            options,
+            self._emit,
+            seed=context.seed,
+            now=self._origin,
+            max_nodes=context.max_nodes,
+            watched=True,
+            numbered=True,
+        )
+
+    async def submit(self, batch: int, jobs: Sequence[JobSpec]) -> Sequence[Receipt]:
+        """Take jobs; an attempt that is known already is accepted and does nothing."""
+        del batch  # jobs are known by their ref
+        queue = self._at_present()
+        receipts = [self._take(queue, job) for job in jobs]
+        self._wake.set()
+        return receipts
+
+    def _take(self, queue: SimulatedQueue, job: JobSpec) -> Receipt:
+        ref = (job.ref.key, job.ref.attempt)
+        if ref in self._known:
+            return Accepted(native_id=str(job.ref))
+        assert self._context is not None
+        try:
+            group, number = split_key(job.ref.key)
+            shape = shape_of(job, queue.pool.cores, queue.pool.gpus, self._context.seed)
+        except (InputError, ValueError) as error:
+            return Refused(str(error))
+        never = queue.never(shape)
+        if never:
+            return Refused(never)
+        self._known[ref] = None
+        queue.submit(shape, group, number, 1, job.ref.attempt)
+        return Accepted(native_id=str(job.ref))
+
+    async def cancel(self, refs: Sequence[AttemptRef], grace: float) -> Sequence[Receipt]:
+        """End jobs at once: simulated jobs are always polite."""
+        del grace
+        self._at_present().cancel([(ref.key, ref.attempt) for ref in refs])
+        self._wake.set()
+        return [Accepted() for _ in refs]
+
+    async def update(self, refs: Sequence[AttemptRef], change: JobChange) -> Sequence[Receipt]:
+        """Nothing can be changed here."""
+        del change
+        return [Refused("the simulated member changes no job once it is submitted") for _ in refs]
+
+    async def resize(self, command: int, nodes: int) -> Receipt:
+        """Grow, after `provision`, or shrink, as nodes become idle."""
+        del command
+        self._at_present().resize(nodes)
+        self._wake.set()
+        return Accepted()
+
+    async def inventory(self) -> AsyncIterator[Page]:
+        """Every attempt that was ever taken here."""
+        queue = self._opened()
+        context = self._context
+        assert context is not None
+        states = {(job.key, job.attempt): "sched" if job.state == QUEUED else "run" for job in queue.open_jobs()}
+        items = [
+            InventoryItem(AttemptRef(context.run, *ref), states.get(ref, "inactive"), event=event)
+            for ref, event in self._known.items()
+        ]
+        for place in range(0, len(items), _PAGE):
+            yield Page(tuple(items[place : place + _PAGE]))
+        yield Page((), last=True, complete=True)
+
+    async def fetch(self, ref: AttemptRef, path: str, offset: int, limit: int) -> bytes:
+        """Simulated jobs print nothing. Raises `MemberError` for an unknown job, and for any other file."""
+        del offset, limit
+        if (ref.key, ref.attempt) not in self._known:
+            raise MemberError(f"{ref} is not known here")
+        if path not in ("stdout", "stderr"):
+            raise MemberError(f"{path} of {ref.key}: simulated jobs write no files")
+        return b""
+
+    async def close(self, mode: CloseMode) -> None:
+        """Let go: `drain` waits for the jobs there are, `cancel` ends them; with `detach` they are just no more."""
+        if self._queue is not None and self._pump is not None and not self._pump.done():
+            if mode == "cancel":
+                queue = self._at_present()
+                queue.cancel([(job.key, job.attempt) for job in queue.open_jobs()])
+            if mode != "detach":
+                self._wake.set()
+                while (self._queue.open_jobs() or self._outbox) and not self._pump.done():
+                    self._idle.clear()
+                    waiter = asyncio.ensure_future(self._idle.wait())
+                    await asyncio.wait({waiter, self._pump}, return_when=asyncio.FIRST_COMPLETED)
+                    waiter.cancel()
+        await self._halt()
+
+    # ---- time --------------------------------------------------------------------------------------
+
+    def _opened(self) -> SimulatedQueue:
+        if self._queue is None:
+            raise MemberError("the member is not open")
+        return self._queue
+
+    def _at_present(self) -> SimulatedQueue:
+        """The queue, its clock brought up to now."""
+        queue = self._opened()
+        if self._speed:
+            queue.advance(self._virtual())
+        return queue
+
+    def _virtual(self) -> float:
+        return self._origin + (asyncio.get_running_loop().time() - self._began) * self._speed
+
+    def _emit(self, event: JobEvent | MemberEvent) -> None:
+        self._outbox.append(event)
+        if isinstance(event, JobEvent) and event.state == "inactive":
+            self._known[event.key, event.attempt] = event
+
+    async def _work(self) -> None:
+        """Let time pass, and hand on what happens: the only one who puts events, so they stay in order."""
+        queue = self._opened()
+        assert self._context is not None
+        sink = self._context.sink
+        while True:
+            while self._outbox:
+                batch = self._outbox[:_BATCH]
+                await sink.put(batch)
+                del self._outbox[: len(batch)]
+            if not queue.open_jobs():
+                self._idle.set()
+            self._wake.clear()
+            due = queue.next_time()
+            delay = None if due == inf else (due - self._virtual()) / self._speed if self._speed else 0.0
+            if delay is None or delay > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), delay)
+            elif not self._speed:
+                await asyncio.sleep(0)  # commands come in between
+            if due != inf:
+                queue.advance(max(due, queue.now) if not self._speed else self._virtual())
+
+    async def _halt(self) -> None:
+        pump, self._pump = self._pump, None
+        if pump is not None:
+            pump.cancel()
+            with contextlib.suppress(asyncio.CancelledError, MemberError):
+                await pump
