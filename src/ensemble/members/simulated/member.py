@@ -7,7 +7,7 @@ __all__ = ["SimulatedMember"]
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from math import inf
 from secrets import token_hex
 
@@ -32,6 +32,9 @@ from ensemble.model.jobs import AttemptRef, JobSpec, split_key
 
 CAPABILITIES = frozenset({"exactly-once", "resize", "gpus", "figures", "walltime", "absence-is-proof"})
 
+LAST_WORDS_SECONDS = 1.0
+"""How long `close` waits for its last events to be taken."""
+
 _BATCH = 512
 _PAGE = 5000
 
@@ -54,8 +57,12 @@ class SimulatedMember:
         self._known: dict[tuple[str, int], JobEvent | None] = {}
         """Every attempt ever taken: its last event once it has ended."""
         self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._pump: asyncio.Task[None] | None = None
+        """There is something new to wait for."""
+        self._news = asyncio.Event()
+        """There are events to hand on."""
+        self._ended = asyncio.Event()
+        self._handed_on = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, context: Context) -> Hello:
         """Make the machine, or go on with the one there is. Raises `MemberError` for bad options."""
@@ -67,8 +74,13 @@ class SimulatedMember:
             self._make(context)
         if context.stream == self._stream:
             self._outbox = [event for event in self._outbox if event.n > context.position]
-        self._pump = asyncio.create_task(self._work(), name=f"member {context.name}")
+        if self._outbox:
+            self._news.set()
         queue = self._opened()
+        self._tasks = [
+            asyncio.create_task(self._pass_time(queue), name=f"member {context.name}: time"),
+            asyncio.create_task(self._hand_on(context), name=f"member {context.name}: events"),
+        ]
         sizes = queue.sizes()
         return Hello(
             CAPABILITIES,
@@ -175,17 +187,17 @@ class SimulatedMember:
 
     async def close(self, mode: CloseMode) -> None:
         """Let go: `drain` waits for the jobs there are, `cancel` ends them; with `detach` they are just no more."""
-        if self._queue is not None and self._pump is not None and not self._pump.done():
+        queue = self._queue
+        if queue is not None and self._tasks and mode != "detach":
             if mode == "cancel":
-                queue = self._at_present()
-                queue.cancel([(job.key, job.attempt) for job in queue.open_jobs()])
-            if mode != "detach":
-                self._wake.set()
-                while (self._queue.open_jobs() or self._outbox) and not self._pump.done():
-                    self._idle.clear()
-                    waiter = asyncio.ensure_future(self._idle.wait())
-                    await asyncio.wait({waiter, self._pump}, return_when=asyncio.FIRST_COMPLETED)
-                    waiter.cancel()
+                self._at_present().cancel([(job.key, job.attempt) for job in queue.open_jobs()])
+            self._wake.set()
+            await _until(lambda: not queue.open_jobs(), self._ended, self._tasks[0])
+            # the end of a job that was waited for should be known; but the other side may have stopped listening
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(
+                    _until(lambda: not self._outbox, self._handed_on, self._tasks[1]), LAST_WORDS_SECONDS
+                )
         await self._halt()
 
     # ---- time --------------------------------------------------------------------------------------
@@ -207,35 +219,55 @@ class SimulatedMember:
 
     def _emit(self, event: JobEvent | MemberEvent) -> None:
         self._outbox.append(event)
+        self._news.set()
         if isinstance(event, JobEvent) and event.state == "inactive":
             self._known[event.key, event.attempt] = event
+            self._ended.set()
 
-    async def _work(self) -> None:
-        """Let time pass, and hand on what happens: the only one who puts events, so they stay in order."""
-        queue = self._opened()
-        assert self._context is not None
-        sink = self._context.sink
+    def _delay(self, queue: SimulatedQueue) -> float | None:
+        """Real seconds until something happens; None when nothing will."""
+        due = queue.next_time()
+        if due == inf or (not self._speed and not queue.busy):
+            return None
+        return (due - self._virtual()) / self._speed if self._speed else 0.0
+
+    async def _pass_time(self, queue: SimulatedQueue) -> None:
+        """Let what is due happen. Goes on while nobody listens: time does not wait."""
         while True:
-            while self._outbox:
-                batch = self._outbox[:_BATCH]
-                await sink.put(batch)
-                del self._outbox[: len(batch)]
-            if not queue.open_jobs():
-                self._idle.set()
             self._wake.clear()
-            due = queue.next_time()
-            delay = None if due == inf else (due - self._virtual()) / self._speed if self._speed else 0.0
+            delay = self._delay(queue)
             if delay is None or delay > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), delay)
-            elif not self._speed:
+            if self._speed:
+                queue.advance(self._virtual())
+            else:
                 await asyncio.sleep(0)  # commands come in between
-            if due != inf:
-                queue.advance(max(due, queue.now) if not self._speed else self._virtual())
+                if self._delay(queue) is not None:
+                    queue.advance(queue.next_time())
+
+    async def _hand_on(self, context: Context) -> None:
+        """Put events: from one place only, so they stay in order."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._outbox:
+                batch = self._outbox[:_BATCH]
+                await context.sink.put(batch)
+                del self._outbox[: len(batch)]
+                self._handed_on.set()
 
     async def _halt(self) -> None:
-        pump, self._pump = self._pump, None
-        if pump is not None:
-            pump.cancel()
-            with contextlib.suppress(asyncio.CancelledError, MemberError):
-                await pump
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until(true: Callable[[], bool], sign: asyncio.Event, task: asyncio.Task[None]) -> None:
+    """Wait until something is true, looking again at each sign, or until the task that gives the signs is over."""
+    while not true() and not task.done():
+        sign.clear()
+        waiter = asyncio.create_task(sign.wait())
+        await asyncio.wait({waiter, task}, return_when=asyncio.FIRST_COMPLETED)
+        waiter.cancel()

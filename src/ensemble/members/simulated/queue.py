@@ -182,6 +182,11 @@ class SimulatedQueue:
         """Every job that waits or runs."""
         return list(self._jobs.values())
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is under way but the ageing of the nodes."""
+        return bool(self._jobs or self._coming or self._telling)
+
     def sizes(self) -> dict[str, int]:
         """nodes_up, nodes_free, cores_up, cores_free, gpus_up."""
         pool = self.pool
