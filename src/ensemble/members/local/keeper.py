@@ -31,7 +31,7 @@ import msgspec
 from ensemble.members.figures import read_figures
 from ensemble.members.local.guard import become_subreaper
 from ensemble.members.local.launch import JobFiles, LaunchError, base_environment, environment, program, wrapper
-from ensemble.members.local.records import Ended, KeeperLog, Started, Starting
+from ensemble.members.local.records import Ended, Exited, KeeperLog, Started, Starting
 from ensemble.members.local.recovery import Adopted, Recovery, ref_of_process
 from ensemble.members.local.slots import Placement, Slots
 from ensemble.members.local.wire import Frames, encode_frame
@@ -534,10 +534,10 @@ class Keeper:
             if job is not None:
                 # while its leader is not reaped the group's number cannot be anybody else's
                 self._signal(pid, signal.SIGKILL)
-            _, status = os.waitpid(pid, 0)
+                # and how it ended is written down first: once it is reaped nobody else can see it
+                self._finish(job, wait_status(found))
+            os.waitpid(pid, 0)
             failpoint("keeper.after-reap")
-            if job is not None:
-                self._finish(job, status)
 
     def _finish(self, job: Running, status: int | None) -> None:
         """A process of ours ended with this wait status (None: nobody saw it)."""
@@ -564,7 +564,8 @@ class Keeper:
         )
         if spec.resources.tasks > 1 or job.wrapped or job.killed:
             self._sweep()
-        if spec.outputs and outcome != "lost":
+        if spec.outputs and status is not None:
+            self.log.write(Exited(spec.ref.key, spec.ref.attempt, status))
             self._read_figures(job, event)
         else:
             self._ended(spec, event, job)
@@ -696,6 +697,13 @@ class Keeper:
         self._signal(one.pid, signal.SIGKILL)
         del self.running[one.pid]
         self._finish(job, status)
+
+
+def wait_status(found: os.waitid_result) -> int:
+    """The wait status (as `waitpid` gives it) of a process that was looked at with `waitid`."""
+    if found.si_code == os.CLD_EXITED:
+        return found.si_status << 8
+    return found.si_status | (0x80 if found.si_code == os.CLD_DUMPED else 0)
 
 
 def main() -> None:

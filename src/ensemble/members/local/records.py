@@ -7,7 +7,7 @@ synced before the engine hears of them.
 
 from __future__ import annotations
 
-__all__ = ["Ended", "KeeperLog", "Started", "Starting", "read_keeper_log"]
+__all__ = ["Ended", "Exited", "KeeperLog", "Started", "Starting", "read_keeper_log"]
 
 import os
 from collections.abc import Iterator
@@ -38,13 +38,24 @@ class Started(Struct, frozen=True, gc=False, tag="started"):
     time: float
 
 
+class Exited(Struct, frozen=True, gc=False, tag="exited"):
+    """Its process ended with this wait status; its figures of merit are still to be read.
+
+    Written before the process is reaped: as long as it is not, a guard can still see how it ended.
+    """
+
+    key: str
+    attempt: int
+    status: int
+
+
 class Ended(Struct, frozen=True, gc=False, tag="ended"):
     """It ended."""
 
     event: JobEvent
 
 
-Entry = Union[Starting, Started, Ended]
+Entry = Union[Starting, Started, Exited, Ended]
 
 _DECODER = msgspec.json.Decoder(Entry)
 

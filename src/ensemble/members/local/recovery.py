@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ensemble.journal.writer import process_start
-from ensemble.members.local.records import Ended, Started, Starting, read_keeper_log
+from ensemble.members.local.records import Ended, Exited, Started, Starting, read_keeper_log
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import JobSpec
 
@@ -45,6 +45,7 @@ class Recovery:
 
     def _read(self, stream: str) -> None:
         started: dict[Ref, Started] = {}
+        exited: dict[Ref, int] = {}
         starting: Ref | None = None
         for entry in read_keeper_log(self.folder / f"keeper.{stream}.log"):
             if isinstance(entry, Starting):
@@ -53,6 +54,8 @@ class Recovery:
             elif isinstance(entry, Started):
                 started[entry.key, entry.attempt] = entry
                 starting = None
+            elif isinstance(entry, Exited):
+                exited[entry.key, entry.attempt] = entry.status
             else:
                 assert isinstance(entry, Ended)
                 ref = (entry.event.key, entry.event.attempt)
@@ -63,6 +66,9 @@ class Recovery:
         known = {entry.pid for entry in started.values()}
         for ref, entry in started.items():
             if ref in self.ended:
+                continue
+            if ref in exited:
+                self.unseen.append((ref, entry.time, exited[ref]))
                 continue
             begun = process_start(entry.pid)
             if begun and abs(begun - entry.ticks) <= 100 and not _is_zombie(entry.pid):
