@@ -12,6 +12,7 @@ import click
 VERBS = {
     "run": "Run an ensemble.",
     "check": "Find what is wrong with a file, before anything is spent.",
+    "simulate": "Run it in virtual time, before anything is spent.",
     "resume": "Go on with a run whose process ended.",
     "status": "How a run stands.",
     "explain": "Why rules fired, or what they wait for.",
