@@ -36,6 +36,7 @@ from ensemble.model.events import (
     TimerFired,
 )
 from ensemble.runtime.simulate_members import Machines, opened
+from ensemble.runtime.simulate_prepare import Prepared, prepare
 from ensemble.runtime.simulate_result import Figures, SimulationResult, estimates, figures_of
 from ensemble.spec.model import EnsembleSpec
 
@@ -93,11 +94,11 @@ def simulate(
     runs = []
     assumed: dict[str, None] = {}
     try:
+        prepared = prepare(spec, recorded)
         for turn in range(repeat):
             simulation = Simulation(
-                structs.replace(spec, seed=first + turn),
+                prepared._replace(spec=structs.replace(prepared.spec, seed=first + turn)),
                 call,
-                recorded=recorded,
                 until=until,
                 record=record if not turn else None,
                 observers=observers,
@@ -120,10 +121,9 @@ class Simulation:
 
     def __init__(
         self,
-        spec: EnsembleSpec,
+        prepared: Prepared,
         call: CallFunction,
         *,
-        recorded: Recording | None = None,
         until: float = TEN_YEARS,
         record: str | Path | None = None,
         observers: Sequence[Observer] = (),
@@ -133,6 +133,7 @@ class Simulation:
             from ensemble.algorithms import BUILTIN
 
             algorithms = BUILTIN
+        spec = prepared.spec
         name = Path(record).name if record is not None else spec.name
         self.spec = spec
         self.engine = Engine(spec, run=name, algorithms=algorithms)
@@ -142,7 +143,7 @@ class Simulation:
         self._until = START + until
         self._call = call
         self._inbox: deque[Event] = deque()
-        self.machines = Machines(spec, self.engine, self._inbox.append, recorded)
+        self.machines = Machines(prepared, self.engine, self._inbox.append)
         self._resizes: dict[str, list[tuple[int, int]]] = {}
         self._barren = 0
         self._beat_at = START

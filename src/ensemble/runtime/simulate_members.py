@@ -11,10 +11,10 @@ from ensemble.engine import Engine
 from ensemble.members.simulated.building import here, options_of, shape_of
 from ensemble.members.simulated.jobs import JobShape
 from ensemble.members.simulated.queue import SimulatedQueue
-from ensemble.members.simulated.recording import Recording
 from ensemble.model.decisions import Span, Submit
 from ensemble.model.events import MemberEvent
 from ensemble.model.jobs import JobSpec
+from ensemble.runtime.simulate_prepare import Prepared
 from ensemble.spec.expressions import parse_condition, paths
 from ensemble.spec.model import EnsembleSpec, GroupSpec, MemberSpec
 from ensemble.spec.placeholders import JOB_NAMES, compile_template
@@ -30,15 +30,14 @@ Values = tuple[tuple[str, Any], ...]
 class Machines:
     """Every member of a file as a simulated queue. `assumed` gathers what was taken where the file says nothing."""
 
-    def __init__(
-        self, spec: EnsembleSpec, engine: Engine, emit: Callable[[Any], None], recorded: Recording | None
-    ) -> None:
+    def __init__(self, prepared: Prepared, engine: Engine, emit: Callable[[Any], None]) -> None:
         """Raises `InputError` when a member cannot be simulated."""
-        self.assumed: list[str] = []
+        spec = prepared.spec
+        self.assumed = list(prepared.assumed)
         self.queues: dict[str, SimulatedQueue] = {}
         self._engine = engine
-        self._seed = spec.seed
-        self._recorded = recorded
+        self._seed = engine.spec.seed
+        self._prepared = prepared
         self._shapes: dict[tuple[str, str, int, int, tuple[str, ...]], JobShape] = {}
         self._said: dict[str, None] = {}
         self._singular: dict[str, bool] = {}
@@ -91,12 +90,12 @@ class Machines:
 
     def _shape(self, member: str, span: Span, job: JobSpec) -> JobShape:
         pool = self.queues[member].pool
-        known = self._recorded.find(job.group, job.point) if self._recorded is not None else None
+        known = self._prepared.known(job.group, job.point)
         shape = shape_of(job, pool.cores, pool.gpus, self._seed, known)
         model = shape.model
         if model.basis != "simulate.duration":
             self._say(f"group {job.group}: durations from {model.basis}")
-        lacking = [name for name in self._outputs[job.group] if name not in model.figures]
+        lacking = [name for name in self._outputs[job.group] if name not in model.figures and not model.fails]
         if lacking:
             names = ", ".join(lacking)
             self._say(f"group {job.group}: no model for {names} (`simulate.figures`), so rules on it stay silent")

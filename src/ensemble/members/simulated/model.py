@@ -77,6 +77,7 @@ class JobModel:
         "_noise",
         "_samples",
         "basis",
+        "fails",
         "figures",
         "fixed",
     )
@@ -95,7 +96,7 @@ class JobModel:
     ) -> None:
         self._duration = duration
         self._noise = noise
-        self._failures = tuple((reason, rate) for reason, rate in failures if rate > 0.0)
+        self._failures = tuple(failures)
         self._failure_after = failure_after
         self._exit_code = exit_code
         self._figures = tuple((figures or {}).items())
@@ -103,6 +104,11 @@ class JobModel:
         self.basis = basis
         self.figures = tuple(dict.fromkeys([*(figures or {}), *(name for one in samples for name in one.figures)]))
         """The figures of merit that it can give."""
+        together = 0.0
+        for _, rate in self._failures:
+            together += rate
+        self.fails = together >= 1.0
+        """Whether every attempt fails."""
         self.fixed = self._always()
         """The fate of every attempt, where nothing is left to chance."""
 
@@ -255,13 +261,16 @@ class _Reader:
             values = rest.pop("recorded")
             if rest or not isinstance(values, list | tuple):
                 raise self.error(where, "`recorded` is a list of numbers (or, for the duration, a run) by itself")
-            return recorded([self.number(f"{where}.recorded", value) for value in values])
+            numbers = [self.number(f"{where}.recorded", value) for value in values]
+            if not numbers:
+                raise self.error(where, "`recorded` holds no value")
+            return recorded(numbers)
         name = rest.pop("distribution", None)
         if not isinstance(name, str):
             raise self.error(where, "a mapping needs `distribution` or `recorded`")
-        numbers = {key: self.number(f"{where}.{key}", value, seconds=seconds) for key, value in rest.items()}
+        parameters = {key: self.number(f"{where}.{key}", value, seconds=seconds) for key, value in rest.items()}
         try:
-            return distribution(name, numbers)
+            return distribution(name, parameters)
         except InputError as error:
             raise self.error(where, str(error)) from None
 
@@ -320,7 +329,8 @@ class _Reader:
                 raise self.error("failure_rate", f"{reason!r} is not one of {', '.join(_FAILURES)}")
             value = self.number("failure_rate", rate, 0.0)
             together += value
-            found.append((str(reason), value))
+            if value:
+                found.append((str(reason), value))
         if together > 1.0 + 1e-9:
             raise self.error("failure_rate", f"{together:g} is above 1; it is a part of all attempts")
         return found

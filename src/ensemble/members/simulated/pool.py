@@ -177,8 +177,8 @@ class Pool:
             return f"it needs {need.gpus} GPUs on a node and a node has {self.gpus}"
         a_node = self.cores // need.cores if need.cores else need.tasks
         if not need.nodes and need.tasks > nodes * a_node:
-            cores = need.tasks * need.cores
-            return f"it needs {cores} cores and there are at most {nodes * self.cores}"
+            pieces = f"{need.tasks} x {need.cores} cores"
+            return f"it needs {pieces} and there are at most {nodes} nodes of {self.cores} cores"
         return ""
 
     def take(self, need: Need) -> Placement | None:

@@ -74,6 +74,11 @@ class Recording:
         """The groups of which something is known."""
         return list(self._by_group)
 
+    def figures(self, group: str) -> tuple[str, ...]:
+        """The figures of merit that its jobs have."""
+        attempts = self._by_group.get(group)
+        return tuple(dict.fromkeys(name for one in attempts.samples for name in one.figures)) if attempts else ()
+
     def _begin(self, event: RunStarted) -> None:
         for group in event.spec.get("jobs", ()):
             points = self._points.setdefault(group["name"], [])
