@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def command(run_dir: Path, by: str, form: str, target: str) -> None:
     if form == "parquet":
         _parquet(found, columns, target)
         return
-    with open(target, "w", newline="") if target else sys.stdout as out:
+    with open(target, "w", newline="") if target else nullcontext(sys.stdout) as out:
         if form == "json":
             import json
 
