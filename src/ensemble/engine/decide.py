@@ -132,7 +132,7 @@ class Decider:
         event = job.last
         assert event is not None
         effects: list[Effect] = []
-        if event.missing:
+        if event.missing and event.outcome == "success":
             effects.append(Note("output-missing", f"{job.key}: no match for {', '.join(event.missing)}", job.key))
         if job.code != INACTIVE or job.key not in self.state.jobs:
             return effects

