@@ -56,7 +56,8 @@ def measure(groups, jobs, rules):
                 for effect in getattr(step, "effects", ()):
                     if isinstance(effect, Submit):
                         handle(SubmitAnswered(effect.id, "local"), at)
-                        keys += [f"{s.group}-{n}" for s in effect.spans for n in range(s.first, s.first + s.count)]
+                        for span in effect.spans:
+                            keys += [f"{span.group}-{n}" for n in range(span.first, span.first + span.count)]
         batch = []
         events = []
         for key in keys:

@@ -1,5 +1,7 @@
 """Asks for the middle of every interval over which y changes by more than a fifth of its range."""
 
+from itertools import pairwise
+
 
 def refine(metrics):
     """Return a submit action with new points, or nothing when the curve is known well enough."""
@@ -8,7 +10,7 @@ def refine(metrics):
     )
     values = [y for _, y in known]
     steep = (max(values) - min(values)) / 5
-    new = [round((a + b) / 2, 6) for (a, ya), (b, yb) in zip(known, known[1:], strict=False) if abs(yb - ya) > steep]
+    new = [round((a + b) / 2, 6) for (a, ya), (b, yb) in pairwise(known) if abs(yb - ya) > steep]
     if not new:
         return None
     return {"name": "submit", "label": "sample", "parameters": {"x": new}}

@@ -82,7 +82,7 @@ def test_bad_input_is_one_clear_message(cli, tmp_path):
     (tmp_path / "typo.yaml").write_text("jobs:\n  - name: a\n    comand: 'true'\n")
     assert "typo.yaml:3:5" in cli("run", "typo.yaml", code=2)
     assert "no such file" in cli("run", "nowhere.yaml", code=2)
-    assert "Did you mean run" in cli("rum", code=2)
+    assert "Did you mean results" in cli("reslts", code=2)
     assert "there is no run" in cli("status", code=2)
 
 
