@@ -69,3 +69,24 @@ def test_lammps_repeats_each_temperature_until_its_pressure_is_known(tmp_path):
         assert known or row["jobs"] == 18, row
     log = tmp_path / "runs" / "melt-1" / "jobs" / "melt-0" / "log.lammps"
     assert "1 by 1 by 2 MPI processor grid" in log.read_text(), "two ranks of one communicator"
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+def test_every_example_passes_the_check(file, tmp_path):
+    done = subprocess.run([sys.executable, "-m", "ensemble", "check", str(file)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_backoff_skips_two_matches_between_repetitions(tmp_path):
+    rows = {row["group"]: row["success"] for row in run("backoff.yaml", tmp_path)}
+    assert rows == {"work": 6, "report": 2}
+
+
+def test_terminate_cancels_what_still_runs(tmp_path):
+    rows = {row["group"]: (row["success"], row["cancelled"]) for row in run("terminate.yaml", tmp_path)}
+    assert rows == {"search": (1, 0), "other": (0, 2)}
+
+
+def test_a_custom_function_decides_from_the_metrics(tmp_path):
+    rows = {row["group"]: row["success"] for row in run("custom.yaml", tmp_path)}
+    assert rows == {"measure": 3, "follow": 5}
