@@ -1,0 +1,84 @@
+"""From structs to text, held against what a person was shown and found clear."""
+
+from ensemble.engine import CellStatus, RuleExplanation, RuleStatus, Status
+from ensemble.engine.explain import Part
+from ensemble.engine.status import Summary
+from ensemble.report.text import closing, explanation, number, progress, seconds, table
+
+
+def cell(group, values=None, success=0, failed=0, running=0, mean=None):
+    quantities = {"duration": Summary(success, 1.5, 0.25, 1.0, 2.0)} if success else {}
+    if mean is not None:
+        quantities["pressure"] = Summary(success, mean, 0.1, mean, mean)
+    submitted = success + failed + running
+    return CellStatus(group, values or {}, submitted, 0, running, success, failed, 0, 0, failed, quantities, {})
+
+
+def status(**changed):
+    groups = (cell("melt", success=5, failed=1), cell("other"))
+    points = (cell("melt", {"T": 0.8}, 3, mean=1.25), cell("melt", {"T": 1.4}, 2, 1, mean=4.5))
+    fields = {
+        "run": "melt-1",
+        "elapsed": 75.0,
+        "groups": groups,
+        "points": points,
+        "members": (),
+        "rules": (RuleStatus("repeat", "metric", "submit", 2, 1, 0), RuleStatus("other", "idle", "stop", 0, 1, 0)),
+        "total": cell("*", success=5, failed=1),
+        "firings": 2,
+        "notes": {"output-missing": 1},
+        "node_hours": 0.5,
+        "cost": 0.0,
+        "reserved_node_hours": 0.0,
+        "reserved_cost": 0.0,
+        "draining": "",
+        "limit": "",
+        "outcome": "failed",
+        "reason": "1 job failed",
+    }
+    return Status(**{**fields, **changed})
+
+
+def test_the_closing_table_shows_points_figures_rules_and_notes():
+    assert closing(status(), ["a torn tail was cut"]) == (
+        "group         jobs  success  failed      duration    pressure\n"
+        "melt [T=0.8]     3        3       0  1.5 ± 0.25 s  1.25 ± 0.1\n"
+        "melt [T=1.4]     3        2       1  1.5 ± 0.25 s   4.5 ± 0.1\n"
+        "other            0        0       0             -           -\n"
+        "\n"
+        "rules fired: repeat x2\n"
+        "note: an output did not match (1x)\n"
+        "warning: a torn tail was cut\n"
+        "melt-1: failed (1 job failed) in 75.00 s, 0.5 node-hours"
+    )
+
+
+def test_money_is_shown_where_some_was_spent():
+    assert closing(status(cost=1.25)).endswith("0.5 node-hours, 1.25 spent")
+
+
+def test_progress_is_one_line_and_leaves_out_groups_without_jobs():
+    groups = (cell("melt", success=5, failed=1, running=2), cell("other"))
+    assert progress(status(groups=groups)) == "75.00 s: melt 6/8 (2 running) (1 failed); 2 firings"
+
+
+def test_an_explanation_says_what_fired_and_what_is_waited_for():
+    rule = RuleExplanation(
+        "repeat", "metric", "mean.melt.pressure > 5", "submit 1 melt", 1, 2, "a value", (Part("4.5 > 5", False),)
+    )
+    assert explanation([rule], {"repeat": ["fired after 1.00 s (record 7)"]}) == (
+        "repeat: on metric when mean.melt.pressure > 5 -> submit 1 melt\n"
+        "  fired after 1.00 s (record 7)\n"
+        "  now 4.5 > 5: does not hold\n"
+        "  waits for a value"
+    )
+    assert explanation([], {}) == "this ensemble has no rules"
+
+
+def test_durations_and_figures_are_said_as_people_say_them():
+    assert [seconds(value) for value in (None, 0.5, 100, 3661)] == ["-", "0.50 s", "1 min 40 s", "1 h 01 min"]
+    assert [number(value) for value in (None, 0.1 + 0.2, 1234567.0)] == ["-", "0.3", "1.23457e+06"]
+
+
+def test_columns_of_numbers_stand_to_the_right_of_a_table():
+    assert table(["name", "n"], [["a", "1"], ["b", "100"]]) == "name    n\na       1\nb     100"

@@ -1,0 +1,62 @@
+"""What the documents say is run: each whole file in them, each verb they name, each link."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(name):
+    return FENCE.findall((ROOT / name).read_text())
+
+
+def ensemble(where, *args):
+    return subprocess.run(
+        [sys.executable, "-m", "ensemble", *args],
+        cwd=where,
+        env={**os.environ, "ENSEMBLE_HOME": str(where / "home")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(("document", "place"), [("README.md", 0), ("docs/tutorial.md", 0), ("docs/tutorial.md", 1)])
+def test_the_files_of_the_documents_run(document, place, tmp_path):
+    (tmp_path / "file.yaml").write_text(blocks(document)[place])
+    done = ensemble(tmp_path, "run", "file.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_rule_of_the_tutorial_fits_the_jobs_before_it(tmp_path):
+    _, jobs, rules = blocks("docs/tutorial.md")[:3]
+    (tmp_path / "file.yaml").write_text(jobs + rules)
+    done = ensemble(tmp_path, "check", "file.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_traces_of_the_rules_are_what_happens(tmp_path):
+    rule = blocks("docs/rules.md")[0]
+    jobs = "jobs:\n- {name: sleep, command: 'true', count: 10}\n- {name: echo, command: 'true', submit: rules}\n"
+    (tmp_path / "file.yaml").write_text(f"name: trace\n{jobs}rules:\n{rule}")
+    assert ensemble(tmp_path, "run", "file.yaml").returncode == 0
+    assert ensemble(tmp_path, "explain", "last").stdout.count("fired after") == 3
+    assert re.search(r"^echo +3 +3 ", ensemble(tmp_path, "status").stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_verbs_and_links_of_a_document_exist(document):
+    from ensemble.cli.main import VERBS
+
+    text = document.read_text()
+    named = re.findall(r"`ensemble ([a-z]+)", text) + re.findall(r"^ensemble ([a-z]+)", text, re.MULTILINE)
+    assert [verb for verb in named if verb not in VERBS] == []
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert [link for link in links if not (document.parent / link).exists()] == []
