@@ -322,11 +322,12 @@ class Simulation:
             if head is not None:
                 why = queue.pool.never(head.shape.need, queue.pool.staying) or "it does not fit beside what runs"
                 found.append(f"{head.key} waits on member {name}: {why}")
-        found += [
-            f"{group.waiting + len(group.ready)} jobs of {group.name} wait for a member that takes them"
-            for group in state.groups.values()
-            if group.waiting or group.ready
-        ]
+        for group in state.groups.values():
+            if group.waiting or group.ready:
+                point = group.points[group.backlog[0].point] if group.backlog else group.points[0]
+                size = f"{point.nodes} nodes, {point.cores} cores" if point.nodes else f"{point.cores} cores"
+                count = group.waiting + len(group.ready)
+                found.append(f"{count} jobs of {group.name} ({size} each) wait and no member takes them")
         found += [
             f"{type(command).__name__.lower()} {command.id} is not answered"
             for command in state.commands.values()
