@@ -26,12 +26,13 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def process_start(pid: int) -> int:
-    """When a process began, in clock ticks since boot; 0 where that cannot be told."""
+    """When a process began, in clock ticks since boot; 0 when it is gone (a zombie is), or that cannot be told."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return 0
-    return int(stat.rpartition(")")[2].split()[19])
+    fields = stat.rpartition(")")[2].split()
+    return 0 if fields[0] in "ZX" else int(fields[19])
 
 
 class JournalWriter:

@@ -13,7 +13,7 @@ from ensemble.model.errors import FileError, Problem, SpecError
 MAX_BYTES: Final = 4 << 20
 """Size of the largest ensemble file."""
 
-MAX_NODES: Final = 500_000
+MAX_NODES: Final = 200_000
 """Values in a file after its aliases are followed: what a bomb of aliases runs into."""
 
 _BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}

@@ -71,7 +71,7 @@ class Recovery:
                 self.unseen.append((ref, entry.time, exited[ref]))
                 continue
             begun = process_start(entry.pid)
-            if begun and abs(begun - entry.ticks) <= 100 and not _is_zombie(entry.pid):
+            if begun and abs(begun - entry.ticks) <= 100:
                 self.running.append(Adopted(ref, entry.pid, entry.time, stream))
             else:
                 self.unseen.append((ref, entry.time, self._await_status(stream, entry.pid)))
@@ -176,10 +176,3 @@ def _leads(pid: int) -> bool:
         return os.getpgid(pid) == pid
     except ProcessLookupError:
         return False
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
-    except OSError:
-        return True
