@@ -130,6 +130,17 @@ def test_a_limit_on_failures_cancels_the_rest_when_told_so():
     assert (outcome(world), world.engine.ended.reason) == ("limit", "failures")
 
 
+def test_a_limit_that_drains_cancels_what_waits_in_a_queue_and_lets_run_what_runs():
+    world = World("limits: {failures: 1}\njobs: [{name: a, command: x, count: 3}]")
+    world.run("a-1")
+    world.bad("a-0")
+    assert [key for cancel in world.cancels for key, _ in cancel.refs] == ["a-2"]
+    world.good("a-1")
+    world.job("a-2", "inactive", outcome="cancelled", reason="cancelled")
+    assert outcome(world) == "limit"
+    world.replays()
+
+
 def test_a_limit_on_walltime_comes_by_the_clock():
     world = World("limits: {walltime: 1m}\njobs: [{name: a, command: x, count: 2, max_running: 1}]")
     world.wait(60)

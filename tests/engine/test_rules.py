@@ -232,8 +232,10 @@ jobs: [{name: a, command: 'true', count: 5, max_running: 2}]
 rules: [{trigger: job-success, name: a, action: {name: stop}}]
 """)
     assert len(world.open) == 2
+    world.run("a-1")
     world.good("a-0")
     assert list(world.open) == ["a-1"]
+    assert not world.cancels
     world.good("a-1")
     assert outcome(world) == "stopped"
     assert (world.groups()["a"].success, world.groups()["a"].cancelled) == (2, 3)

@@ -15,7 +15,7 @@ class World:
     """Feeds an engine. `open` is what its member holds: (key, attempt) to state."""
 
     def __init__(self, text, *, cores=4, start=True, members=("local",)):
-        self.spec = loads(text)
+        self.spec = loads(text, directory="/study")
         self.engine = Engine(self.spec, run="r-1", algorithms=BUILTIN)
         self.at = 100.0
         self.n = dict.fromkeys(self.spec.members or members, 0)
@@ -74,7 +74,8 @@ class World:
             del self.open[key]
         return record
 
-    def run(self, key, seconds=1.0):
+    def run(self, key):
+        self.open[key][1] = "run"
         return self.job(key, "run")
 
     def good(self, key, seconds=1.0, **fields):

@@ -9,7 +9,7 @@ from msgspec import to_builtins
 
 from ensemble.engine.build import Builder
 from ensemble.engine.rules import Rule
-from ensemble.engine.state import NEW, Group, Point, State
+from ensemble.engine.state import NEW, RUN, Group, Point, State
 from ensemble.engine.view import StateView, metrics_for_function
 from ensemble.model.decisions import (
     AddRule,
@@ -79,7 +79,7 @@ class Actions:
         if name == "avoid":
             return self._avoid(action, event)
         if name == "stop":
-            return [Drain("stop")]
+            return self.drain("stop")
         if name == "terminate":
             return [Drain("terminate"), *self.cancel_all("terminate")]
         if name == "stop-member":
@@ -201,6 +201,11 @@ class Actions:
             if job is not None:
                 by_member.setdefault(job.member, []).append((key, job.attempt))
         return [Cancel(self.command(), member, tuple(refs), CANCEL_GRACE, reason) for member, refs in by_member.items()]
+
+    def drain(self, reason: str, limit: str = "") -> list[Effect]:
+        """Nothing new starts: what waits here is dropped, what waits in a queue is cancelled, what runs goes on."""
+        queued = [job.key for job in self.state.jobs.values() if NEW < job.code < RUN and not job.cancelling]
+        return [Drain(reason, limit), *self.cancel_keys(queued, reason)]
 
     def cancel_all(self, reason: str) -> list[Effect]:
         """Everything that is with a member."""

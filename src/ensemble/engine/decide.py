@@ -163,7 +163,7 @@ class Decider:
     def _requested(self, event: Requested) -> list[Effect]:
         actions = self.actions
         if event.what == "drain":
-            return [Drain("request-drain")]
+            return actions.drain("request-drain")
         if event.what in ("cancel", "terminate"):
             reason = "request-cancel" if event.what == "cancel" else "terminate"
             return [Drain(reason), *actions.cancel_all(reason)]
@@ -276,7 +276,8 @@ class Decider:
             self._limit("cost", f"limits.cost: {limits.cost:g} is spent")
 
     def _limit(self, name: str, text: str) -> None:
-        self._upkeep([Note("limit", text), Drain("limit", limit=name)], "limit")
+        self.actions.begin()
+        self._upkeep([Note("limit", text), *self.actions.drain("limit", name)], "limit")
         if self.builder.spec.limits.on_limit == "cancel":
             self._cancel_rest("limit")
 
