@@ -184,7 +184,7 @@ def test_retries_failures_and_limits_are_those_of_the_engine() -> None:
     assert run.counts["failed"] == pytest.approx(300 * 0.04, abs=8)
     limited = one(dedent(text) + "limits: {failures: 2}\n")
     assert limited.outcome == "limit"
-    assert limited.counts["success"] < run.counts["success"] / 2
+    assert limited.counts["success"] < run.counts["success"], "what still waited was cancelled"
 
 
 def test_walltime_limits_and_cancels_happen_in_virtual_time() -> None:
