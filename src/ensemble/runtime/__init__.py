@@ -3,8 +3,8 @@
 `run` starts an ensemble, `resume` goes on with one, `verify` decides it all over again and compares.
 """
 
+from ensemble.runtime.loop import Observer, RunLoop, RunResult
 from ensemble.runtime.opening import RunOptions, resume, run
-from ensemble.runtime.session import RunResult
 from ensemble.runtime.verify import Verification, verify
 
-__all__ = ["RunOptions", "RunResult", "Verification", "resume", "run", "verify"]
+__all__ = ["Observer", "RunLoop", "RunOptions", "RunResult", "Verification", "resume", "run", "verify"]

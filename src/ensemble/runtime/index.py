@@ -36,8 +36,7 @@ def make_run_dir(name: str, base: str = "runs", run_dir: str = "") -> Path:
         if run_dir:
             path = Path(run_dir).absolute()
             path.mkdir(parents=True, exist_ok=True)
-            if (path / "journal").exists():
-                raise InputError(f"{path} holds a run already; `ensemble resume {path}` goes on with it")
+            _refuse_used(path)
             return path
         folder = Path(base).absolute()
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +51,16 @@ def make_run_dir(name: str, base: str = "runs", run_dir: str = "") -> Path:
                 number += 1
     except OSError as error:
         raise InputError(f"{run_dir or base}: {error.strerror}; a run needs a directory it can write to") from error
+
+
+def _refuse_used(path: Path) -> None:
+    """A run's directory is its own: `ensemble rm` removes all of it."""
+    if (path / "journal").exists():
+        raise InputError(f"{path} holds a run already; `ensemble resume {path}` goes on with it")
+    # what a run that never got as far as to start may have left
+    others = [entry.name for entry in path.iterdir() if entry.name not in ("run.json", "requests", "keeper", "jobs")]
+    if others:
+        raise InputError(f"{path} is not empty (it holds {others[0]}); a run needs a directory of its own")
 
 
 def remember(run_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""The runtime's side of one member: sends its commands in order, opens it again when it is gone."""
+"""The runtime's side of one member: opens it, sends its commands in order, opens it again when it is gone."""
 
 from __future__ import annotations
 
@@ -6,134 +6,340 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from ensemble.members.contract import Context, Hello, Member, Refused, Unknown
 from ensemble.model.decisions import Cancel, Resize, StopMember, Submit
-from ensemble.model.errors import EnsembleError, MemberError
-from ensemble.model.events import Event, JobEvent, MemberEvent, ResizeDone, SubmitAnswered
+from ensemble.model.errors import EnsembleError, MemberError, MemberUnavailable
+from ensemble.model.events import Fault, MemberEvent, ResizeDone, SubmitAnswered
 from ensemble.model.failpoints import failpoint
 from ensemble.model.jobs import AttemptRef
+from ensemble.runtime.inventory import take_inventory
+from ensemble.runtime.sound import Incoming, sound
+from ensemble.runtime.submission import submit
 
 if TYPE_CHECKING:
     from ensemble.members.contract import CloseMode
-    from ensemble.runtime.session import Session
+    from ensemble.runtime.loop import RunLoop
 
 Command = Submit | Cancel | Resize | StopMember
+Ref = tuple[str, int]
 
-CHUNK = 512
-"""Jobs handed over in one call."""
+PATIENCE: Final = (0.0, 0.2, 1.0, 5.0, 15.0, 60.0)
+"""Seconds before each attempt to open a member. One that was never open is given up after the last; one that was is
+tried for ever, every so many seconds as the last says: its jobs may well be running."""
 
-PATIENCE = (0.0, 0.2, 1.0, 5.0, 15.0, 60.0)
-"""Seconds before each attempt to open a member; after the last it is given up."""
+BACKOFF: Final = (0.1, 0.3, 1.0, 3.0)
+"""Seconds before each repetition of a call that failed for now; after the last the member counts as gone."""
 
-RESIZE_SECONDS = 600.0
-"""How long a resize may take before it counts as failed."""
+DOUBT_SECONDS: Final = (0.5, 5.0, 15.0, 60.0)
+"""Seconds before each look for submissions that were left without an answer; the last goes on."""
+
+MOST_FAULTS: Final = 3
+"""Times that one command may make a member raise what it should not, before the command counts as failed."""
+
+RESIZE_SECONDS: Final = 600.0
+"""How long a resize may take before it counts as failed (option `resize_timeout` of the member)."""
+
+CLOSE_SECONDS: Final = 60.0
+"""How long a member may take to let go."""
+
+CANCELS: Final = 1000
+"""Attempts cancelled in one call."""
+
+
+class GivenUp(Exception):
+    """The member is not to be had; the text says why."""
 
 
 class Link:
     """One member of one run."""
 
-    def __init__(self, session: Session, member: Member, context: Context) -> None:
-        self.session = session
+    def __init__(self, loop: RunLoop, member: Member, context: Context) -> None:
+        """`context` is completed with each opening: its sink, stream and position are left out."""
+        self.loop = loop
         self.member = member
         self.context = context
+        self.name = context.name
+        self.doubtful: set[Ref] = set()
+        """Submissions that were left without an answer."""
         self._commands: deque[Command] = deque()
+        self._cancelled: set[Ref] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._opened = asyncio.Event()
+        self._door = Door(self)
         self._down = False
-        self._resizes: dict[int, int] = {}
-        self._closed = False
-        self._begun: set[int] = set()
-        """Submissions that the member may have seen something of."""
+        self._was_open = False
+        self._stream = ""
+        self._position = 0
+        self._resizes: dict[int, tuple[int, int]] = {}
+        """Those under way: where each began and where it goes."""
+        self._stopping: StopMember | None = None
+        self._faults: dict[int, int] = {}
+        self._doubts = 0
+        self._look_at = 0.0
+
+    # ---- what the loop calls -----------------------------------------------------------------------
 
     def start(self, *, resumed: bool) -> None:
-        """Begin: open the member, then send what there is to send."""
-        self._begun = {command.id for command in self.session.engine.open_commands()}
-        self._task = asyncio.create_task(self._work(resumed), name=f"link {self.context.name}")
+        """Begin: open the member, then send what there is to send.
+
+        In a resumed run all that nobody has answered goes again: every command may be sent twice.
+        """
+        if resumed:
+            state = self.loop.engine.state.members[self.name]
+            self._was_open = state.opened
+            self._stream, self._position = self.loop.engine.position(self.name)
+            for command in self.loop.engine.open_commands():
+                if isinstance(command, (Submit, Cancel, Resize, StopMember)) and command.member == self.name:
+                    self._commands.append(command)
+        self._task = asyncio.create_task(self._work(resumed), name=f"link {self.name}")
 
     def send(self, command: Command) -> None:
         """Take a durable command."""
         self._commands.append(command)
         self._wake.set()
 
-    async def put(self, events: list[JobEvent | MemberEvent]) -> int:
-        """The member's own way in: notices when the member is gone, and when a resize is done."""
-        position = await self.session.put(events)
-        for event in events:
-            if isinstance(event, MemberEvent):
-                if event.name == "down":
-                    self._down = True
-                    self._wake.set()
-                elif event.nodes_up >= 0:
-                    self._resized(event.nodes_up)
-        return position
+    async def close(self, mode: CloseMode) -> None:
+        """Stop sending and let the member go."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await asyncio.wait_for(self.member.close(mode), CLOSE_SECONDS)
+        except TimeoutError:
+            self.loop.warnings.append(f"member {self.name} did not let go within {CLOSE_SECONDS:g} s")
+        except Exception as error:
+            self.loop.warnings.append(f"member {self.name} could not be closed: {_told(error)}")
+        self._door.shut()
 
-    def _resized(self, nodes: int) -> None:
-        for command, target in list(self._resizes.items()):
-            if nodes == target:
-                del self._resizes[command]
-                self.session.post(ResizeDone(command, self.context.name, nodes))
+    # ---- what the member calls ---------------------------------------------------------------------
+
+    async def take(self, door: Door, events: Sequence[Incoming]) -> int:
+        """Take in what came through a door; return the last number that is durable."""
+        believed = [event for event in (sound(one, self.name) for one in events) if event is not None]
+        durable = self.loop.enter(believed)
+        for event in believed:
+            if isinstance(event, MemberEvent):
+                self._hear(event)
+        if self._stopping is not None:
+            self._wake.set()
+        if await durable:
+            door.durable = max(door.durable, max((event.n for event in events), default=0))
+            if door is self._door:
+                self._position = max(self._position, door.durable)
+        return door.durable
+
+    def _hear(self, event: MemberEvent) -> None:
+        if event.name == "down":
+            self._down = True
+            self._wake.set()
+        elif event.nodes_up >= 0:
+            self._resized(event.nodes_up)
 
     # ---- work --------------------------------------------------------------------------------------
 
     async def _work(self, resumed: bool) -> None:
         try:
-            if not await self._open(resumed):
-                return
-            while not self._closed:
-                await self._wake.wait()
+            await self._open(resumed)
+            while True:
                 self._wake.clear()
-                while self._down or self._commands:
-                    if self._down:
-                        self._down = False
-                        if not await self._open(True):
-                            return
-                        continue
-                    command = self._commands[0]
-                    try:
-                        await self._carry_out(command)
-                    except MemberError as error:
-                        if not error.transient:
-                            raise
-                        if not self._down:
-                            await asyncio.sleep(0.2)
-                        continue
-                    self._commands.popleft()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            # a member that breaks takes its own jobs along, never the run
-            text = str(error) if isinstance(error, EnsembleError) else f"{type(error).__name__}: {error}"
-            self.session.warnings.append(f"member {self.context.name}: {text}")
-            self.session.post(MemberEvent(self.context.name, "gone", time.time(), text=text))
+                if self._down:
+                    await self._open(True)
+                elif self._commands:
+                    if await self._one(self._commands[0]):
+                        self._commands.popleft()
+                elif self._stopping is not None and not self.loop.engine.open_refs(self.name):
+                    await self._stop(self._stopping)
+                    return
+                elif self.doubtful:
+                    await self._look()
+                else:
+                    await self._wake.wait()
+        except GivenUp as error:
+            self.loop.warnings.append(f"member {self.name}: {error}")
+            self.loop.post(MemberEvent(self.name, "gone", time.time(), text=str(error)))
 
-    async def _open(self, resumed: bool) -> bool:
-        """Open the member, however often it takes; false when it is given up."""
-        name = self.context.name
-        for delay in PATIENCE:
-            await asyncio.sleep(delay)
-            stream, position = self.session.engine.position(name)
-            context = msgspec.structs.replace(self.context, stream=stream, position=position, resumed=resumed)
+    async def _pause(self, seconds: float, *, for_commands: bool = False) -> None:
+        """Sleep, until the member is gone (or there is a command)."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._down and not (for_commands and self._commands):
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), left)
+
+    async def _one(self, command: Command) -> bool:
+        """Carry out one command; false when it must go again (after the member was opened again, perhaps)."""
+        for delay in (*BACKOFF, None):
             try:
-                hello = await self.member.open(context)
+                await self._carry_out(command)
             except MemberError as error:
-                text = str(error)
-                if not error.transient and not resumed:
-                    break
-                continue
-            await self._opened_as(hello, stream, resumed)
-            return True
-        self.session.warnings.append(f"member {name}: {text}")
-        self.session.post(MemberEvent(name, "gone", time.time(), text=text))
+                if not error.transient:
+                    self._refuse(command, str(error))
+                    return True
+                if self._down:
+                    return False
+                if delay is None:
+                    await self._lose(str(error))
+                    return False
+                await self._pause(delay)
+            except Exception as error:
+                # a fault of the member's: it costs the member its connection, never the run
+                faults = self._faults[command.id] = self._faults.get(command.id, 0) + 1
+                self.loop.post(Fault("member-fault", f"{self.name}: {_told(error)}"))
+                if faults >= MOST_FAULTS:
+                    self._refuse(command, _told(error))
+                    return True
+                await self._lose(_told(error))
+                return False
+            else:
+                failpoint("runtime.after-send")
+                return True
         return False
 
-    async def _opened_as(self, hello: Hello, stream: str, resumed: bool) -> None:
+    async def _carry_out(self, command: Command) -> None:
+        if isinstance(command, Submit):
+            answer = await submit(self.member, self.loop.engine, command)
+            self._answered(answer)
+        elif isinstance(command, Cancel):
+            self._cancelled.update(command.refs)
+            await self._cancel(command.refs, command.grace)
+        elif isinstance(command, Resize):
+            await self._resize(command)
+        else:
+            self._stopping = command
+            if command.mode == "cancel":
+                await self._cancel(tuple(self.loop.engine.open_refs(self.name)), 10.0)
+
+    def _answered(self, answer: SubmitAnswered) -> None:
+        self.loop.post(answer)
+        if answer.unknown:
+            self.doubtful.update(answer.unknown)
+            self._doubts = 0
+            self._look_at = time.monotonic() + DOUBT_SECONDS[0]
+
+    async def _cancel(self, refs: Sequence[Ref], grace: float) -> None:
+        for place in range(0, len(refs), CANCELS):
+            some = [AttemptRef(self.context.run, key, attempt) for key, attempt in refs[place : place + CANCELS]]
+            await self.member.cancel(some, grace)
+
+    def _refuse(self, command: Command, why: str) -> None:
+        """The member will not carry this out, however often it is asked."""
+        if isinstance(command, Submit):
+            refs = [
+                (f"{span.group}-{number}", span.attempt)
+                for span in command.spans
+                for number in range(span.first, span.first + span.count)
+            ]
+            refused = tuple((key, attempt, why, False) for key, attempt in refs)
+            self.loop.post(SubmitAnswered(command.id, self.name, refused))
+        elif isinstance(command, Resize):
+            self._resizes.pop(command.id, None)
+            self.loop.post(ResizeDone(command.id, self.name, error=why))
+        else:
+            self.loop.post(Fault("command-failed", f"{self.name}: {type(command).__name__.lower()}: {why}"))
+
+    async def _stop(self, command: StopMember) -> None:
+        """Nothing of the run is left there: let it go."""
+        with contextlib.suppress(Exception):
+            await self.member.close("cancel" if command.mode == "cancel" else "drain")
+        self._door.shut()
+        self.loop.post(MemberEvent(self.name, "closed", time.time()))
+
+    # ---- resizing ----------------------------------------------------------------------------------
+
+    async def _resize(self, command: Resize) -> None:
+        begun = self.loop.engine.state.members[self.name].nodes_up
+        for earlier in self._resizes:
+            self.loop.post(ResizeDone(earlier, self.name, error=f"another followed, to {command.nodes} nodes"))
+        self._resizes = {command.id: (begun, command.nodes)}
+        receipt = await self.member.resize(command.id, command.nodes)
+        if isinstance(receipt, (Refused, Unknown)):
+            self._resizes.pop(command.id, None)
+            self.loop.post(ResizeDone(command.id, self.name, error=receipt.reason))
+            return
+        await self.loop.settled()
+        self._resized(self.loop.engine.state.members[self.name].nodes_up)
+        seconds = self.context.options.get("resize_timeout", RESIZE_SECONDS)
+        if command.id in self._resizes and isinstance(seconds, (int, float)):
+            asyncio.get_running_loop().call_later(seconds, self._resize_late, command.id, float(seconds))
+
+    def _resized(self, nodes: int) -> None:
+        for command, (begun, target) in list(self._resizes.items()):
+            if nodes == target or min(begun, nodes) < target < max(begun, nodes):
+                del self._resizes[command]
+                self.loop.post(ResizeDone(command, self.name, nodes))
+
+    def _resize_late(self, command: int, seconds: float) -> None:
+        if self._resizes.pop(command, None) is not None:
+            self.loop.post(ResizeDone(command, self.name, error=f"not done after {seconds:g} s"))
+
+    # ---- opening -----------------------------------------------------------------------------------
+
+    async def _lose(self, why: str) -> None:
+        """Give a connection up that does not answer as it should."""
+        self._door.shut()
+        self._down = True
+        self.loop.post(MemberEvent(self.name, "down", time.time(), text=why))
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self.member.close("detach"), CLOSE_SECONDS)
+
+    async def _open(self, resumed: bool) -> None:
+        """Open the member, however long it takes. Raises `GivenUp` for one that was never open."""
+        told = ""
+        attempt = 0
+        while True:
+            await self._pause_before(attempt)
+            attempt += 1
+            self._door.shut()
+            self._door = Door(self)
+            self._down = False
+            context = msgspec.structs.replace(
+                self.context,
+                sink=self._door,
+                stream=self._stream,
+                position=self._position,
+                resumed=resumed,
+                # what it was brought to meanwhile, not what it began with
+                nodes=self.loop.engine.state.members[self.name].target or self.context.nodes,
+            )
+            try:
+                hello = await self.member.open(context)
+                await self._opened(hello, resumed)
+            except MemberError as error:
+                why = str(error)
+                if isinstance(error, MemberUnavailable) and self._was_open:
+                    # its jobs may be running, and from here nobody can see them
+                    self.loop.leave("unavailable", f"member {self.name}: {error}; resume the run where it is", 1)
+                if not error.transient and not self._was_open:
+                    raise GivenUp(why) from error
+            except Exception as error:
+                why = _told(error)
+                self.loop.post(Fault("member-fault", f"{self.name}: {why}"))
+            else:
+                return
+            if attempt >= len(PATIENCE) and not self._was_open:
+                raise GivenUp(why)
+            if why != told:
+                told = why
+                self.loop.post(MemberEvent(self.name, "down", time.time(), text=why))
+
+    async def _pause_before(self, attempt: int) -> None:
+        delay = PATIENCE[min(attempt, len(PATIENCE) - 1)]
+        if delay:
+            await asyncio.sleep(delay)
+
+    async def _opened(self, hello: Hello, resumed: bool) -> None:
+        """Tell the engine, let events in, and find out what became of what it had before."""
+        same = bool(hello.stream) and hello.stream == self._stream
+        if not same:
+            self._stream, self._position = hello.stream, 0
+        self._was_open = True
         event = MemberEvent(
-            self.context.name,
+            self.name,
             "open",
             time.time(),
             stream=hello.stream,
@@ -146,99 +352,68 @@ class Link:
             capabilities=tuple(sorted(hello.capabilities)),
             text=hello.text,
         )
-        self.session.post(event)
-        if resumed:
-            # whatever was under way to the member counts by what the member says it has
-            for command in self.session.engine.open_commands():
-                if getattr(command, "member", "") != self.context.name or command in self._commands:
-                    continue
-                if isinstance(command, Submit) and hello.stream != stream:
-                    self.session.post(SubmitAnswered(command.id, self.context.name))
-                else:
-                    self._commands.append(command)  # type: ignore[arg-type]
-            if hello.stream != stream:
-                await self._take_inventory()
-            self._wake.set()
+        self.loop.post(event)
+        self._door.open(self._position)
+        if not resumed:
+            return
+        if not same:
+            await take_inventory(self, hello.capabilities)
+        await self.loop.settled()
+        open_refs = set(self.loop.engine.open_refs(self.name))
+        self._cancelled &= open_refs
+        if self._cancelled:
+            await self._cancel(sorted(self._cancelled), 10.0)
+        for command, (_, nodes) in list(self._resizes.items()):
+            await self.member.resize(command, nodes)
 
-    async def _take_inventory(self) -> None:
-        """Tell the engine what the member has; what it proves not to have was never sent."""
-        known: set[tuple[str, int]] = set()
-        events: list[Event] = []
-        complete, text = False, ""
-        async for page in self.member.inventory():
-            for item in page.items:
-                known.add((item.ref.key, item.ref.attempt))
-                if item.event is not None:
-                    events.append(msgspec.structs.replace(item.event, n=0))
-                elif item.state in ("run", "sched", "depend"):
-                    events.append(
-                        JobEvent(self.context.name, item.ref.key, item.state, time.time(), attempt=item.ref.attempt)
-                    )
-            if page.last:
-                complete, text = page.complete, page.text
-        self.session.post(*events)
-        unsent: list[tuple[str, int]] = []
-        if complete:
-            # what was decided on and is still on its way to the member is neither there nor missing
-            waiting = {
-                (f"{span.group}-{number}", span.attempt)
-                for command in self.session.engine.open_commands()
-                if isinstance(command, Submit) and command.id not in self._begun
-                for span in command.spans
-                for number in range(span.first, span.first + span.count)
-            }
-            open_refs = self.session.engine.open_refs(self.context.name)
-            unsent = [ref for ref in open_refs if ref not in known and ref not in waiting]
-        self.session.post(MemberEvent(self.context.name, "inventory", time.time(), unsent=tuple(unsent), text=text))
+    async def _look(self) -> None:
+        """Find out about submissions that were left without an answer."""
+        wait = self._look_at - time.monotonic()
+        if wait > 0:
+            await self._pause(wait, for_commands=True)
+            return
+        self._doubts += 1
+        self._look_at = time.monotonic() + DOUBT_SECONDS[min(self._doubts, len(DOUBT_SECONDS) - 1)]
+        try:
+            await take_inventory(self, frozenset())
+        except MemberError as error:
+            if not self._down:
+                await self._lose(str(error))
+        except Exception as error:
+            self.loop.post(Fault("member-fault", f"{self.name}: {_told(error)}"))
+            await self._lose(_told(error))
 
-    async def _carry_out(self, command: Command) -> None:
-        if isinstance(command, Submit):
-            self._begun.add(command.id)
-            await self._submit(command)
-            self._begun.discard(command.id)
-        elif isinstance(command, Cancel):
-            refs = [AttemptRef(self.context.run, key, attempt) for key, attempt in command.refs]
-            await self.member.cancel(refs, command.grace)
-        elif isinstance(command, Resize):
-            self._resizes[command.id] = command.nodes
-            receipt = await self.member.resize(command.id, command.nodes)
-            if isinstance(receipt, (Refused, Unknown)):
-                self._resizes.pop(command.id, None)
-                self.session.post(ResizeDone(command.id, self.context.name, error=receipt.reason))
-            elif self.session.engine.state.members[self.context.name].nodes_up == command.nodes:
-                self._resized(command.nodes)
-            else:
-                asyncio.get_running_loop().call_later(RESIZE_SECONDS, self._resize_late, command.id)
-        else:
-            await self.member.close("drain" if command.mode == "drain" else "cancel")
-            self.session.post(MemberEvent(self.context.name, "closed", time.time()))
-        failpoint("runtime.after-send")
 
-    def _resize_late(self, command: int) -> None:
-        if self._resizes.pop(command, None) is not None:
-            text = f"not done after {RESIZE_SECONDS:g} s"
-            self.session.post(ResizeDone(command, self.context.name, error=text))
+class Door:
+    """One connection's way in (`members.contract.Sink`): shut before the engine knows of it, and after its end."""
 
-    async def _submit(self, command: Submit) -> None:
-        jobs = self.session.engine.job_specs(command)
-        refused: list[tuple[str, int, str, bool]] = []
-        unknown: list[tuple[str, int]] = []
-        for place in range(0, len(jobs), CHUNK):
-            chunk = jobs[place : place + CHUNK]
-            receipts = await self.member.submit(command.id, chunk)
-            for job, receipt in zip(chunk, receipts, strict=True):
-                if isinstance(receipt, Refused):
-                    refused.append((job.ref.key, job.ref.attempt, receipt.reason, receipt.transient))
-                elif isinstance(receipt, Unknown):
-                    unknown.append((job.ref.key, job.ref.attempt))
-        self.session.post(SubmitAnswered(command.id, self.context.name, tuple(refused), tuple(unknown)))
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._open = asyncio.Event()
+        self._shut = False
+        self.durable = 0
+        """The last number that is durable; 0: not known to be any."""
 
-    async def close(self, mode: CloseMode) -> None:
-        """Stop sending and let the member go."""
-        self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        with contextlib.suppress(MemberError, OSError):
-            await self.member.close(mode)
+    def open(self, durable: int) -> None:
+        """Let events in; those up to `durable` have come in before."""
+        self.durable = durable
+        self._open.set()
+
+    def shut(self) -> None:
+        """Let none in any more: another connection has taken over, or the run is left."""
+        self._shut = True
+        self._open.set()
+
+    async def put(self, events: Sequence[Incoming]) -> int:
+        """Hand over events in order; return the last `n` that is durable.
+
+        That is less than what was handed over when the run is being left: those events must be kept for whoever comes.
+        """
+        await self._open.wait()
+        if self._shut:
+            return self.durable
+        return await self._link.take(self, events)
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, EnsembleError) else f"{type(error).__name__}: {error}"

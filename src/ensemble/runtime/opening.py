@@ -2,55 +2,207 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import getpass
 import os
-import signal
+import shutil
 import socket
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from msgspec import convert, structs, to_builtins
+import msgspec
 
 from ensemble import __version__
-from ensemble.algorithms import BUILTIN
 from ensemble.engine import Engine
-from ensemble.engine.algorithm import Algorithm
 from ensemble.functions import FunctionWorkers
-from ensemble.journal import JournalWriter, load, read, writer_of
-from ensemble.journal.writer import process_start
-from ensemble.members.contract import Context, Member
+from ensemble.journal import JournalWriter, read
+from ensemble.members.contract import Context, Member, Sink
 from ensemble.model.decisions import Call, Record
 from ensemble.model.errors import InputError, JournalError
-from ensemble.model.events import Event, Fault, RunResumed, RunStarted
-from ensemble.runtime import index, requests
+from ensemble.model.events import Event, RunResumed, RunStarted
+from ensemble.runtime import index
+from ensemble.runtime.alive import Presence, writer_at
+from ensemble.runtime.folding import Folded, algorithms, catch_up, fold
 from ensemble.runtime.link import Link
-from ensemble.runtime.session import EXIT_CODES, Observer, RunResult, Session
+from ensemble.runtime.loop import EXIT_CODES, Observer, RunLoop, RunResult
+from ensemble.runtime.requests import Requests
+from ensemble.runtime.signals import Signals
 from ensemble.spec.model import EnsembleSpec, MemberSpec
+
+__all__ = ["RunOptions", "algorithms", "fold", "member_factory", "on_member", "resume", "run", "who"]
+
+NATIVE: Final = "job-native-"
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a run is given besides its file. `script` is the Python script that built it, if one did."""
+    """What a run is given besides its file.
+
+    `script` is the Python script that built it, if one did. `detach`: leave once everything is submitted. `signals`:
+    listen to Ctrl-C and its like. `opened` is told of the loop before it begins, so that others can steer it.
+    """
 
     base: str = "runs"
     run_dir: str = ""
     source: str = ""
     script: str = ""
-    script_sha256: str = ""
     detach: bool = False
     signals: bool = True
+    opened: Callable[[RunLoop], None] | None = None
 
 
-def algorithms() -> dict[str, Algorithm]:
-    """Every algorithm there is: ours and those of other packages (entry points `ensemble.algorithms`)."""
-    found: dict[str, Algorithm] = dict(BUILTIN)
-    return found
+async def run(spec: EnsembleSpec, options: RunOptions = RunOptions(), observers: Sequence[Observer] = ()) -> RunResult:
+    """Run an ensemble to its end. Raises `InputError` before anything is spent when it cannot even begin."""
+    factories = _factories(spec)
+    if options.run_dir:
+        _clear_stillborn(Path(options.run_dir))
+    run_dir = index.make_run_dir(spec.name, options.base, options.run_dir)
+    if not _is_text(str(run_dir)):
+        raise InputError(f"{str(run_dir)!r}: the path of a run must be UTF-8, for it stands in the journal")
+    name = run_dir.name
+    engine = Engine(spec, run=name, algorithms=algorithms())
+    try:
+        journal = JournalWriter.create(run_dir, name, __version__)
+    except JournalError as error:
+        raise InputError(f"{error}; a run needs a directory it can write to") from error
+    _describe(run_dir, name, options)
+    index.remember(run_dir)
+    first = RunStarted(
+        name,
+        msgspec.to_builtins(spec),
+        __version__,
+        spec.seed,
+        str(run_dir),
+        who(),
+        _text(options.source),
+        _text(options.script),
+        _digest(options.script),
+        _text(socket.gethostname()),
+    )
+    return await _drive(engine, journal, run_dir, factories, first, options, observers, options.script)
+
+
+async def resume(
+    run_dir: Path, options: RunOptions = RunOptions(), observers: Sequence[Observer] = (), *, force: bool = False
+) -> RunResult:
+    """Go on with a run after whatever ended its process; a run that is over just says how it ended.
+
+    Custom functions that had not answered are called again: they are called at least once, not exactly once. Raises
+    `InputError` when another process is at it (`force` takes the run away from it; its jobs go on), and when the script
+    that holds its functions is not what it was (`force` uses it as it is).
+    """
+    run_dir = Path(run_dir).absolute()
+    folded = fold(run_dir)
+    engine, started, warnings = folded
+    if engine.ended is not None:
+        return _over(run_dir, folded)
+    writer = writer_at(run_dir)
+    if writer is not None and not force:
+        raise InputError(
+            f"run {writer.run} is being run by process {writer.pid} on {writer.host}; `--force` takes it away from "
+            "there (its jobs go on)"
+        )
+    script = _script_of(engine.spec, started, force, warnings)
+    factories = _factories(engine.spec)
+    try:
+        journal = JournalWriter.take_over(run_dir, __version__)
+        if journal.seq < engine.state.seq:
+            # what was read last had not reached the disk of a host that went down
+            engine = fold(run_dir, snapshots=False).engine
+        catch_up(engine, run_dir)
+    except OSError as error:
+        raise InputError(f"{run_dir}: {error.strerror}") from error
+    except JournalError as error:
+        if isinstance(error.__cause__, OSError):
+            raise InputError(f"{error}; a run needs a directory it can write to") from error
+        raise
+    if engine.ended is not None:
+        journal.close()
+        return _over(run_dir, Folded(engine, started, warnings))
+    first = RunResumed(journal.epoch, __version__, who(), _text(socket.gethostname()))
+    result = await _drive(engine, journal, run_dir, factories, first, options, observers, script)
+    result.warnings[:0] = warnings
+    return result
+
+
+def _over(run_dir: Path, folded: Folded) -> RunResult:
+    engine = folded.engine
+    assert engine.ended is not None
+    outcome, reason = engine.ended.outcome, engine.ended.reason
+    code = EXIT_CODES.get(outcome, 1)
+    return RunResult(engine.state.run, str(run_dir), outcome, reason, code, engine.status(), folded.warnings)
+
+
+async def _drive(
+    engine: Engine,
+    journal: JournalWriter,
+    run_dir: Path,
+    factories: Mapping[str, Callable[[], Member]],
+    first: Event,
+    options: RunOptions,
+    observers: Sequence[Observer],
+    script: str,
+) -> RunResult:
+    spec = engine.spec
+    functions = FunctionWorkers(spec, str(run_dir), script)
+    loop = RunLoop(engine, journal, str(run_dir), functions, observers)
+    loop.warnings += journal.warnings
+    for name, member in members_of(spec).items():
+        if engine.state.members[name].state != "gone":
+            loop.links[name] = Link(loop, factories[name](), _context(name, member, engine, run_dir, journal.epoch))
+    if isinstance(first, RunResumed):
+        for command in engine.open_commands():
+            if isinstance(command, Call):
+                loop.call(command)
+    if options.detach:
+        loop.observers.append(_Detacher(loop))
+    if options.opened is not None:
+        options.opened(loop)
+    presence, requests = Presence(run_dir, journal.epoch), Requests(loop, run_dir)
+    try:
+        with Signals(loop) if options.signals else contextlib.nullcontext():
+            return await loop.drive(first)
+    finally:
+        requests.end()
+        presence.end()
+
+
+class _Detacher:
+    """Leaves once every job is with a member and every command is answered."""
+
+    def __init__(self, loop: RunLoop) -> None:
+        self._loop = loop
+
+    def __call__(self, _: Record) -> None:
+        """Called with each durable record."""
+        state = self._loop.engine.state
+        if state.started >= 0 and state.total.submitted and not state.backlog and not state.commands:
+            self._loop.detach()
+
+
+# ---- members -----------------------------------------------------------------------------------------
+
+
+def members_of(spec: EnsembleSpec) -> Mapping[str, MemberSpec]:
+    """The members of a file; without any, this machine."""
+    return spec.members or {"local": MemberSpec()}
+
+
+def on_member(spec: EnsembleSpec, kind: str = "", nodes: int = 0) -> EnsembleSpec:
+    """The same ensemble on one member of another kind (and options of its own), or with so many nodes each."""
+    members = members_of(spec)
+    if kind:
+        first = next(iter(members.values()))
+        options = first.options if first.kind == kind else {}
+        members = {kind: msgspec.structs.replace(first, kind=kind, options=options)}
+        jobs = tuple(msgspec.structs.replace(group, member="") for group in spec.jobs)
+        spec = msgspec.structs.replace(spec, jobs=jobs)
+    if nodes:
+        members = {name: msgspec.structs.replace(one, nodes=nodes) for name, one in members.items()}
+    return msgspec.structs.replace(spec, members=dict(members))
 
 
 def member_factory(kind: str) -> Callable[[], Member]:
@@ -63,9 +215,89 @@ def member_factory(kind: str) -> Callable[[], Member]:
 
     found = {entry.name: entry for entry in entry_points(group="ensemble.members")}
     if kind not in found:
-        raise InputError(f"there is no member of kind {kind!r} here; there is {', '.join(sorted(found))}")
-    factory: Callable[[], Member] = found[kind].load()
+        raise InputError(f"there is no member of kind {kind!r} here; there is {', '.join(sorted({'local', *found}))}")
+    try:
+        factory: Callable[[], Member] = found[kind].load()
+    except Exception as error:
+        raise InputError(f"members of kind {kind!r} cannot be used here: {error}") from error
     return factory
+
+
+def _factories(spec: EnsembleSpec) -> dict[str, Callable[[], Member]]:
+    return {name: member_factory(member.kind) for name, member in members_of(spec).items()}
+
+
+def _context(name: str, member: MemberSpec, engine: Engine, run_dir: Path, epoch: int) -> Context:
+    natives = [rule.trigger for rule in engine.spec.rules if rule.trigger.startswith(NATIVE)]
+    return Context(
+        run=engine.state.run or run_dir.name,
+        name=name,
+        run_dir=str(run_dir),
+        epoch=epoch,
+        sink=_NoSink(),
+        options=dict(member.options),
+        nodes=max(1, member.nodes),
+        min_nodes=member.min_nodes,
+        max_nodes=member.max_nodes,
+        cores=member.cores,
+        gpus=member.gpus,
+        wanted=tuple(sorted({trigger.removeprefix(NATIVE) for trigger in natives})),
+        seed=engine.spec.seed,
+    )
+
+
+class _NoSink(Sink):
+    """Stands where the link puts its own door."""
+
+    async def put(self, events: Sequence[Any]) -> int:
+        """Take nothing."""
+        return 0
+
+
+# ---- scripts -----------------------------------------------------------------------------------------
+
+
+def _script_of(spec: EnsembleSpec, started: RunStarted, force: bool, warnings: list[str]) -> str:
+    """The script that holds the run's functions. Raises `InputError` when it is not what it was."""
+    script = started.script
+    if not script or not any(name == "custom" for name in _actions(msgspec.to_builtins(spec.rules))):
+        return script
+    digest = _digest(script)
+    if digest == started.script_sha256:
+        return script
+    state = "has changed" if digest else "cannot be read"
+    if not force:
+        raise InputError(
+            f"{script} {state} since {started.run} was started, and its functions are rules of the run; "
+            "`--force` uses it as it is"
+        )
+    warnings.append(f"{script} {state} since the run was started")
+    return script
+
+
+def _actions(plain: Any) -> Iterator[str]:
+    """The names of all actions in rules as plain data, those of rules to be added included."""
+    if isinstance(plain, dict):
+        action = plain.get("action")
+        if isinstance(action, dict):
+            yield action.get("name", "")
+        for inner in plain.values():
+            yield from _actions(inner)
+    elif isinstance(plain, list | tuple):
+        for inner in plain:
+            yield from _actions(inner)
+
+
+def _digest(script: str) -> str:
+    if not script:
+        return ""
+    try:
+        return sha256(Path(script).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+# ---- small things ------------------------------------------------------------------------------------
 
 
 def who() -> str:
@@ -76,184 +308,45 @@ def who() -> str:
         return str(os.getuid())
 
 
-async def run(spec: EnsembleSpec, options: RunOptions = RunOptions(), observers: Sequence[Observer] = ()) -> RunResult:
-    """Run an ensemble to its end. Raises `InputError` before anything is spent when it cannot even begin."""
-    factories = {name: member_factory(member.kind) for name, member in _members(spec).items()}
-    run_dir = index.make_run_dir(spec.name, options.base, options.run_dir)
-    name = run_dir.name
-    engine = Engine(spec, run=name, algorithms=algorithms())
+def _text(text: str) -> str:
+    """Text fit for the journal, whatever bytes a path was made of."""
+    return text.encode(errors="replace").decode()
+
+
+def _is_text(text: str) -> bool:
+    return text == _text(text)
+
+
+def _clear_stillborn(path: Path) -> None:
+    """Remove the journal of a run that was killed before its first record was durable: it never did anything."""
+    if not (path / "journal").is_dir():
+        return
+    with contextlib.suppress(OSError, JournalError):
+        if writer_at(path) is not None:
+            return
     try:
-        journal = JournalWriter.create(run_dir, name, __version__)
-    except JournalError as error:
-        raise InputError(str(error)) from error
-    index.remember(run_dir)
-    first = RunStarted(
-        name,
-        to_builtins(spec),
-        __version__,
-        spec.seed,
-        str(run_dir),
-        who(),
-        options.source,
-        options.script,
-        options.script_sha256,
-        socket.gethostname(),
-    )
-    return await _drive(spec, engine, journal, run_dir, factories, first, options, observers)
+        begun = next(read(path), None) is not None
+    except JournalError:
+        begun = any((path / "journal").glob("journal.*[0-9]")) and _holds_lines(path)
+    if not begun:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path / "journal")
 
 
-async def resume(
-    run_dir: Path, options: RunOptions = RunOptions(), observers: Sequence[Observer] = (), *, force: bool = False
-) -> RunResult:
-    """Go on with a run after whatever ended its process; a run that is over just says how it ended.
-
-    Raises `InputError` when another process is at it (`force` takes it over all the same).
-    """
-    writer = writer_of(run_dir)
-    alive = writer.host == socket.gethostname() and writer.pid_started == process_start(writer.pid)
-    engine, started, warnings = fold(run_dir)
-    if engine.ended is not None:
-        end = engine.ended
-        code = EXIT_CODES.get(end.outcome, 1)
-        return RunResult(writer.run, str(run_dir), end.outcome, end.reason, code, engine.status(), warnings)
-    if alive and writer.pid != os.getpid() and not force:
-        raise InputError(
-            f"run {writer.run} is being run by process {writer.pid} on this machine; "
-            "`--force` takes it over (its jobs go on)"
-        )
-    if options.script_sha256 and started.script_sha256 and options.script_sha256 != started.script_sha256 and not force:
-        raise InputError(
-            f"{started.script} is not what it was when {writer.run} was started; `--force` uses it as it is"
-        )
-    factories = {name: member_factory(member.kind) for name, member in _members(engine.spec).items()}
-    journal = JournalWriter.take_over(run_dir, __version__)
-    if journal.seq != engine.state.seq:
-        raise InputError(f"run {writer.run} went on while it was read: another process is at it")
-    first = RunResumed(journal.epoch, __version__, who(), socket.gethostname())
-    result = await _drive(engine.spec, engine, journal, run_dir, factories, first, options, observers)
-    result.warnings[:0] = warnings
-    return result
+def _holds_lines(path: Path) -> bool:
+    """Whether any segment holds more than a header could."""
+    return any(b"\n" in file.read_bytes() for file in (path / "journal").glob("journal.*[0-9]"))
 
 
-def fold(run_dir: Path) -> tuple[Engine, RunStarted, list[str]]:
-    """The engine as the journal leaves it, how the run was started, and what was odd about the journal.
-
-    Raises `JournalError` and its kin.
-    """
-    loaded = load(run_dir)
-    first = next(read(run_dir), None)
-    if first is None or not isinstance(first.event, RunStarted):
-        raise JournalError(f"{run_dir} holds a journal without a beginning: it never started")
-    spec = convert(first.event.spec, EnsembleSpec)
-    known = algorithms()
-    if loaded.snapshot is not None:
-        engine = Engine.restore(spec, loaded.snapshot, known)
-    else:
-        engine = Engine(spec, algorithms=known)
-    for record in loaded.records:
-        engine.apply(record)
-    return engine, first.event, loaded.warnings
-
-
-def _members(spec: EnsembleSpec) -> Mapping[str, MemberSpec]:
-    return spec.members or {"local": MemberSpec()}
-
-
-async def _drive(
-    spec: EnsembleSpec,
-    engine: Engine,
-    journal: JournalWriter,
-    run_dir: Path,
-    factories: Mapping[str, Callable[[], Member]],
-    first: Event,
-    options: RunOptions,
-    observers: Sequence[Observer],
-) -> RunResult:
-    functions = FunctionWorkers(spec, str(run_dir), options.script)
-    session = Session(engine, journal, str(run_dir), functions, observers)
-    session.warnings += journal.warnings
-    wanted = tuple(sorted({rule.trigger[11:] for rule in spec.rules if rule.trigger.startswith("job-native-")}))
-    for name, member in _members(spec).items():
-        link = Link(session, factories[name](), _context(name, member, session, spec, wanted))
-        link.context = structs.replace(link.context, sink=link)
-        session.links[name] = link
-    if isinstance(first, RunResumed):
-        for command in engine.open_commands():
-            if isinstance(command, Call):
-                session.call(command)
-    if options.detach:
-        session.observers.append(_detach_when_submitted(session))
-    with _signals(session) if options.signals else contextlib.nullcontext():
-        watcher = requests.watch(session, run_dir)
-        try:
-            return await session.drive(first)
-        finally:
-            watcher.cancel()
-
-
-def _context(name: str, member: MemberSpec, session: Session, spec: EnsembleSpec, wanted: tuple[str, ...]) -> Context:
-    return Context(
-        run=session.engine.state.run or Path(session.run_dir).name,
-        name=name,
-        run_dir=session.run_dir,
-        epoch=session.journal.epoch,
-        sink=session,
-        options=dict(member.options),
-        nodes=max(1, member.nodes),
-        min_nodes=member.min_nodes,
-        max_nodes=member.max_nodes,
-        cores=member.cores,
-        gpus=member.gpus,
-        wanted=wanted,
-        seed=spec.seed,
-    )
-
-
-def _detach_when_submitted(session: Session) -> Observer:
-    def observe(_: Record) -> None:
-        state = session.engine.state
-        if state.started >= 0 and state.total.submitted and not state.backlog and not state.commands:
-            session.detach()
-
-    return observe
-
-
-class _signals:  # noqa: N801 - used as a function
-    """Ctrl-C once drains, twice cancels, three times detaches; SIGTERM cancels; a terminal that goes away is noted."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.count = 0
-
-    def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(signal.SIGINT, self._interrupt)
-            loop.add_signal_handler(signal.SIGTERM, partial(self.session.request, "cancel", "SIGTERM"))
-            loop.add_signal_handler(signal.SIGHUP, self._hangup)
-
-    def __exit__(self, *_: object) -> None:
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                loop.remove_signal_handler(number)
-
-    def _interrupt(self) -> None:
-        self.count += 1
-        if self.count == 1:
-            self.session.request("drain", "SIGINT")
-        elif self.count == 2:
-            self.session.request("cancel", "SIGINT")
-        else:
-            self.session.detach()
-
-    def _hangup(self) -> None:
-        # nobody reads any more; the run does not depend on it
-        self.session.post(Fault("terminal-gone", "SIGHUP"))
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                os.dup2(quiet, stream.fileno())
-
-
-_: Any = None
+def _describe(run_dir: Path, name: str, options: RunOptions) -> None:
+    """Say in a small file what this directory is. For people only: nothing reads it."""
+    about = {
+        "run": name,
+        "file": _text(os.path.abspath(options.source)) if options.source else "",
+        "script": _text(options.script),
+        "version": __version__,
+        "host": _text(socket.gethostname()),
+        "journal": "journal/ is the truth about this run; `ensemble status`, `results` and `explain` read it",
+    }
+    with contextlib.suppress(OSError):
+        (run_dir / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(about)) + b"\n")

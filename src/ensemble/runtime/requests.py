@@ -1,61 +1,124 @@
-"""Requests to a run from outside its process: files in `<run>/requests/`, and a signal that says to look."""
+"""Requests to a run from outside its process: files in `<run>/requests`, and a pipe there that says to look."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ensemble.journal import writer_of
-from ensemble.journal.writer import process_start
 from ensemble.model.errors import InputError
-from ensemble.model.events import Requested
+from ensemble.model.events import Fault, Requested
+from ensemble.runtime.alive import writer_at
+from ensemble.spec.loader import action_from_plain, rule_from_plain
 
 if TYPE_CHECKING:
-    from ensemble.runtime.session import Session
+    from ensemble.runtime.loop import RunLoop
 
-LOOK_SECONDS = 5.0
-"""How often a run looks by itself: for requests from other hosts, which cannot send it a signal."""
+LOOK_SECONDS: Final = 5.0
+"""How often a run looks by itself: for requests from other hosts, which cannot ring."""
+
+_BELL: Final = "bell"
 
 
 def post(run_dir: Path, request: Requested) -> None:
-    """Ask something of a run that is going on. Raises `InputError` when no process runs it."""
-    writer = writer_of(run_dir)
-    here = writer.host == socket.gethostname()
-    if here and writer.pid_started != process_start(writer.pid):
-        raise InputError(f"run {writer.run} is not being run; `ensemble resume` goes on with it")
+    """Ask something of a run that is going on. Raises `InputError` when no process is at it."""
+    writer = writer_at(run_dir)
+    if writer is None:
+        raise InputError(f"no process is at run {run_dir.name}; `ensemble resume` goes on with it")
     folder = run_dir / "requests"
-    folder.mkdir(exist_ok=True)
-    fresh = folder / f".{token_hex(8)}"
-    fresh.write_bytes(msgspec.json.encode(request))
-    fresh.rename(folder / f"{token_hex(8)}.json")
-    if here:
-        os.kill(writer.pid, signal.SIGUSR1)
+    try:
+        folder.mkdir(exist_ok=True)
+        fresh = folder / f".{token_hex(8)}"
+        fresh.write_bytes(msgspec.json.encode(request))
+        fresh.rename(folder / f"{token_hex(8)}.json")
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}") from error
+    if writer.host == socket.gethostname():
+        _ring(folder)
 
 
-def watch(session: Session, run_dir: Path) -> asyncio.Task[None]:
-    """Take in requests as they come, for as long as the task lives."""
-    wake = asyncio.Event()
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, wake.set)
-    return asyncio.create_task(_watch(session, run_dir / "requests", wake), name="requests")
+def _ring(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        bell = os.open(folder / _BELL, os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            os.write(bell, b"!")
+        finally:
+            os.close(bell)
 
 
-async def _watch(session: Session, folder: Path, wake: asyncio.Event) -> None:
-    while True:
-        if folder.is_dir():
-            for path in sorted(folder.glob("*.json")):
-                with contextlib.suppress(OSError, msgspec.MsgspecError):
-                    session.post(msgspec.json.decode(path.read_bytes(), type=Requested))
-                with contextlib.suppress(OSError):
-                    path.unlink()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(wake.wait(), LOOK_SECONDS)
-        wake.clear()
+class Requests:
+    """Takes requests in as they come. No signal is used: it could reach a process that no longer expects it."""
+
+    def __init__(self, loop: RunLoop, run_dir: Path) -> None:
+        self._loop = loop
+        self._folder = run_dir / "requests"
+        self._rang = asyncio.Event()
+        self._done: set[str] = set()
+        self._bell = -1
+        self._task = asyncio.create_task(self._watch(), name="requests")
+
+    def end(self) -> None:
+        """Listen no more."""
+        self._task.cancel()
+        if self._bell >= 0:
+            asyncio.get_running_loop().remove_reader(self._bell)
+            os.close(self._bell)
+
+    async def _watch(self) -> None:
+        self._hang_bell()
+        while True:
+            self._rang.clear()
+            for path in self._waiting():
+                await self._take(path)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._rang.wait(), LOOK_SECONDS)
+
+    def _hang_bell(self) -> None:
+        # where there are no pipes (some shared file systems) we look often enough
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(exist_ok=True)
+            path = self._folder / _BELL
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(path, 0o600)
+            # open for writing too: without a writer a pipe is at its end all the time
+            self._bell = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+            asyncio.get_running_loop().add_reader(self._bell, self._hear)
+
+    def _hear(self) -> None:
+        with contextlib.suppress(OSError):
+            os.read(self._bell, 4096)
+        self._rang.set()
+
+    def _waiting(self) -> list[Path]:
+        try:
+            return sorted(path for path in self._folder.iterdir() if path.suffix == ".json")
+        except OSError:
+            return []
+
+    async def _take(self, path: Path) -> None:
+        if path.name in self._done:
+            return
+        try:
+            request = msgspec.json.decode(path.read_bytes(), type=Requested)
+            self._check(request)
+        except (OSError, msgspec.MsgspecError, InputError) as error:
+            self._loop.post(Fault("bad-request", f"{path.name}: {error}"))
+        else:
+            # it goes from here only once it is in the journal
+            if not await self._loop.enter([request]):
+                return
+        self._done.add(path.name)
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+    def _check(self, request: Requested) -> None:
+        """Raises `InputError` for an action or rule that the file could not hold either."""
+        if request.action is not None:
+            read = rule_from_plain if request.what == "add-rule" else action_from_plain
+            read(request.action, self._loop.engine.spec)

@@ -1,0 +1,83 @@
+"""From a journal back to an engine."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ensemble.algorithms import BUILTIN
+from ensemble.engine import Engine
+from ensemble.engine.algorithm import Algorithm
+from ensemble.journal import load, read
+from ensemble.model.decisions import Record
+from ensemble.model.errors import JournalError, UnknownRun
+from ensemble.model.events import RunStarted
+from ensemble.spec.model import EnsembleSpec
+
+
+class Folded(NamedTuple):
+    """An engine as a journal leaves it, how the run was started, and what was odd about the journal."""
+
+    engine: Engine
+    started: RunStarted
+    warnings: list[str]
+
+
+@cache
+def algorithms() -> dict[str, Algorithm]:
+    """Every algorithm there is: ours and those of other packages (entry points `ensemble.algorithms`).
+
+    One that does not load is left out, so that only the files that name it suffer.
+    """
+    from importlib.metadata import entry_points
+
+    found: dict[str, Algorithm] = {}
+    for entry in entry_points(group="ensemble.algorithms"):
+        with contextlib.suppress(Exception):
+            loaded = entry.load()
+            found[entry.name] = loaded() if isinstance(loaded, type) else loaded
+    return found | BUILTIN
+
+
+def begin(record: Record | None, run_dir: Path) -> tuple[Engine, RunStarted]:
+    """The engine of the run that `record` starts, before that. Raises `UnknownRun` when it starts none."""
+    if record is None or not isinstance(record.event, RunStarted):
+        raise UnknownRun(f"{run_dir} never got as far as to start; remove it and run its file again")
+    try:
+        spec = msgspec.convert(record.event.spec, EnsembleSpec)
+    except msgspec.ValidationError as error:
+        raise JournalError(f"{run_dir}: its file is not one this version knows: {error}") from error
+    return Engine(spec, run=record.event.run, algorithms=algorithms()), record.event
+
+
+def fold(run_dir: Path, *, snapshots: bool = True) -> Folded:
+    """Read a journal and carry it out. Raises `JournalError` and its kin, `UnknownRun` when it never started."""
+    try:
+        loaded = load(run_dir)
+        first = next(read(run_dir), None)
+    except OSError as error:
+        raise JournalError(f"{run_dir}: {error.strerror}") from error
+    engine, started = begin(first, run_dir)
+    records = loaded.records
+    if loaded.snapshot is not None and snapshots:
+        try:
+            engine = Engine.restore(engine.spec, loaded.snapshot, algorithms())
+        except (ValueError, KeyError) as error:
+            # a snapshot only saves time
+            loaded.warnings.append(f"the snapshot of record {loaded.snapshot_seq} is not used: {error}")
+            records = read(run_dir)
+    elif loaded.snapshot is not None:
+        records = read(run_dir)
+    for record in records:
+        engine.apply(record)
+    return Folded(engine, started, loaded.warnings)
+
+
+def catch_up(engine: Engine, run_dir: Path) -> None:
+    """Carry out what came into the journal since. Raises `JournalError` and its kin."""
+    for record in read(run_dir, engine.state.seq):
+        engine.apply(record)

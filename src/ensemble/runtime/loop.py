@@ -1,0 +1,381 @@
+"""The loop of one run: events in, records made durable, commands out, in that order always."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from ensemble.engine import Engine, Status
+from ensemble.functions import FunctionWorkers
+from ensemble.journal import JournalWriter, write_snapshot
+from ensemble.model.decisions import Call, Cancel, Held, Record, Resize, StopMember, Submit
+from ensemble.model.errors import Fenced, JournalError, JournalFull
+from ensemble.model.events import Event, Fault, FunctionReturned, RunResumed, TimerFired
+from ensemble.model.failpoints import failpoint
+from ensemble.runtime.clock import RunClock
+
+if TYPE_CHECKING:
+    from ensemble.members.contract import CloseMode
+    from ensemble.runtime.link import Link
+
+Observer = Callable[[Record], None]
+"""Told of each record once it is durable. Called in the loop: it should be quick. One that raises is told no more."""
+
+Promise = asyncio.Future[bool]
+
+BATCH: Final = 2000
+"""Events decided on in one go; between two, everybody else has a turn."""
+
+AHEAD: Final = 20_000
+"""Records decided on and not yet durable, at most: a slow disk slows the members, it does not fill the memory."""
+
+SNAPSHOT_RECORDS: Final = 100_000
+"""Records between snapshots."""
+
+LONGEST_SLEEP: Final = 60.0
+"""Seconds after which timers are looked at again whatever they said: a machine may have slept meanwhile."""
+
+EXIT_CODES: Final = {
+    "success": 0,
+    "stopped": 0,
+    "terminated": 0,
+    "failed": 1,
+    "limit": 3,
+    "drained": 130,
+    "cancelled": 130,
+}
+
+
+@dataclass(slots=True)
+class RunResult:
+    """How a run ended.
+
+    `outcome` is success, stopped, terminated, failed, limit, drained, cancelled, or, where `resume` goes on with it:
+    detached, unavailable (a member cannot be used here), fenced (another process took it over), storage.
+    """
+
+    run: str
+    run_dir: str
+    outcome: str
+    reason: str
+    exit_code: int
+    status: Status
+    warnings: list[str] = field(default_factory=list)
+
+
+class Leaving(NamedTuple):
+    """Why the loop is left although the run is not over."""
+
+    outcome: str
+    reason: str
+    exit_code: int
+
+
+class RunLoop:
+    """Drives one engine until its run ends.
+
+    Two tasks: one decides on what comes in, in the order in which it came; the other makes what was decided durable,
+    in groups, and only then lets it have consequences. So the disk and the engine work at the same time.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        journal: JournalWriter,
+        run_dir: str,
+        functions: FunctionWorkers | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.engine = engine
+        self.journal = journal
+        self.run_dir = run_dir
+        self.functions = functions
+        self.observers = list(observers)
+        self.links: dict[str, Link] = {}
+        self.warnings: list[str] = []
+        self.clock = RunClock(engine.state.now)
+        self.leaving: Leaving | None = None
+        self._inbox: deque[tuple[Sequence[Event], Promise | None, Promise | None]] = deque()
+        """(events, kept when decided, kept when durable)"""
+        self._came = asyncio.Event()
+        self._records: list[Record] = []
+        self._waiting: list[Promise] = []
+        self._decided = asyncio.Event()
+        self._durable = asyncio.Event()
+        self._finishing = False
+        self._over = False
+        self._heartbeat = engine.spec.logging.heartbeat
+        self._beat_at = self.clock.now() + self._heartbeat
+        self._snapshot_at = engine.state.seq
+        self._snapshot: tuple[int, msgspec.Raw] | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._snapshots = ThreadPoolExecutor(1, "snapshots")
+
+    # ---- what others call --------------------------------------------------------------------------
+
+    def post(self, *events: Event) -> None:
+        """Take in events."""
+        self._inbox.append((events, None, None))
+        self._came.set()
+
+    def enter(self, events: Sequence[Event]) -> Promise:
+        """Take in events. What is returned becomes true when they are durable, false when the run is left before."""
+        promise: Promise = asyncio.get_running_loop().create_future()
+        if self._over:
+            promise.set_result(False)
+        else:
+            self._inbox.append((events, None, promise))
+            self._came.set()
+        return promise
+
+    async def settled(self) -> None:
+        """Wait until all that has come in up to now has been decided on."""
+        promise: Promise = asyncio.get_running_loop().create_future()
+        self._inbox.append(((), promise, None))
+        self._came.set()
+        await promise
+
+    def leave(self, outcome: str, reason: str, exit_code: int) -> None:
+        """Stop and leave everything running, to be resumed."""
+        self.leaving = self.leaving or Leaving(outcome, reason, exit_code)
+        self._came.set()
+
+    def detach(self, exit_code: int = 0) -> None:
+        """Leave because somebody asked for it."""
+        self.leave("detached", f"on request; `ensemble resume {self.run_dir}` goes on with it", exit_code)
+
+    def call(self, command: Call) -> None:
+        """Start a custom function; its answer comes back as an event."""
+        task = asyncio.create_task(self._call(command), name=f"function {command.function}")
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    # ---- the loop ----------------------------------------------------------------------------------
+
+    async def drive(self, first: Event) -> RunResult:
+        """Run to the end. `first` is `RunStarted` or `RunResumed`. The links must be there, not yet opened."""
+        self.post(first)
+        for link in self.links.values():
+            link.start(resumed=isinstance(first, RunResumed))
+        try:
+            outcome, reason, code = await self._until_over()
+        except JournalFull as error:
+            outcome, reason, code = "storage", f"{error}. Make room, then `ensemble resume {self.run_dir}`", 1
+            self._last_words("disk-full", str(error))
+        except Fenced as error:
+            outcome, reason, code = "fenced", str(error), 1
+        except JournalError as error:
+            outcome, reason, code = "storage", f"{error}. `ensemble resume {self.run_dir}` goes on with it", 1
+        finally:
+            # whatever happened, even a fault of ours: jobs go on and can be found again
+            await self._close()
+        return RunResult(
+            self.engine.state.run, self.run_dir, outcome, reason, code, self.engine.status(), self.warnings
+        )
+
+    async def _until_over(self) -> Leaving:
+        deciding = asyncio.create_task(self._decide_all(), name="decide")
+        committing = asyncio.create_task(self._commit_all(), name="commit")
+        try:
+            await asyncio.wait((deciding, committing), return_when=asyncio.FIRST_COMPLETED)
+            if not committing.done():
+                self._finishing = True
+                self._decided.set()
+            await committing
+            await deciding
+        finally:
+            for task in (deciding, committing):
+                task.cancel()
+            await asyncio.gather(deciding, committing, return_exceptions=True)
+        ended = self.engine.ended
+        if ended is not None:
+            return Leaving(ended.outcome, ended.reason, EXIT_CODES.get(ended.outcome, 1))
+        assert self.leaving is not None
+        return self.leaving
+
+    async def _decide_all(self) -> None:
+        while self.engine.ended is None and self.leaving is None:
+            await self._something()
+            self._decide_some()
+            self._decided.set()
+            while len(self._records) > AHEAD:
+                self._durable.clear()
+                await self._durable.wait()
+            await asyncio.sleep(0)
+
+    def _decide_some(self) -> None:
+        """Decide on what has come, in its order; what time asks for comes last."""
+        left = BATCH
+        while self._inbox and left > 0 and self.engine.ended is None:
+            events, decided, durable = self._inbox.popleft()
+            for event in events:
+                self._decide(event)
+            left -= len(events)
+            if decided is not None:
+                _keep(decided, True)
+            if durable is not None:
+                self._waiting.append(durable)
+        now = self.clock.now()
+        wakeup = self.engine.wakeup()
+        beat = bool(self._heartbeat) and now >= self._beat_at
+        if beat:
+            self._beat_at = now + self._heartbeat
+            beat = self.engine.waiting
+        if self.engine.ended is None and (beat or (wakeup is not None and wakeup <= now)):
+            self._decide(TimerFired(beat))
+
+    def _decide(self, event: Event) -> None:
+        record = self.engine.handle(event, self.clock.now())
+        self.journal.append(record)
+        self._records.append(record)
+
+    async def _something(self) -> None:
+        """Wait until something came in or time asks for something."""
+        self._came.clear()
+        if self._inbox or self.leaving is not None:
+            return
+        now = self.clock.now()
+        times = [LONGEST_SLEEP]
+        wakeup = self.engine.wakeup()
+        if wakeup is not None:
+            times.append(wakeup - now)
+        if self._heartbeat:
+            times.append(self._beat_at - now)
+        patience = min(times)
+        if patience <= 0:
+            return
+        handle = asyncio.get_running_loop().call_later(patience, self._came.set)
+        try:
+            await self._came.wait()
+        finally:
+            handle.cancel()
+
+    async def _commit_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._decided.wait()
+            self._decided.clear()
+            # before the await: what comes in meanwhile belongs to the next group
+            finishing = self._finishing
+            records, self._records = self._records, []
+            waiting, self._waiting = self._waiting, []
+            self._take_snapshot()
+            try:
+                if records:
+                    await loop.run_in_executor(self._thread, self.journal.sync)
+            except BaseException:
+                self._waiting[:0] = waiting
+                raise
+            self._durable.set()
+            for record in records:
+                self._send(record)
+            for promise in waiting:
+                _keep(promise, True)
+            for record in records:
+                self._tell(record)
+            self._write_snapshot()
+            if finishing:
+                return
+
+    def _send(self, record: Record) -> None:
+        """Hand the commands of a durable record to those who carry them out."""
+        for step in record.steps:
+            if isinstance(step, Held):
+                continue
+            for effect in step.effects:
+                if isinstance(effect, (Submit, Cancel, Resize, StopMember)):
+                    failpoint("runtime.before-send")
+                    if effect.member in self.links:
+                        self.links[effect.member].send(effect)
+                elif isinstance(effect, Call):
+                    failpoint("runtime.before-send")
+                    self.call(effect)
+
+    def _tell(self, record: Record) -> None:
+        for observer in tuple(self.observers):
+            try:
+                observer(record)
+            except Exception as error:
+                # who watches may fail; the run does not depend on it
+                self.observers.remove(observer)
+                self.warnings.append(f"an observer raised {type(error).__name__}: {error}; it is not told any more")
+
+    async def _call(self, command: Call) -> None:
+        try:
+            if self.functions is None:
+                raise LookupError("there are no functions here")
+            answer = await self.functions.call(command.id, command.function, command.args)
+        except Exception as error:
+            # an answer must come, or the rule that called would wait for ever
+            answer = FunctionReturned(command.id, error=f"{command.function}: {error}", fault="died")
+        self.post(answer)
+
+    # ---- snapshots ---------------------------------------------------------------------------------
+
+    def _take_snapshot(self) -> None:
+        """Every so many records, remember the state as of the last of them, to be written once that is durable."""
+        seq = self.engine.state.seq
+        if seq - self._snapshot_at >= SNAPSHOT_RECORDS:
+            self._snapshot_at = seq
+            self._snapshot = (seq, msgspec.Raw(msgspec.json.encode(self.engine.snapshot())))
+
+    def _write_snapshot(self) -> None:
+        if self._snapshot is not None:
+            seq, data = self._snapshot
+            self._snapshot = None
+            self._snapshots.submit(self._write_one, seq, data)
+
+    def _write_one(self, seq: int, data: msgspec.Raw) -> None:
+        # a snapshot only saves time: a run goes on without
+        with contextlib.suppress(OSError):
+            write_snapshot(self.run_dir, seq, data)  # type: ignore[arg-type]
+
+    # ---- the end -----------------------------------------------------------------------------------
+
+    def _last_words(self, name: str, text: str) -> None:
+        record = Record(self.journal.durable + 1, self.clock.now(), Fault(name, text))
+        if not self.journal.write_last_words(record):
+            self.warnings.append("the disk is so full that not even this could be written to the journal")
+
+    async def _close(self) -> None:
+        """Let go of everything: members first, so that nothing comes in any more."""
+        self._over = True
+        for promise in self._waiting:
+            _keep(promise, False)
+        while self._inbox:
+            for found in self._inbox.popleft()[1:]:
+                if isinstance(found, asyncio.Future):
+                    _keep(found, False)
+        for task in self._calls:
+            task.cancel()
+        mode: CloseMode = "drain" if self.engine.ended is not None else "detach"
+        await asyncio.gather(*(link.close(mode) for link in self.links.values()))
+        if self.functions is not None:
+            await self.functions.close()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._snapshots, _nothing)
+        await loop.run_in_executor(self._thread, _nothing)
+        try:
+            # what was decided and never made durable was never acted on either: it is left out
+            self.journal.close() if self.journal.seq == self.journal.durable else self.journal.abandon()
+        except JournalError as error:
+            self.warnings.append(str(error))
+        self._snapshots.shutdown(wait=False)
+        self._thread.shutdown(wait=False)
+
+
+def _keep(promise: Promise, value: bool) -> None:
+    if not promise.done():
+        promise.set_result(value)
+
+
+def _nothing() -> None:
+    """For waiting until a thread has done what it was given before."""

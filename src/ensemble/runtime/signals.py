@@ -1,0 +1,75 @@
+"""What a terminal and an operating system say to a run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from ensemble.model.events import Fault, Requested
+
+if TYPE_CHECKING:
+    from ensemble.runtime.loop import RunLoop
+
+INTERRUPTED: Final = 130
+
+
+class Signals:
+    """Ctrl-C once drains, twice cancels, three times leaves everything running; SIGTERM cancels; a terminal that goes
+    away is noted and nothing else. Works in the main thread only; elsewhere it does nothing.
+    """
+
+    def __init__(self, loop: RunLoop) -> None:
+        self._loop = loop
+        self._interrupts = 0
+        self._set: list[int] = []
+
+    def __enter__(self) -> Signals:
+        self._listen(signal.SIGINT, self.interrupt)
+        self._listen(signal.SIGTERM, self._terminate)
+        self._listen(signal.SIGHUP, self._hang_up)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        running = asyncio.get_running_loop()
+        for number in self._set:
+            running.remove_signal_handler(number)
+
+    def _listen(self, number: int, handler: Callable[[], None]) -> None:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            # nohup, or whoever started us, wants it so
+            return
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            asyncio.get_running_loop().add_signal_handler(number, handler)
+            self._set.append(number)
+
+    def interrupt(self) -> None:
+        """Somebody pressed Ctrl-C."""
+        self._interrupts += 1
+        if self._interrupts == 1:
+            self._loop.post(Requested("drain", "SIGINT"))
+        elif self._interrupts == 2:
+            self._loop.post(Requested("cancel", "SIGINT"))
+        else:
+            self._loop.detach(INTERRUPTED)
+
+    def _terminate(self) -> None:
+        self._loop.post(Requested("cancel", "SIGTERM"))
+
+    def _hang_up(self) -> None:
+        self._loop.post(Fault("terminal-gone", "SIGHUP"))
+        silence()
+
+
+def silence() -> None:
+    """Let what is still printed go nowhere: nobody reads it any more."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if os.isatty(stream.fileno()):
+                os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
