@@ -57,7 +57,7 @@ def test_every_verb_on_a_finished_run(hello, tmp_path):
     assert "hi-1: success" in hello("resume", "last")
     hello("run", "hi.yaml", "--output", "quiet")
     assert "duration.mean" in hello("compare", "hi-1", "hi-2")
-    assert "not being run" in hello("cancel", "last", code=2)
+    assert "no process is at run" in hello("cancel", "last", code=2)
     hello("rm", "hi-2", "--yes")
     assert not (tmp_path / "runs" / "hi-2").exists()
     json.loads(hello("schema"))
