@@ -17,7 +17,7 @@ from ensemble.cli.common import output_option, run_argument
 @output_option
 def command(run_dir: Path, force: bool, output: str) -> None:
     """Go on with RUN after whatever ended its process: nothing is lost and nothing runs twice."""
-    from ensemble.cli.live import Live
+    from ensemble.report.live import Live
     from ensemble.runtime import resume
     from ensemble.runtime.opening import fold
 

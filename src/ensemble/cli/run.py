@@ -34,7 +34,7 @@ def command(
     """Run the ensemble of FILE to its end."""
     from msgspec import structs
 
-    from ensemble.cli.live import Live
+    from ensemble.report.live import Live
     from ensemble.runtime import RunOptions
     from ensemble.runtime import run as run_ensemble
     from ensemble.runtime.opening import algorithms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GIVEN", "Code", "Missing", "accepted", "problem_with"]
+__all__ = ["GIVEN", "Code", "Missing", "ScriptRuns", "accepted", "in_function_worker", "problem_with"]
 
 import difflib
 import importlib
@@ -25,6 +25,21 @@ _INLINE: Final = "<custom>"
 
 class Missing(Exception):
     """There is no such function. The text is a message by itself."""
+
+
+class ScriptRuns(BaseException):
+    """Raised where a script that is loaded for its functions would start a run: what it defined so far is enough.
+
+    No `Exception`, so that no `except` of the script takes it for a fault of the run.
+    """
+
+
+_loading_script = False
+
+
+def in_function_worker() -> bool:
+    """Whether a script is being loaded for its functions, and must not start anything."""
+    return _loading_script
 
 
 class Code:
@@ -101,7 +116,14 @@ class Code:
             raise ImportError(f"{self.script} is not a Python script")
         module = importlib.util.module_from_spec(spec)
         sys.modules["ensemble_script"] = module
-        spec.loader.exec_module(module)
+        global _loading_script
+        _loading_script = True
+        try:
+            spec.loader.exec_module(module)
+        except ScriptRuns:
+            pass
+        finally:
+            _loading_script = False
         return vars(module)
 
 

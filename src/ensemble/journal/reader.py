@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["Loaded", "Segment", "follow", "load", "read", "segments", "writer_of"]
+__all__ = ["Loaded", "Segment", "load", "read", "segments", "writer_of"]
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,21 +193,3 @@ def load(run_dir: str | Path) -> Loaded:
     found = newest_snapshot(directory(run_dir), warnings)
     seq, data = found if found is not None else (0, None)
     return Loaded(header.run, header.epoch, data, seq, read(run_dir, seq, warnings.append), warnings)
-
-
-def follow(
-    run_dir: str | Path, after: int = 0, over: Callable[[], bool] = lambda: False, pause: float = 0.2
-) -> Iterator[Record]:
-    """Yield records as they come, until `over()` says that no more will.
-
-    Looks again every `pause` seconds: no notification works on every shared file system.
-    """
-    last = after
-    while True:
-        finished = over()
-        for record in read(run_dir, last):
-            last = record.seq
-            yield record
-        if finished:
-            return
-        time.sleep(pause)

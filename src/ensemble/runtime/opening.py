@@ -17,7 +17,7 @@ import msgspec
 
 from ensemble import __version__
 from ensemble.engine import Engine
-from ensemble.functions import FunctionWorkers
+from ensemble.functions import FunctionWorkers, check_functions
 from ensemble.journal import JournalWriter, read
 from ensemble.members.contract import Context, Member, Sink
 from ensemble.model.decisions import Call, Record
@@ -32,7 +32,17 @@ from ensemble.runtime.requests import Requests
 from ensemble.runtime.signals import Signals
 from ensemble.spec.model import EnsembleSpec, MemberSpec
 
-__all__ = ["RunOptions", "algorithms", "fold", "member_factory", "on_member", "resume", "run", "who"]
+__all__ = [
+    "RunOptions",
+    "algorithms",
+    "fold",
+    "member_factory",
+    "on_member",
+    "refuse_functions",
+    "resume",
+    "run",
+    "who",
+]
 
 NATIVE: Final = "job-native-"
 
@@ -57,6 +67,7 @@ class RunOptions:
 async def run(spec: EnsembleSpec, options: RunOptions = RunOptions(), observers: Sequence[Observer] = ()) -> RunResult:
     """Run an ensemble to its end. Raises `InputError` before anything is spent when it cannot even begin."""
     factories = _factories(spec)
+    refuse_functions(spec, options.script)
     if options.run_dir:
         _clear_stillborn(Path(options.run_dir))
     run_dir = index.make_run_dir(spec.name, options.base, options.run_dir)
@@ -260,7 +271,7 @@ class _NoSink(Sink):
 def _script_of(spec: EnsembleSpec, started: RunStarted, force: bool, warnings: list[str]) -> str:
     """The script that holds the run's functions. Raises `InputError` when it is not what it was."""
     script = started.script
-    if not script or not any(name == "custom" for name in _actions(msgspec.to_builtins(spec.rules))):
+    if not script or not any(_actions(msgspec.to_builtins(spec.rules), "custom")):
         return script
     digest = _digest(script)
     if digest == started.script_sha256:
@@ -275,17 +286,25 @@ def _script_of(spec: EnsembleSpec, started: RunStarted, force: bool, warnings: l
     return script
 
 
-def _actions(plain: Any) -> Iterator[str]:
-    """The names of all actions in rules as plain data, those of rules to be added included."""
+def refuse_functions(spec: EnsembleSpec, script: str = "") -> None:
+    """Raises `InputError` when a custom function that a rule names does not exist or does not load."""
+    names = list(dict.fromkeys(action["label"] for action in _actions(msgspec.to_builtins(spec.rules), "custom")))
+    problems = check_functions(spec, names, script) if names else {}
+    if problems:
+        raise InputError("\n".join(f"custom function {name!r}: {problem}" for name, problem in problems.items()))
+
+
+def _actions(plain: Any, name: str) -> Iterator[dict[str, Any]]:
+    """All actions of that name in rules as plain data, those of rules to be added included."""
     if isinstance(plain, dict):
         action = plain.get("action")
-        if isinstance(action, dict):
-            yield action.get("name", "")
+        if isinstance(action, dict) and action.get("name") == name:
+            yield action
         for inner in plain.values():
-            yield from _actions(inner)
+            yield from _actions(inner, name)
     elif isinstance(plain, list | tuple):
         for inner in plain:
-            yield from _actions(inner)
+            yield from _actions(inner, name)
 
 
 def _digest(script: str) -> str:

@@ -7,7 +7,6 @@ import sys
 import time
 from typing import Any
 
-import click
 import msgspec
 
 from ensemble.engine import Engine
@@ -96,11 +95,11 @@ class Live:
             sys.stdout.flush()
             self._width = len(text)
         elif not first:
-            click.echo(text)
+            print(text, flush=True)
 
     def _line(self, text: str) -> None:
         self._clear()
-        click.echo(text)
+        print(text, flush=True)
 
     def _clear(self) -> None:
         if self._width:
@@ -112,9 +111,12 @@ class Live:
         if self.output == "human":
             self._clear()
             if result.outcome in ("detached", "storage", "fenced"):
-                click.echo(f"{result.run}: {result.outcome}: {result.reason}", err=result.outcome != "detached")
+                print(
+                    f"{result.run}: {result.outcome}: {result.reason}",
+                    file=sys.stdout if result.outcome == "detached" else sys.stderr,
+                )
             else:
-                click.echo("\n" + closing(result.status, result.warnings))
+                print("\n" + closing(result.status, result.warnings), flush=True)
         elif self.output == "json":
             data: dict[str, Any] = {
                 "run": result.run,
@@ -124,7 +126,7 @@ class Live:
                 "exit_code": result.exit_code,
                 "warnings": result.warnings,
             }
-            click.echo(msgspec.json.encode(data).decode())
+            print(msgspec.json.encode(data).decode(), flush=True)
 
 
 def _short(value: float | None) -> str:
