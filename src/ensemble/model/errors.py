@@ -69,7 +69,8 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else ""
         where = f"{self.where}: " if self.where else ""
-        hint = f" {self.hint}" if self.hint else ""
+        stop = "" if self.message.endswith((".", "?", "!", ":")) else "."
+        hint = f"{stop} {self.hint}" if self.hint else ""
         return f"{place}{where}{self.message}{hint}"
 
 

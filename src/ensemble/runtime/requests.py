@@ -16,6 +16,7 @@ from ensemble.model.errors import InputError
 from ensemble.model.events import Fault, Requested
 from ensemble.runtime.alive import writer_at
 from ensemble.spec.loader import action_from_plain, rule_from_plain
+from ensemble.spec.model import EnsembleSpec
 
 if TYPE_CHECKING:
     from ensemble.runtime.loop import RunLoop
@@ -41,6 +42,13 @@ def post(run_dir: Path, request: Requested) -> None:
         raise InputError(f"{folder}: {error.strerror}") from error
     if writer.host == socket.gethostname():
         _ring(folder)
+
+
+def check(request: Requested, spec: EnsembleSpec) -> None:
+    """Raises `InputError` for an action or rule that the file could not hold either."""
+    if request.action is not None:
+        read_plain = rule_from_plain if request.what == "add-rule" else action_from_plain
+        read_plain(request.action, spec)
 
 
 def _ring(folder: Path) -> None:
@@ -106,7 +114,7 @@ class Requests:
             return
         try:
             request = msgspec.json.decode(path.read_bytes(), type=Requested)
-            self._check(request)
+            check(request, self._loop.engine.spec)
         except (OSError, msgspec.MsgspecError, InputError) as error:
             self._loop.post(Fault("bad-request", f"{path.name}: {error}"))
         else:
@@ -116,9 +124,3 @@ class Requests:
         self._done.add(path.name)
         with contextlib.suppress(OSError):
             path.unlink()
-
-    def _check(self, request: Requested) -> None:
-        """Raises `InputError` for an action or rule that the file could not hold either."""
-        if request.action is not None:
-            read = rule_from_plain if request.what == "add-rule" else action_from_plain
-            read(request.action, self._loop.engine.spec)

@@ -299,7 +299,7 @@ def _action(
                     f"there is no function {action.label!r} in `custom`",
                     nearest(action.label, known_functions),
                 )
-        elif ":" not in action.label and reader.places:
+        elif ":" not in action.label and place.line:  # the Python API has its functions in the script
             reader.complain(
                 place, f"{where}.label", f"there is no function {action.label!r}: the file has no `custom` code"
             )
