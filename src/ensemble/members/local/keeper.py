@@ -203,7 +203,7 @@ class Keeper:
             return 0.0
         now = time.monotonic()
         wait = self.timers[0][0] - now if self.timers else 10.0
-        if self.slots.sizes() != self.sizes:
+        if self.sized and self.slots.sizes() != self.sizes:
             wait = min(wait, self.sizes_at + SIZES_SECONDS - now)
         if self.running:
             wait = min(wait, self.swept_at + SWEEP_SECONDS - now)
