@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 FIND := for p in python3 python3.13 python3.12 python3.11; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit 0; }; done; exit 1
 
-.PHONY: run test lint clean
+.PHONY: run test lint proto clean
 
 run: $(STAMP)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/ensemble run examples/lammps/ensemble.yaml
@@ -18,6 +18,9 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+proto: $(STAMP)
+	$(PY) proto/generate.py
 
 $(STAMP): pyproject.toml constraints.txt
 	@python=$$($(FIND)) || { echo "Ensemble needs Python 3.11 or newer on PATH" >&2; exit 1; }; \
