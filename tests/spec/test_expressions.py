@@ -199,29 +199,29 @@ def test_operators_bind_as_in_python(text: str, same: str) -> None:
         ("(1 2)", 4, "or ')'"),
         ("1 < x < 3", 7, "cannot be chained"),
         ("mean.melt.pressure-1", 11, "put spaces around it"),
-        ("meen.melt.pressure", 1, "did you mean mean?"),
-        ("zzz.melt.pressure", 1, "known are count"),
+        ("meen.melt.pressure", 1, "Did you mean mean?"),
+        ("zzz.melt.pressure", 1, "Known are count"),
         ("mean.melt", 1, "<statistic>.<group>.<quantity>"),
         ("p99.9.x.duration", 1, "three parts"),
         ("mean.melt.", 10, "ends in a dot"),
         ("mean.melt.2x", 11, "not a quantity"),
         ("mean.melt.*", 11, "not a quantity"),
         ("derived.melt-x", 1, "three parts"),
-        ("queue.runn", 1, "did you mean queue.run?"),
-        ("nodes.a.b.c", 1, "did you mean"),
+        ("queue.runn", 1, "Did you mean queue.run?"),
+        ("nodes.a.b.c", 1, "Did you mean"),
         ("mean.melt[T].x", 11, "[axis=value,...]"),
         ("mean.melt[T=1", 10, "never closed"),
         ("mean.melt[T=1,T=2].x", 15, "given twice"),
         ("mean.melt.x[T=1]", 12, "right after its name"),
         ("nodes.local[T=1].free", 12, "right after its name"),
-        ("a && b", 3, "write `and`"),
-        ("a || b", 3, "write `or`"),
-        ("!a", 1, "write `not`"),
+        ("a && b", 3, "Write `and`"),
+        ("a || b", 3, "Write `or`"),
+        ("!a", 1, "Write `not`"),
         ("a ^ 2", 3, "`**`"),
-        ("a => 2", 3, "write `>=`"),
-        ("a =< 2", 3, "write `<=`"),
-        ("a <> 2", 3, "write `!=`"),
-        ("5x", 2, "put an operator between"),
+        ("a => 2", 3, "Write `>=`"),
+        ("a =< 2", 3, "Write `<=`"),
+        ("a <> 2", 3, "Write `!=`"),
+        ("5x", 2, "Put an operator between"),
         ("1e999", 1, "too large"),
         ("9" * 400, 1, "too large"),
         ("nan", 1, "not a number"),
@@ -233,8 +233,8 @@ def test_operators_bind_as_in_python(text: str, same: str) -> None:
         ("-(a > 1)", 1, "is a condition"),
         ("1 + (a > 1)", 5, "is a condition"),
         ("abs(a > 1)", 5, "abs needs numbers"),
-        ("sqr(2)", 1, "did you mean sqrt?"),
-        ("qqqqq(2)", 1, "known are abs"),
+        ("sqr(2)", 1, "Did you mean sqrt?"),
+        ("qqqqq(2)", 1, "Known are abs"),
         ("sqrt(1, 2)", 1, "takes one number, not 2"),
         ("max()", 5, "found ')'"),
         ("__import__('os')", 1, "unknown function"),
@@ -303,7 +303,7 @@ def test_name_and_when_together_mean(name: str, when: str | float | None, text: 
         ("mean.a.x", "> 5 > 3", 5, "chained"),
         ("mean.a.x", "count.a.success", 1, "is a number, not a condition"),
         ("a + b", "> 3", 0, "not a metric path"),
-        ("meen.a.x", "> 3", 1, "did you mean mean?"),
+        ("meen.a.x", "> 3", 1, "Did you mean mean?"),
     ],
 )
 def test_a_bad_condition_is_refused_and_its_column_counts_in_when(
@@ -591,7 +591,7 @@ def test_the_older_spelling_is_cut_after_a_known_group(text: str, known: tuple[s
 
 
 def test_an_older_spelling_without_a_known_group_names_the_nearest() -> None:
-    with pytest.raises(ExpressionError, match=r"did you mean mean\.sleep\.pending"):
+    with pytest.raises(ExpressionError, match=r"Did you mean mean\.sleep\.pending"):
         resolve_old(parse_path("mean.sleap-pending"), ("sleep",))
-    with pytest.raises(ExpressionError, match="write <statistic>"):
+    with pytest.raises(ExpressionError, match="Write <statistic>"):
         resolve_old(parse_path("mean.qqq-pending"), ("sleep",))

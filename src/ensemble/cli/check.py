@@ -16,20 +16,26 @@ from ensemble.cli.common import output_option, say
 def command(files: tuple[str, ...], output: str) -> None:
     """Find what is wrong with FILES (or all of a directory), before anything is spent."""
     from ensemble.model.errors import InputError, SpecError
-    from ensemble.runtime.opening import algorithms
+    from ensemble.runtime.opening import algorithms, member_kinds, refuse_functions
     from ensemble.spec.loader import load
 
     bad = False
-    known = algorithms()
+    known, kinds = algorithms(), member_kinds()
     for file in files:
-        paths = sorted(Path(file).glob("*.y*ml")) if Path(file).is_dir() and len(files) == 1 else [Path(file)]
-        for path in paths or [Path(file)]:
+        folder = Path(file).is_dir()
+        paths = sorted(Path(file).glob("*.y*ml")) if folder else [Path(file)]
+        if not paths:
+            raise InputError(f"{file}: no ensemble file (*.yaml) is in this directory")
+        for path in paths:
             try:
-                spec = load(path, known)
+                spec = load(path, known, kinds)
+                refuse_functions(spec)
             except InputError as error:
                 bad = True
                 problems = (
-                    [str(problem) for problem in error.problems] if isinstance(error, SpecError) else [str(error)]
+                    [str(problem) for problem in error.problems]
+                    if isinstance(error, SpecError)
+                    else [line if str(path) in line else f"{path}: {line}" for line in str(error).splitlines()]
                 )
                 if output == "json":
                     say(output, "", {"file": str(path), "problems": problems})

@@ -37,11 +37,11 @@ def command(
     from ensemble.report.live import Live
     from ensemble.runtime import RunOptions
     from ensemble.runtime import run as run_ensemble
-    from ensemble.runtime.opening import algorithms
+    from ensemble.runtime.opening import algorithms, member_kinds
     from ensemble.spec.loader import load
     from ensemble.spec.model import MemberSpec
 
-    spec = load(file, algorithms())
+    spec = load(file, algorithms(), () if member else member_kinds())
     if seed is not None:
         spec = structs.replace(spec, seed=seed)
     if member or nodes or not spec.members:

@@ -70,7 +70,7 @@ class Problem:
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else ""
         where = f"{self.where}: " if self.where else ""
         stop = "" if self.message.endswith((".", "?", "!", ":")) else "."
-        hint = f"{stop} {self.hint}" if self.hint else ""
+        hint = f"{stop} {self.hint[0].upper()}{self.hint[1:]}" if self.hint else ""
         return f"{place}{where}{self.message}{hint}"
 
 
@@ -88,7 +88,7 @@ class ExpressionError(InputError):
     def __init__(self, message: str, text: str = "", column: int = 0, hint: str = "") -> None:
         self.message, self.text, self.column, self.hint = message, text, column, hint
         place = f" at column {column} of {text!r}" if column else ""
-        super().__init__(f"{message}{place}{'. ' + hint if hint else ''}")
+        super().__init__(f"{message}{place}{'. ' + hint[0].upper() + hint[1:] if hint else ''}")
 
 
 class UnknownRun(InputError):

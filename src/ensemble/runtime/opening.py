@@ -216,6 +216,13 @@ def on_member(spec: EnsembleSpec, kind: str = "", nodes: int = 0) -> EnsembleSpe
     return msgspec.structs.replace(spec, members=dict(members))
 
 
+def member_kinds() -> list[str]:
+    """The kinds of members there are here: ours and those of other packages."""
+    from importlib.metadata import entry_points
+
+    return sorted({"local", "simulated", *(entry.name for entry in entry_points(group="ensemble.members"))})
+
+
 def member_factory(kind: str) -> Callable[[], Member]:
     """Return what makes members of a kind. Raises `InputError` naming the kinds there are."""
     if kind == "local":
@@ -226,7 +233,7 @@ def member_factory(kind: str) -> Callable[[], Member]:
 
     found = {entry.name: entry for entry in entry_points(group="ensemble.members")}
     if kind not in found:
-        raise InputError(f"there is no member of kind {kind!r} here; there is {', '.join(sorted({'local', *found}))}")
+        raise InputError(f"there is no member of kind {kind!r} here; there is {', '.join(member_kinds())}")
     try:
         factory: Callable[[], Member] = found[kind].load()
     except Exception as error:

@@ -14,10 +14,28 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_
 import msgspec
 
 from ensemble.model.errors import InputError, Problem
+from ensemble.spec.model import RuleSpec
 from ensemble.spec.nodes import Place, Tree
 
 LARGEST: Final = 10**9
 """The largest count anything here may have."""
+
+SYNONYMS: Final = {
+    "mpirun": "mpiexec",
+    "orterun": "mpiexec",
+    "average": "mean",
+    "avg": "mean",
+    "shuffle": "random",
+    "shuffled": "random",
+    "randomized": "random",
+    "always": "all",
+    "never": "none",
+    "kill": "cancel",
+    "abort": "cancel",
+    "timeout": "walltime",
+    "killed": "signal",
+}
+"""What other tools call our words: too far apart in letters to be found by spelling."""
 
 Special = Callable[["Converter", Tree, str], Any]
 
@@ -42,6 +60,8 @@ class Converter:
         self.aliases = aliases
         self.places: dict[str, Place] = {}
         """Where each converted value stood, by its path in the file."""
+        self.added: dict[str, RuleSpec] = {}
+        """Rules that `add-rule` actions hold, by their path in the file."""
 
     def complain(self, tree: Tree | Place, where: str, message: str, hint: str = "") -> None:
         """Note a problem."""
@@ -57,11 +77,16 @@ class Converter:
         hints = _hints(struct)
         known = [field for field in hints if field not in hidden]
         found: dict[str, Any] = {}
+        meant: set[str] = set()
         for key, (key_tree, value) in tree.value.items():
             field = self.aliases.get((name, key), key)
             if field not in known or (field != key and key in hidden):
                 shown = sorted({*known, *(alias for (owner, alias) in self.aliases if owner == name)})
-                self.complain(key_tree, where, f"{key!r} is not a key here", nearest(key, shown))
+                hint = nearest(key, shown)
+                meant.add(hint.removeprefix("Did you mean ").rstrip("?"))
+                if not hint.startswith("Did you mean"):
+                    hint = self.elsewhere(key) or hint
+                self.complain(key_tree, where, f"{key!r} is not a key here", hint)
                 continue
             if field in found:
                 self.complain(key_tree, where, f"{key!r} is another word for {field!r}, which is here too")
@@ -82,7 +107,8 @@ class Converter:
             if field.required and field.name not in tree.value and field.name not in hidden
         ]
         for field in required:
-            if not any(self.aliases.get((name, key)) == field for key in tree.value):
+            # a key that is there and misspelt has its message already
+            if field not in meant and not any(self.aliases.get((name, key)) == field for key in tree.value):
                 self.complain(tree, where, f"{field!r} is missing")
         if any(field not in found for field in required):
             raise Failed
@@ -93,6 +119,10 @@ class Converter:
         ):
             raise Failed
         return found
+
+    def elsewhere(self, key: str) -> str:
+        """Where a key that is not one here belongs; empty when nowhere."""
+        return ""
 
     def value(self, tree: Tree, hint: Any, where: str) -> Any:
         """A value of the type that `hint` says."""
@@ -231,9 +261,9 @@ class Converter:
         """One of a few words."""
         text = self.text(tree, where)
         if text not in choices:
-            self.complain(
-                tree, where, f"{text!r} is no {what}", nearest(text, choices) or f"There are {', '.join(choices)}."
-            )
+            meant = SYNONYMS.get(text.lower(), "")
+            hint = f"Did you mean {meant}?" if meant in choices else nearest(text, choices)
+            self.complain(tree, where, f"{text!r} is no {what}", hint or f"There are {', '.join(choices)}.")
             raise Failed
         return text
 
@@ -250,7 +280,8 @@ class Converter:
         try:
             return work()
         except InputError as error:
-            self.complain(tree, where, str(error))
+            # the place says already which key it is
+            self.complain(tree, where, str(error).removeprefix(f"{where.rpartition('.')[2]}: "))
             raise Failed from None
 
 

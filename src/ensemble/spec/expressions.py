@@ -451,6 +451,8 @@ class _PathReader:
             return self._member_path(head, rest)
         if not is_statistic(head):
             meant = nearest(head, (*STATISTICS, "derived", *MEMBER_METRICS))
+            if re.fullmatch(r"p\d+", head):
+                meant = ""
             hint = (
                 f"did you mean {meant}?" if meant else "known are count sum mean std ci95 min max median p1..p99, ..."
             )

@@ -22,6 +22,8 @@ from ensemble.spec.model import (
     AlgorithmSpec,
     EnsembleSpec,
     GroupSpec,
+    LimitsSpec,
+    LoggingSpec,
     MemberSpec,
     OutputRule,
     RetrySpec,
@@ -70,14 +72,15 @@ LAUNCHERS: Final = ("auto", "none", "mpiexec", "srun", "flux")
 TAKES: Final = ("first", "last", "min", "max", "mean", "sum", "count")
 
 
-def load(path: str | Path, algorithms: Collection[str] = ()) -> EnsembleSpec:
+def load(path: str | Path, algorithms: Collection[str] = (), kinds: Collection[str] = ()) -> EnsembleSpec:
     """Read an ensemble file.
 
-    `algorithms` are the names there are (empty: not checked). Raises `FileError` when the file cannot be read and
-    `SpecError`, with every problem found, when it says something impossible.
+    `algorithms` are those there are, by name, and `kinds` the kinds of members (empty: not checked). Raises
+    `FileError` when the file cannot be read and `SpecError`, with every problem found, when it says something
+    impossible.
     """
     tree = read_tree(path)
-    return _spec(tree, os.path.dirname(os.path.abspath(path)), Path(path).stem, algorithms)
+    return _spec(tree, os.path.dirname(os.path.abspath(path)), Path(path).stem, algorithms, kinds)
 
 
 def loads(text: str, file: str = "<text>", directory: str = "", algorithms: Collection[str] = ()) -> EnsembleSpec:
@@ -113,7 +116,9 @@ def _refuse(reader: _Reader) -> None:
         raise SpecError(sorted(reader.problems, key=lambda problem: (problem.line, problem.column)))
 
 
-def _spec(tree: Tree, directory: str, name: str, algorithms: Collection[str]) -> EnsembleSpec:
+def _spec(
+    tree: Tree, directory: str, name: str, algorithms: Collection[str], kinds: Collection[str] = ()
+) -> EnsembleSpec:
     if not isinstance(tree.value, dict):
         raise SpecError(
             [
@@ -129,7 +134,7 @@ def _spec(tree: Tree, directory: str, name: str, algorithms: Collection[str]) ->
     reader = _Reader(directory, seed if isinstance(seed, int) and not isinstance(seed, bool) else 0)
     spec = reader.ensemble(tree, name)
     if spec is not None:
-        check_meaning(reader, spec, algorithms)
+        check_meaning(reader, spec, algorithms, kinds)
     _refuse(reader)
     assert spec is not None
     return spec
@@ -142,6 +147,10 @@ class _Reader(Converter):
         self.directory = directory
         self.seed = seed
         super().__init__(_SPECIALS, _ALIASES)
+
+    def elsewhere(self, key: str) -> str:
+        owners = [what for struct, what in _OWNERS if key in struct.__struct_fields__]
+        return f"It is a key of {' or '.join(owners)}." if owners else ""
 
     def ensemble(self, tree: Tree, name: str) -> EnsembleSpec | None:
         try:
@@ -222,6 +231,8 @@ class _Reader(Converter):
         if isinstance(tree.value, str):
             tree = Tree({"name": (tree, tree)}, tree.place)
         found = self.struct(tree, ActionSpec, where, hidden=("points",))
+        if found.get("rule") and isinstance(tree.value, dict):
+            self.added[f"{where}.rule"] = self.rule(tree.value["rule"][1], f"{where}.rule")
         if found.get("parameters"):
             place = tree.value["parameters"][1]
             _, found["points"] = self.attempt(
@@ -249,6 +260,13 @@ class _Reader(Converter):
             raise Failed
         value = tree.raw if isinstance(tree.value, (str, bool)) else tree.value
         return self.attempt(tree, where, lambda: parse_duration(value))  # type: ignore[no-any-return]
+
+    def period(self, tree: Tree, where: str) -> float:
+        found = self.duration(tree, where)
+        if not found:
+            self.complain(tree, where, "an interval of 0 seconds would fire without end")
+            raise Failed
+        return found
 
     def positive_duration(self, tree: Tree, where: str) -> float:
         found = self.duration(tree, where)
@@ -485,7 +503,7 @@ _SPECIALS: Final[Mapping[tuple[str, str], Any]] = {
     ("OutputRule", "take"): _words(TAKES, "way to take a figure"),
     ("RuleSpec", "trigger"): _Reader.trigger,
     ("RuleSpec", "action"): _Reader.action,
-    ("RuleSpec", "seconds"): _Reader.positive_duration,
+    ("RuleSpec", "seconds"): _Reader.period,
     ("ActionSpec", "name"): _Reader.action_name,
     ("ActionSpec", "value"): _Reader.positive_number,
     ("ActionSpec", "repetitions"): _Reader.repetitions,
@@ -504,6 +522,18 @@ _SPECIALS: Final[Mapping[tuple[str, str], Any]] = {
     ("MemberSpec", "gpus"): _least(0),
     ("MemberSpec", "price"): _Reader.price,
 }
+
+_OWNERS: Final = (
+    (EnsembleSpec, "the ensemble itself"),
+    (GroupSpec, "a group (in `jobs`)"),
+    (RuleSpec, "a rule"),
+    (ActionSpec, "an action"),
+    (RetrySpec, "`retries`"),
+    (LimitsSpec, "`limits`"),
+    (LoggingSpec, "`logging`"),
+    (MemberSpec, "a member"),
+)
+"""Where a key belongs that stands in a wrong place."""
 
 _ALIASES: Final = {
     ("GroupSpec", "duration"): "walltime",

@@ -7,8 +7,10 @@ __all__ = ["check_meaning", "check_rule", "functions_in"]
 
 import ast
 import os
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any, Final
 
 from ensemble.model.errors import ExpressionError, InputError
 from ensemble.spec.convert import Converter, nearest
@@ -31,17 +33,27 @@ from ensemble.spec.model import ActionSpec, EnsembleSpec, GroupSpec, RuleSpec
 from ensemble.spec.nodes import Place
 from ensemble.spec.render import Renderer
 
+_FIELD = re.compile(r"group [\w-]+: (\w+): ")
+"""The field that a message of the renderer is about."""
 
-def check_meaning(reader: Converter, spec: EnsembleSpec, algorithms: Collection[str]) -> None:
+QUANTITIES: Final = ("duration", "pending", "node_hours", "cost")
+
+
+def check_meaning(
+    reader: Converter, spec: EnsembleSpec, algorithms: Collection[str], kinds: Collection[str] = ()
+) -> None:
     """Note every problem of a whole file."""
-    if spec.algorithm is not None and algorithms and spec.algorithm.name not in algorithms:
-        place = reader.places.get("algorithm.name") or reader.places.get("algorithm", Place())
-        reader.complain(
-            place,
-            "algorithm",
-            f"there is no algorithm {spec.algorithm.name!r}",
-            nearest(spec.algorithm.name, algorithms),
-        )
+    if spec.algorithm is not None:
+        _algorithm(reader, spec.algorithm.name, spec.algorithm.options, algorithms, "algorithm", "name")
+    for name, member in spec.members.items():
+        if kinds and member.kind not in kinds:
+            where = f"members.{name}"
+            reader.complain(
+                _place(reader, where, "kind"),
+                where,
+                f"there is no kind of member {member.kind!r}",
+                nearest(member.kind, sorted(kinds)),
+            )
     if spec.custom:
         functions_in(reader, spec)
     renderer = Renderer(spec, "run", "/run")
@@ -59,7 +71,25 @@ def check_meaning(reader: Converter, spec: EnsembleSpec, algorithms: Collection[
                     reader.places[f"{where}.id"], f"{where}.id", f"rule {known[rule.id] + 1} has this id too"
                 )
             known[rule.id] = index
-        check_rule(reader, spec, rule, where)
+        check_rule(reader, spec, rule, where, algorithms)
+
+
+def _algorithm(
+    reader: Converter, name: str, options: Mapping[str, Any], algorithms: Collection[str], where: str, key: str
+) -> None:
+    if not algorithms:
+        return
+    if name not in algorithms:
+        reader.complain(
+            _place(reader, where, key), where, f"there is no algorithm {name!r}", nearest(name, sorted(algorithms))
+        )
+        return
+    validate = getattr(algorithms[name], "validate", None) if isinstance(algorithms, Mapping) else None
+    if validate is not None:
+        try:
+            validate(options)
+        except InputError as error:
+            reader.complain(_place(reader, where, "options", key), f"{where}.options", str(error))
 
 
 def _place(reader: Converter, where: str, *names: str) -> Place:
@@ -80,18 +110,29 @@ def _group(
     if not group.command.strip():
         reader.complain(place, where, f"group {group.name} has no command")
         return
-    if group.member and "{" not in group.member and spec.members and group.member not in spec.members:
+    members = list(spec.members) or ["local"]
+    if group.member and "{" not in group.member and group.member not in members:
         reader.complain(
             _place(reader, where, "member"),
             f"{where}.member",
             f"there is no member {group.member!r}",
-            nearest(group.member, spec.members),
+            nearest(group.member, members),
         )
     try:
         for values in group.points[:100]:
             renderer.render(group.name, template, dict(values), f"{group.name}-0", 1)
     except InputError as error:
-        reader.complain(place, where, str(error))
+        field = _FIELD.match(str(error))
+        named = _place(reader, where, field[1]) if field else place
+        reader.complain(named, f"{where}.{field[1]}" if field else where, str(error))
+    for name in group.outputs:
+        if name in QUANTITIES:
+            inner = f"{where}.outputs.{name}"
+            reader.complain(
+                reader.places.get(inner, _place(reader, where, "outputs")),
+                inner,
+                f"every group has the quantity {name!r} already; a figure needs another name",
+            )
     limits = spec.limits
     if (limits.node_hours or limits.cost) and not group.walltime:
         what = "node_hours" if limits.node_hours else "cost"
@@ -99,7 +140,7 @@ def _group(
             _place(reader, where, "name"),
             where,
             f"group {group.name} has no walltime",
-            f"limits.{what} reserves nodes x walltime for each job before it starts, so every group needs one.",
+            f"`limits.{what}` reserves nodes x walltime for each job before it starts, so every group needs one.",
         )
     if group.valid:
         known = {*group.outputs, *group.axes, "duration", "exit_code", "attempt"}
@@ -142,8 +183,10 @@ def _names(reader: Converter, place: Place, where: str, text: str, known: set[st
 # ---- rules -----------------------------------------------------------------------------------------
 
 
-def check_rule(reader: Converter, spec: EnsembleSpec, rule: RuleSpec, where: str) -> None:
-    """Note every problem of one rule."""
+def check_rule(
+    reader: Converter, spec: EnsembleSpec, rule: RuleSpec, where: str, algorithms: Collection[str] = ()
+) -> None:
+    """Note every problem of one rule, and of one that it adds."""
     groups = list(dict.fromkeys(group.name for group in spec.jobs))
     if rule.trigger.startswith("job-") and rule.name and rule.name not in groups:
         reader.complain(
@@ -174,6 +217,12 @@ def check_rule(reader: Converter, spec: EnsembleSpec, rule: RuleSpec, where: str
         )
     _condition(reader, spec, rule, where)
     _action(reader, spec, rule.action, f"{where}.action", groups, members)
+    if rule.action.name == "switch-algorithm" and rule.action.label:
+        action = rule.action
+        _algorithm(reader, action.label, action.options, algorithms, f"{where}.action", "label")
+    added = reader.added.get(f"{where}.action.rule")
+    if added is not None:
+        check_rule(reader, spec, added, f"{where}.action.rule", algorithms)
 
 
 def _condition(reader: Converter, spec: EnsembleSpec, rule: RuleSpec, where: str) -> None:
