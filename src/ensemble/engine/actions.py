@@ -9,7 +9,7 @@ from msgspec import to_builtins
 
 from ensemble.engine.build import Builder
 from ensemble.engine.rules import Rule
-from ensemble.engine.state import NEW, RUN, Group, Point, State
+from ensemble.engine.state import NEW, RUN, Binding, Group, Point, State
 from ensemble.engine.view import StateView, metrics_for_function
 from ensemble.model.decisions import (
     AddRule,
@@ -43,7 +43,7 @@ class Actions:
     present list of effects already uses, so that several effects of one step do not collide.
     """
 
-    __slots__ = ("_command", "_created", "_numbers", "_points", "builder", "state")
+    __slots__ = ("_command", "_created", "_ids", "_numbers", "_points", "builder", "state")
 
     def __init__(self, state: State, builder: Builder) -> None:
         self.state = state
@@ -54,7 +54,8 @@ class Actions:
         """Start a new step."""
         self._command = self.state.next_command
         self._numbers: dict[str, int] = {}
-        self._points: dict[str, list[dict[str, Scalar]]] = {}
+        self._points: dict[str, dict[Binding, int]] = {}
+        self._ids: dict[str, None] = {}
         self._created = 0
 
     def command(self) -> int:
@@ -87,7 +88,7 @@ class Actions:
         if name == "custom":
             return [self._call(action, event, rule)]
         if name == "add-rule":
-            return [AddRule(self._rule_id(rule), action.rule or {})]
+            return [self.add_rule(action.rule, rule)] if action.rule else [Note("bad-rule", "add-rule names no rule")]
         if name == "switch-algorithm":
             return self.switch(action.label, action.options)
         if name == "algorithm":
@@ -108,25 +109,29 @@ class Actions:
                 effects += self._create_values(group, dict(values), count)
         else:
             binding = rule.binding if rule is not None else {}
-            for point in group.points:
-                if all(point.values.get(axis, value) == value for axis, value in binding.items()):
-                    effects += self._create(group, point.index, self.builder.template(point).count, count, None, 0)
+            for point in self.builder.points_within(group, binding):
+                effects += self._create(group, point.index, self.builder.template(point).count, count, None, 0)
         return effects
 
     def _create_values(self, group: Group, values: dict[str, Scalar], count: int | None) -> list[Effect]:
-        point = self.builder.find_point(group, values)
-        if point is not None:
-            return self._create(group, point.index, self.builder.template(point).count, count, None, 0)
-        new = self._points.setdefault(group.name, [])
-        if values in new:
-            return self._create(group, len(group.points) + new.index(values), 1, count, None, 0)
+        effects: list[Effect] = []
+        for point in self.builder.find_points(group, values):
+            effects += self._create(group, point.index, self.builder.template(point).count, count, None, 0)
+        if effects or self.builder.find_points(group, values):
+            return effects
+        template = self.builder.template_for(group, values)
+        usual = self.builder.templates[group.name][template].count
+        new = self._points.setdefault(group.name, {})
+        binding = self.builder.binding(group, values)
+        if binding in new:
+            return self._create(group, new[binding], usual, count, None, 0)
         problem = self.builder.problem_with(group, values)
         if problem:
             return [Note("bad-point", f"{group.name}: {problem}")]
-        new.append(values)
-        template = self.builder.template_for(group, values)
-        usual = self.builder.templates[group.name][template].count
-        return self._create(group, len(group.points) + len(new) - 1, usual, count, values, template)
+        effects = self._create(group, len(group.points) + len(new), usual, count, values, template)
+        if effects and isinstance(effects[0], Create):
+            new[binding] = effects[0].span.point
+        return effects
 
     def _create(
         self,
@@ -152,8 +157,6 @@ class Actions:
             self._numbers[group.name] = first + wanted
             self._created += wanted
             effects.insert(0, Create(Span(group.name, point, first, wanted), values, template))
-        elif values is not None:
-            self._points[group.name].pop()
         return effects
 
     def start(self, names: tuple[str, ...]) -> list[Effect]:
@@ -200,6 +203,9 @@ class Actions:
             job = self.state.jobs.get(key)
             if job is not None:
                 by_member.setdefault(job.member, []).append((key, job.attempt))
+            else:
+                # it waits here, where no member knows it
+                by_member.setdefault("", []).append((key, 1))
         return [Cancel(self.command(), member, tuple(refs), CANCEL_GRACE, reason) for member, refs in by_member.items()]
 
     def drain(self, reason: str, limit: str = "") -> list[Effect]:
@@ -225,7 +231,8 @@ class Actions:
         if member.opened and "resize" not in member.capabilities:
             return [Note("unsupported-action", f"member {name} cannot {action.name}")]
         value = 1 if action.value is None else int(action.value)
-        present = member.target or max(member.nodes_up, 0)
+        # before it has told its size, it is as large as the file says
+        present = member.target or (member.nodes_up if member.nodes_up >= 0 else member.nodes)
         wanted = {"grow": present + value, "shrink": present - value, "scale": value}[action.name]
         wanted = max(wanted, member.min_nodes, 0)
         if member.max_nodes:
@@ -262,16 +269,16 @@ class Actions:
         }
         return Call(self.command(), action.label, rule.id if rule is not None else "", args)
 
-    def _rule_id(self, rule: Rule | None) -> str:
-        base = rule.id if rule is not None else "added"
-        number = 1
-        while f"{base}+{number}" in self.state.rules:
-            number += 1
-        return f"{base}+{number}"
-
     def add_rule(self, rule: dict[str, Any], by: Rule | None) -> Effect:
-        """A rule that a function returned or a person asked for."""
-        return AddRule(rule.get("id") or self._rule_id(by), rule)
+        """A rule that a function returned, a rule adds or a person asked for. It gets an id that no other has."""
+        wanted = rule.get("id") or ""
+        found, number = wanted, 0
+        base = wanted or (by.id if by is not None else "added")
+        while not found or found in self.builder.rule_ids or found in self.state.rules or found in self._ids:
+            number += 1
+            found = f"{base}+{number}"
+        self._ids[found] = None
+        return AddRule(found, rule)
 
     def switch(self, name: str, options: dict[str, Any]) -> list[Effect]:
         """Leave the present algorithm for another."""

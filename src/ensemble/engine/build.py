@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import convert
@@ -10,7 +10,7 @@ from msgspec import convert
 from ensemble.engine.algorithm import Algorithm
 from ensemble.engine.resolve import Resolver
 from ensemble.engine.rules import Rule, Thresholds, Watch, park, unpark
-from ensemble.engine.state import Binding, Cell, Group, Job, Member, Point, State
+from ensemble.engine.state import Binding, Cell, Group, Job, Member, Point, Shape, State
 from ensemble.metrics import Series
 from ensemble.model.errors import InputError
 from ensemble.model.events import JobEvent
@@ -23,6 +23,20 @@ from ensemble.spec.starting import groups_that_start
 
 _SPACING: Final = 1_000_000
 """Room in the order of rules for the instances of one `for_each` rule."""
+
+
+class Each:
+    """A `for_each` rule: what its instances are made from."""
+
+    __slots__ = ("id", "made", "order", "owner", "rule")
+
+    def __init__(self, rule_id: str, rule: RuleSpec, owner: str, order: int) -> None:
+        self.id = rule_id
+        self.rule = rule
+        self.owner = owner
+        self.order = order
+        self.made = 0
+        """How many instances there are."""
 
 
 class Builder:
@@ -45,7 +59,9 @@ class Builder:
         self.begin("", "")
         self._valid: dict[tuple[str, int], Formula] = {}
         self._conditional: dict[tuple[str, int], bool] = {}
-        self._templates_each: list[tuple[str, RuleSpec, str, int]] = []
+        self._templates_each: list[Each] = []
+        self.rule_ids: dict[str, None] = {}
+        """Every id a rule came with, that of a `for_each` rule too."""
         self._next_order = 0
         self._members()
         self._groups()
@@ -65,6 +81,7 @@ class Builder:
         for name, spec in members.items():
             member = Member(name, spec.kind)
             member.price = spec.price
+            member.nodes = spec.nodes
             member.min_nodes = spec.min_nodes
             member.max_nodes = spec.max_nodes
             self.state.members[name] = member
@@ -76,11 +93,11 @@ class Builder:
         return point.cores / member.cores_per_node if member.cores_per_node else 1.0
 
     def can_hold(self, point: Point, member: Member) -> bool:
-        """Whether a job of this point could ever run there, as far as the member has told its size."""
+        """Whether a job of this point could run there, now or after growth, as far as the member has told its size."""
         per_node = member.cores_per_node
         if member.nodes_up < 0 or not per_node:
             return True
-        most = max(member.nodes_up, member.max_nodes)
+        most = most_nodes(member)
         return point.nodes <= most and point.cores <= most * per_node
 
     # ---- groups and points -------------------------------------------------------------------------
@@ -106,15 +123,24 @@ class Builder:
                 return index
         return 0
 
-    def find_point(self, group: Group, values: Mapping[str, Scalar]) -> Point | None:
-        """The point with these values, if there is one."""
-        binding = self._binding(group, values)
-        for point in group.points:
-            if len(point.values) == len(binding) and tuple(point.values.items()) == binding:
-                return point
-        return None
+    def find_points(self, group: Group, values: Mapping[str, Scalar]) -> Sequence[Point]:
+        """The points with these values: one for each entry of the group that has them."""
+        return group.places.get(self.binding(group, values), ())
 
-    def _binding(self, group: Group, values: Mapping[str, Scalar]) -> Binding:
+    def points_within(self, group: Group, binding: Mapping[str, Scalar]) -> Sequence[Point]:
+        """The points that lie within a `for_each` rule's value; a point without its axis does, always."""
+        if not binding:
+            return group.points
+        ((axis, value),) = binding.items()
+        if axis not in group.axes:
+            return group.points
+        found = group.by_value.get((axis, value), [])
+        if all(axis in template.axes for template in self.templates[group.name]):
+            return found
+        return [point for point in group.points if point.values.get(axis, value) == value]
+
+    def binding(self, group: Group, values: Mapping[str, Scalar]) -> Binding:
+        """These values in the order of the group's axes: what names a point."""
         known = [(axis, values[axis]) for axis in group.axes if axis in values]
         return tuple(known + [(axis, value) for axis, value in values.items() if axis not in group.axes])
 
@@ -132,11 +158,13 @@ class Builder:
 
     def add_point(self, group: Group, template: int, values: Mapping[str, Scalar]) -> Point:
         """A point that came up while the run was going; rules `for_each` value get their instance."""
-        point = self._point(group, template, dict(self._binding(group, values)))
-        for rule_id, rule, owner, order in self._templates_each:
-            if rule.for_each in point.values:
-                self._instances(rule_id, rule, owner, order)
-        self.index_triggers()
+        point = self._point(group, template, dict(self.binding(group, values)))
+        made: list[Rule] = []
+        for each in self._templates_each:
+            if each.rule.for_each in point.values:
+                made += self._instances(each, (point.values[each.rule.for_each],))
+        if made:
+            self.index_triggers()
         return point
 
     def _point(self, group: Group, template: int, values: dict[str, Scalar]) -> Point:
@@ -148,25 +176,63 @@ class Builder:
         point.cores = resources.total_cores
         point.walltime = sample.walltime
         point.member = compile_template(spec.member, tuple(values)).fill(values) if spec.member else ""
+        shape = Shape(point.member, point.nodes, point.cores, resources.cores, resources.total_gpus)
+        group.shapes.setdefault(shape, []).append(point.index)
+        self._own_cell(group, tuple(values.items()))
         group.points.append(point)
-        own: Binding = tuple(values.items())
-        if own and own not in group.cells:
-            group.cells[own] = Cell(group.name, own)
-        cells = [cell for binding, cell in group.cells.items() if _within(binding, values)]
-        point.cells = (*cells, self.state.total)
+        group.places.setdefault(self.binding(group, values), []).append(point)
+        for pair in values.items():
+            group.by_value.setdefault(pair, []).append(point)
+        self._join(group, point)
         return point
+
+    def _own_cell(self, group: Group, own: Binding) -> None:
+        """Make the cell of a point. Where another entry has more axes, earlier points of that lie within it."""
+        if own in group.cells:
+            return
+        axes = {axis for axis, _ in own}
+        wider = any(axes < set(template.axes) for template in self.templates[group.name])
+        group.slices[tuple(axis for axis, _ in own)] = None
+        group.cells[own] = self.sight(group, own) if wider else Cell(group.name, own)
+        for point in self._points_in(group, own) if wider else ():
+            self._join(group, point)
+
+    def _join(self, group: Group, point: Point) -> None:
+        """Let a point count into every cell that it lies within."""
+        cells = []
+        for axes in group.slices:
+            if all(axis in point.values for axis in axes):
+                cell = group.cells.get(tuple((axis, point.values[axis]) for axis in axes))
+                if cell is not None:
+                    cells.append(cell)
+        point.measured = tuple(cells)
+        point.cells = (*cells, self.state.total)
 
     def cell(self, group: Group, binding: Binding) -> Cell:
         """The cell of a slice of the group's points; made, from what its points have seen, when first asked for."""
         found = group.cells.get(binding)
         if found is not None:
             return found
-        cell = group.cells[binding] = Cell(group.name, binding)
-        for point in group.points:
-            if _within(binding, point.values):
-                _absorb(cell, group.cells[tuple(point.values.items())])
-                point.cells = (*point.cells[:-1], cell, point.cells[-1])
+        cell = group.cells[binding] = self.sight(group, binding)
+        group.slices[tuple(axis for axis, _ in binding)] = None
+        for point in self._points_in(group, binding):
+            self._join(group, point)
         return cell
+
+    def sight(self, group: Group, binding: Binding) -> Cell:
+        """The cell of a slice as it stands, for reading once: nothing is made that stays."""
+        found = group.cells.get(binding)
+        if found is not None:
+            return found
+        cell = Cell(group.name, binding)
+        own = dict.fromkeys(tuple(point.values.items()) for point in self._points_in(group, binding))
+        for values in own:
+            _absorb(cell, group.cells[values])
+        return cell
+
+    def _points_in(self, group: Group, binding: Binding) -> list[Point]:
+        some = group.by_value.get(binding[0], []) if binding else group.points
+        return [point for point in some if _within(binding, point.values)]
 
     def conditional(self, point: Point) -> bool:
         """Whether a job that ended well may still be found to have failed (`valid`, required outputs)."""
@@ -211,23 +277,39 @@ class Builder:
 
     def _rule(self, rule_id: str, rule: RuleSpec, owner: str) -> list[Rule]:
         self._next_order += _SPACING
-        if rule.for_each:
-            self._templates_each.append((rule_id, rule, owner, self._next_order))
-            return self._instances(rule_id, rule, owner, self._next_order)
-        return [self._instance(rule_id, self._next_order, rule, {}, owner)]
+        self.rule_ids[rule_id] = None
+        if not rule.for_each:
+            return [self._instance(rule_id, self._next_order, rule, {}, owner)]
+        each = Each(rule_id, rule, owner, self._next_order)
+        self._templates_each.append(each)
+        values = dict.fromkeys(
+            value for group in self.state.groups.values() for axis, value in group.by_value if axis == rule.for_each
+        )
+        return self._instances(each, tuple(values))
 
-    def _instances(self, rule_id: str, rule: RuleSpec, owner: str, order: int) -> list[Rule]:
-        values: dict[Scalar, None] = {}
-        for group in self.state.groups.values():
-            for point in group.points:
-                if rule.for_each in point.values:
-                    values[point.values[rule.for_each]] = None
+    def _instances(self, each: Each, values: Iterable[Scalar]) -> list[Rule]:
+        """The rules of a `for_each` rule for those values that have none; a later one stands behind the earlier."""
         made = []
-        for index, value in enumerate(values):
-            instance = f"{rule_id}[{rule.for_each}={value}]"
+        for value in values:
+            instance = f"{each.id}[{each.rule.for_each}={value}]"
             if instance not in self.state.rules:
-                made.append(self._instance(instance, order + index, rule, {rule.for_each: value}, owner))
+                order = each.order + each.made
+                each.made += 1
+                made.append(self._instance(instance, order, each.rule, {each.rule.for_each: value}, each.owner))
+                made[-1].template = each.id
         return made
+
+    def in_order(self, ids: Iterable[str]) -> None:
+        """Put the rules into the order in which they came to be in the run that a snapshot is of."""
+        rules = self.state.rules
+        ordered = {rule_id: rules[rule_id] for rule_id in ids}
+        for each in self._templates_each:
+            mine = [rule for rule in ordered.values() if rule.template == each.id]
+            for index, rule in enumerate(mine):
+                park(rule)
+                rule.order = each.order + index
+        rules.clear()
+        rules.update(ordered)
 
     def _instance(self, rule_id: str, order: int, spec: RuleSpec, binding: dict[str, Scalar], owner: str) -> Rule:
         rule = Rule(rule_id, order, spec, binding, owner)
@@ -242,10 +324,12 @@ class Builder:
         """Compile the condition, and find where in the index the rule stands."""
         readers = []
         sources: dict[int, tuple[Watch, str]] = {}
-        single = threshold(expr) if rule.trigger == "metric" else None
+        single = threshold(expr)
         for path in paths(expr):
-            text, read, homes = self.resolver.value(path, rule.binding)
+            text, read, homes = self.resolver.value(path, rule.binding, watched=True)
             readers.append((text, read))
+            if rule.trigger != "metric":
+                continue
             for holder, field in homes:
                 if holder.watch is None:
                     holder.watch = {}
@@ -257,7 +341,7 @@ class Builder:
                     watch.thresholds.setdefault(text, Thresholds(read))
                     sources[id(watch)] = (watch, text)
         rule.readers = tuple(readers)
-        rule.condition = compile_expr(expr, lambda path: self.resolver.value(path, rule.binding)[1], None)
+        rule.condition = compile_expr(expr, lambda path: self.resolver.value(path, rule.binding, watched=True)[1], None)
         rule.homes = list(sources.values())
 
     def index_triggers(self) -> None:
@@ -276,13 +360,13 @@ class Builder:
         """Rules that wait for quiet."""
         return [rule for rule in self.state.rules.values() if rule.trigger == "idle" and rule.considered]
 
-    def drop(self, rule: Rule) -> None:
-        """A rule leaves the set."""
-        park(rule)
-        rule.removed = True
-
 
 _SIDES: Final = {">=": ("above", 0), ">": ("above", 1), "<": ("below", 0), "<=": ("below", 1)}
+
+
+def most_nodes(member: Member) -> int:
+    """The nodes that a member has, has been asked for, or may grow to by the file."""
+    return max(member.nodes_up, member.target, member.max_nodes)
 
 
 def _within(binding: Binding, values: Mapping[str, Scalar]) -> bool:

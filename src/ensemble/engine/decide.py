@@ -15,12 +15,14 @@ from msgspec import convert
 
 from ensemble.engine.actions import Actions
 from ensemble.engine.apply import Applier
+from ensemble.engine.backlog import waiting_span
 from ensemble.engine.build import Builder
 from ensemble.engine.release import Release
 from ensemble.engine.rules import SUBMITTING, Rule
-from ensemble.engine.state import INACTIVE, Job, State
+from ensemble.engine.state import INACTIVE, NEW, Job, State
 from ensemble.model.decisions import (
     Call,
+    Discard,
     Drain,
     Effect,
     End,
@@ -56,12 +58,24 @@ REFUSED_DELAY: Final = 5.0
 class Decider:
     """Decides on one event after `Applier.event` has taken it in."""
 
-    __slots__ = ("_agenda", "_firings", "_queued", "_steps", "actions", "applier", "builder", "release", "state")
+    __slots__ = (
+        "_agenda",
+        "_firings",
+        "_queued",
+        "_steps",
+        "actions",
+        "applier",
+        "builder",
+        "impact",
+        "release",
+        "state",
+    )
 
     def __init__(self, state: State, builder: Builder, applier: Applier) -> None:
         self.state = state
         self.builder = builder
         self.applier = applier
+        self.impact = applier.impact
         self.actions = Actions(state, builder)
         self.release = Release(state, builder)
         self._steps: list[Step] = []
@@ -72,21 +86,22 @@ class Decider:
     def decide(self, event: Event) -> tuple[Step, ...]:
         """Return the steps that follow from `event`, already carried out."""
         state = self.state
-        applier = self.applier
+        impact = self.impact
         if type(event) is JobEvent and not (
-            applier.changed or applier.awake or applier.due or applier.over or applier.remarks or applier.release
+            impact.changed or impact.awake or impact.due or impact.over or impact.remarks or impact.release
         ):
             if state.jobs or state.backlog or state.ended is not None:
                 return ()
         elif state.ended is not None:
-            applier.forget_impact()
+            impact.clear()
             return ()
         self._steps = []
         self._firings = 0
         self._before_rules(event)
         self._rules(event)
-        self._after_rules(event)
-        applier.forget_impact()
+        while self._after_rules(event):
+            self._rules(event)
+        impact.clear()
         steps = tuple(self._steps)
         self._steps = []
         return steps
@@ -102,13 +117,13 @@ class Decider:
     # ---- before the rules --------------------------------------------------------------------------
 
     def _before_rules(self, event: Event) -> None:
-        applier = self.applier
-        if applier.remarks:
-            self._upkeep(applier.remarks.copy(), "remark")
-            applier.remarks.clear()
-        if applier.over:
-            over = applier.over.copy()
-            applier.over.clear()
+        impact = self.impact
+        if impact.remarks:
+            self._upkeep(impact.remarks.copy(), "remark")
+            impact.remarks.clear()
+        if impact.over:
+            over = impact.over.copy()
+            impact.over.clear()
             effects: list[Effect] = []
             for job in over:
                 effects += self._conclude(job)
@@ -124,13 +139,15 @@ class Decider:
             self._upkeep(self.actions.start(self.builder.starting), "start")
         elif type(event) is Requested:
             self._upkeep(self._requested(event), "request")
-        elif type(event) is FunctionReturned and applier.asked:
-            self._upkeep(self._returned(event), applier.asked)
+        elif type(event) is FunctionReturned and impact.asked:
+            self._upkeep(self._returned(event), impact.asked)
 
     def _conclude(self, job: Job) -> list[Effect]:
         """What becomes of a job whose attempt is over."""
         event = job.last
-        assert event is not None
+        if event is None:
+            # its member never had it, and it is not wanted any more
+            return [Finish(job.key, "cancelled", self.state.draining or "cancelled")] if job.code == NEW else []
         effects: list[Effect] = []
         if event.missing and event.outcome == "success":
             effects.append(Note("output-missing", f"{job.key}: no match for {', '.join(event.missing)}", job.key))
@@ -168,7 +185,7 @@ class Decider:
             reason = "request-cancel" if event.what == "cancel" else "terminate"
             return [Drain(reason), *actions.cancel_all(reason)]
         if event.what == "cancel-jobs":
-            known = [key for key in event.keys if key in self.state.jobs]
+            known = [key for key in event.keys if key in self.state.jobs or waiting_span(self.state, key) is not None]
             notes: list[Effect] = [
                 Note("unknown-job", f"cancel: {key} is not under way", key) for key in event.keys if key not in known
             ]
@@ -180,7 +197,7 @@ class Decider:
         return [Note("unknown-request", f"nobody here can {event.what!r}")]
 
     def _returned(self, event: FunctionReturned) -> list[Effect]:
-        rule = self.state.rules.get(self.applier.asked)
+        rule = self.state.rules.get(self.impact.asked)
         if event.error:
             return [Note("function-" + (event.fault or "raised"), event.error)]
         effects: list[Effect] = []
@@ -209,20 +226,20 @@ class Decider:
 
     def _collect(self, turn: int, order: int) -> None:
         """Put what has been set off on the agenda: later in this turn where file order allows, else in the next."""
-        applier = self.applier
-        if applier.changed:
-            for watch in applier.changed:
+        impact = self.impact
+        if impact.changed:
+            for watch in impact.changed:
                 for rule in watch.candidates():
                     self._queue(rule, turn, order)
-            applier.changed.clear()
-        if applier.awake:
-            for rule in applier.awake:
+            impact.changed.clear()
+        if impact.awake:
+            for rule in impact.awake:
                 self._queue(rule, turn, order)
-            applier.awake.clear()
-        if applier.due:
-            for rule in applier.due:
+            impact.awake.clear()
+        if impact.due:
+            for rule in impact.due:
                 self._queue(rule, turn, order)
-            applier.due.clear()
+            impact.due.clear()
 
     def _queue(self, rule: Rule, turn: int, order: int) -> None:
         place = (turn if rule.order > order else turn + 1, rule.order)
@@ -254,12 +271,14 @@ class Decider:
 
     # ---- after the rules ---------------------------------------------------------------------------
 
-    def _after_rules(self, event: Event) -> None:
+    def _after_rules(self, event: Event) -> bool:
+        """Limits, releases and the end; whether jobs were given up on the way, which rules may wait for."""
         self._limits(event)
-        if self.applier.release:
-            self._release()
+        if self.impact.release and self._release():
+            return True
         if not self.state.jobs and not self.state.backlog:
-            self._maybe_end(event)
+            return self._maybe_end(event)
+        return False
 
     def _limits(self, event: Event) -> None:
         state = self.state
@@ -285,28 +304,31 @@ class Decider:
         self.actions.begin()
         self._upkeep(self.actions.cancel_all(reason), reason)
 
-    def _release(self) -> None:
-        self.applier.release = False
+    def _release(self) -> bool:
+        """Send out what there is room for; whether jobs were given up instead."""
+        self.impact.release = False
         if self.state.dropped:
-            return
+            return False
         self.actions.begin()
         effects, blocked = self.release.effects(self.actions.command)
         self._upkeep(effects, "release")
         if blocked and not self.state.dropped:
             self._limit(blocked, f"limits.{blocked}: what is left does not cover another job")
+        return any(type(effect) is Discard for effect in effects)
 
-    def _maybe_end(self, event: Event) -> None:
+    def _maybe_end(self, event: Event) -> bool:
         """End when nothing is open; before that, `idle` rules have their turn, as often as they find something."""
         state = self.state
         while state.started >= 0 and state.ended is None and self._quiet():
             if not state.draining and self._idle(event):
-                if self.applier.release:
-                    self._release()
+                if self.impact.release and self._release():
+                    return True
                 if state.jobs or state.backlog:
-                    return
+                    return False
                 continue
             outcome, reason = self._outcome()
             self._upkeep([End(outcome, reason)], "end")
+        return False
 
     def _quiet(self) -> bool:
         state = self.state
@@ -322,7 +344,7 @@ class Decider:
         before = self._firings
         steps = len(self._steps)
         for rule in self.builder.idle_rules():
-            self.applier.awake.append(rule)
+            self.impact.awake.append(rule)
         self._rules(event)
         # a held match has set a cooldown or counted a skip: only the former keeps the run open
         return self._firings > before or (len(self._steps) > steps and not self._quiet())

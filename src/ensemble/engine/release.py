@@ -1,19 +1,40 @@
-"""Which waiting jobs go to which member now: places, ceilings and budgets."""
+"""Which waiting jobs go to which member now: places, ceilings and budgets; and which never will.
+
+Groups go in the order of the file, so one that is listed earlier goes first whenever its jobs were created; within a
+group, later attempts go before first ones and these as `order` says. A job that has no place at present lets those
+behind it pass. This order shows only where jobs wait here: beyond a member's window, `max_running` or a budget.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
-from ensemble.engine.apply import REFILL, WINDOW
-from ensemble.engine.build import Builder
-from ensemble.engine.state import Group, Member, Point, State
+from ensemble.engine.backlog import REFILL, WINDOW
+from ensemble.engine.build import Builder, most_nodes
+from ensemble.engine.state import Group, Member, Point, Shape, State
 from ensemble.model.decisions import Discard, Effect, Finish, Note, Span, Submit
+
+LOOK_AHEAD: Final = 1000
+"""Entries of a backlog that may be passed over in search of one that has a place."""
+
+_GROWING: Final = ("grow", "scale", "custom", "algorithm", "add-rule", "switch-algorithm")
+"""Actions that may make a member larger than it is."""
+
+
+class Verdict(NamedTuple):
+    """Why jobs will never run, and what they count as."""
+
+    outcome: str
+    reason: str
+    note: str
+    text: str
 
 
 class Release:
     """Works out the `Submit` commands of one record. Reads the state, never changes it."""
 
-    __slots__ = ("_budget", "_cores", "_given", "_left", "blocked", "builder", "state")
+    __slots__ = ("_budget", "_cores", "_given", "_given_up", "_left", "blocked", "builder", "state")
 
     def __init__(self, state: State, builder: Builder) -> None:
         self.state = state
@@ -36,12 +57,9 @@ class Release:
         effects: list[Effect] = []
         for group in state.groups.values():
             if group.waiting or group.ready:
-                if self._stranded(group):
-                    effects.append(Note("no-member", f"{group.name}: no member is left to run it"))
-                    effects += [Finish(key, "lost", "infrastructure") for key in group.ready]
-                    effects.append(Discard(group.name))
-                else:
-                    self._group(group)
+                self._given_up: dict[int, None] = {}
+                effects += self._hopeless(group)
+                self._group(group)
         effects += [Submit(command(), name, tuple(spans)) for name, spans in self._given.items()]
         idle = not state.jobs and not self._given
         return effects, self.blocked if idle else ""
@@ -51,10 +69,64 @@ class Release:
             return 0
         return WINDOW - member.outstanding if member.outstanding <= REFILL else 0
 
-    def _stranded(self, group: Group) -> bool:
-        names = {point.member for point in group.points}
-        members = [member for name, member in self.state.members.items() if "" in names or name in names]
-        return all(member.state in ("closed", "gone") for member in members)
+    # ---- jobs that will never run ------------------------------------------------------------------
+
+    def _hopeless(self, group: Group) -> list[Effect]:
+        """Give up the waiting jobs that no member will ever take."""
+        effects: list[Effect] = []
+        for shape, points in group.shapes.items():
+            verdict = self._verdict(group, shape)
+            if verdict is None:
+                continue
+            concerned = dict.fromkeys(points)
+            ready = [key for key in group.ready if self.state.jobs[key].point.index in concerned]
+            waiting = dict.fromkeys(span.point for span in group.backlog if span.point in concerned)
+            self._given_up.update(concerned)
+            if ready or waiting:
+                effects.append(Note(verdict.note, verdict.text))
+                effects += [Finish(key, verdict.outcome, verdict.reason) for key in ready]
+                effects += [Discard(group.name, point, verdict.reason, verdict.outcome) for point in waiting]
+        return effects
+
+    def _verdict(self, group: Group, shape: Shape) -> Verdict | None:
+        members = self.state.members
+        if shape.member and shape.member not in members:
+            return Verdict("failed", "no-member", "no-member", f"{group.name}: there is no member {shape.member!r}")
+        mine = [members[shape.member]] if shape.member else list(members.values())
+        alive = [member for member in mine if member.state not in ("closed", "gone")]
+        if not alive:
+            text = f"{group.name}: no member is left to run it"
+            if any(member.state == "gone" for member in mine):
+                return Verdict("lost", "infrastructure", "no-member", text)
+            return Verdict("cancelled", "no-member", "no-member", text)
+        if any(self._may_hold(shape, member) for member in alive):
+            return None
+        text = f"{group.name}: a job of {_demand(shape)} fits no member ({', '.join(map(_size, alive))})"
+        return Verdict("failed", "never-fits", "never-fits", text)
+
+    def _may_hold(self, shape: Shape, member: Member) -> bool:
+        """Whether a member could hold such a job, now or ever; yes, while it has not told its size."""
+        per_node = member.cores_per_node
+        most = most_nodes(member)
+        if not member.opened or member.nodes_up < 0 or not per_node or not most:
+            return True
+        if shape.task_cores > per_node:
+            return False
+        gpus = member.gpus_up / member.nodes_up if member.gpus_up >= 0 and member.nodes_up else -1
+        if shape.nodes <= most and shape.cores <= most * per_node and (gpus < 0 or shape.gpus <= gpus * most):
+            return True
+        if gpus == 0 and shape.gpus:
+            return False
+        return not member.max_nodes and "resize" in member.capabilities and self._growing()
+
+    def _growing(self) -> bool:
+        """Whether a rule may still make a member larger than the file says."""
+        return not self.state.draining and any(
+            rule.action.name in _GROWING and not rule.removed and (rule.open or not rule.exhausted)
+            for rule in self.state.rules.values()
+        )
+
+    # ---- jobs that go now --------------------------------------------------------------------------
 
     def _group(self, group: Group) -> None:
         room = group.max_running - group.outstanding if group.max_running else WINDOW * len(self._left)
@@ -62,12 +134,19 @@ class Release:
             if room <= 0:
                 return
             job = self.state.jobs[key]
+            if job.point.index in self._given_up:
+                continue
             name = self._place(job.point)
-            if not name or not self._pay(job.point, self.state.members[name], 1):
+            if not name:
+                continue
+            if not self._pay(job.point, self.state.members[name], 1):
                 return
             self._give(name, Span(group.name, job.point.index, job.number, 1, job.attempt), job.point)
             room -= 1
+        passed = 0
         for span in group.backlog:
+            if span.point in self._given_up:
+                continue
             first, left = span.first, span.count
             point = group.points[span.point]
             while left:
@@ -75,7 +154,10 @@ class Release:
                     return
                 name = self._place(point)
                 if not name:
-                    return
+                    passed += 1
+                    if passed > LOOK_AHEAD or max(self._left.values()) <= 0:
+                        return
+                    break
                 share = left if point.member or len(self._left) == 1 else 1
                 count = self._pay(point, self.state.members[name], min(share, room, self._left[name]))
                 if not count:
@@ -126,3 +208,19 @@ class Release:
     def _limited(self) -> bool:
         limits = self.builder.spec.limits
         return bool(limits.node_hours or limits.cost)
+
+
+def _demand(shape: Shape) -> str:
+    parts = [f"{shape.cores} cores"]
+    if shape.nodes:
+        parts.insert(0, f"{shape.nodes} nodes")
+    if shape.task_cores > 1:
+        parts.append(f"{shape.task_cores} of them for one task")
+    if shape.gpus:
+        parts.append(f"{shape.gpus} GPUs")
+    return ", ".join(parts)
+
+
+def _size(member: Member) -> str:
+    gpus = f" and {member.gpus_up} GPUs" if member.gpus_up > 0 else ""
+    return f"{member.name} has at most {most_nodes(member)} nodes of {member.cores_per_node} cores{gpus}"

@@ -158,6 +158,7 @@ def restore(data: dict[str, Any], state: State, builder: Builder) -> None:
             builder.add_point(group, template, values)
     for rule_id, rule, owner in data["added"]:
         builder.add_rule(rule_id, rule, owner)
+    builder.in_order(data["rules"])
     builder.switches = data["switches"]
     for name, plain in data["groups"].items():
         _restore_group(state.groups[name], plain, builder)
@@ -181,7 +182,7 @@ def restore(data: dict[str, Any], state: State, builder: Builder) -> None:
         command = convert(plain, Submit | Resize | Call)
         state.commands[command.id] = command
     state.calls = {command: rule for command, rule in data["calls"]}  # noqa: C416
-    state.timers = [(when, order, kind, name) for when, order, kind, name in data["timers"]]
+    state.timers[:] = [(when, order, kind, name) for when, order, kind, name in data["timers"]]
 
 
 def _restore_group(group: Group, plain: dict[str, Any], builder: Builder) -> None:
@@ -195,6 +196,10 @@ def _restore_group(group: Group, plain: dict[str, Any], builder: Builder) -> Non
     group.done = bytearray(decompress(b64decode(plain["done"])))
     for binding, cell in plain["cells"]:
         _restore_cell(builder.cell(group, tuple((axis, value) for axis, value in binding)), cell)
+    order = [tuple((axis, value) for axis, value in binding) for binding, _ in plain["cells"]]
+    cells = {binding: group.cells[binding] for binding in order}
+    group.cells.clear()
+    group.cells.update(cells)
 
 
 def _restore_cell(cell: Cell, plain: list[Any]) -> None:

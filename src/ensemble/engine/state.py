@@ -7,7 +7,7 @@ jobs are one bit: memory follows what is open, not what has been.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ensemble.metrics import PendingSeries, Series
 from ensemble.model.decisions import End, Span
@@ -92,10 +92,44 @@ class Cell:
         return series
 
 
+def count(cell: Cell, outcome: str, jobs: int) -> None:
+    """Add to the count of an outcome."""
+    if outcome == "success":
+        cell.success += jobs
+    elif outcome == "failed":
+        cell.failed += jobs
+    elif outcome == "cancelled":
+        cell.cancelled += jobs
+    else:
+        cell.lost += jobs
+
+
+class Shape(NamedTuple):
+    """What one job of a point asks for. `member` empty: any."""
+
+    member: str
+    nodes: int
+    cores: int
+    task_cores: int
+    gpus: int
+
+
 class Point:
     """One combination of parameters of a group, with what its jobs need (worked out once)."""
 
-    __slots__ = ("cells", "cores", "group", "index", "member", "nodes", "template", "values", "walltime", "warm")
+    __slots__ = (
+        "cells",
+        "cores",
+        "group",
+        "index",
+        "measured",
+        "member",
+        "nodes",
+        "template",
+        "values",
+        "walltime",
+        "warm",
+    )
 
     def __init__(self, group: Group, index: int, template: int, values: dict[str, Scalar]) -> None:
         self.group = group
@@ -103,6 +137,9 @@ class Point:
         self.template = template
         self.values = values
         self.cells: tuple[Cell, ...] = ()
+        """Every cell its jobs count into; the last is that of everything."""
+        self.measured: tuple[Cell, ...] = ()
+        """Those of them that keep series: all but the last."""
         self.member = ""
         self.nodes = 0
         self.cores = 1
@@ -118,6 +155,7 @@ class Group:
         "active",
         "axes",
         "backlog",
+        "by_value",
         "cells",
         "created",
         "done",
@@ -126,8 +164,11 @@ class Group:
         "name",
         "on",
         "outstanding",
+        "places",
         "points",
         "ready",
+        "shapes",
+        "slices",
         "waiting",
         "whole",
     )
@@ -138,6 +179,14 @@ class Group:
         self.points: list[Point] = []
         self.whole = Cell(name, ())
         self.cells: dict[Binding, Cell] = {(): self.whole}
+        self.slices: dict[tuple[str, ...], None] = {(): None}
+        """The sets of axes by which there are cells: a point counts into at most one cell of each."""
+        self.places: dict[Binding, list[Point]] = {}
+        """Points by their values, the axes in the order of the group's. Two entries may have equal points."""
+        self.by_value: dict[tuple[str, Scalar], list[Point]] = {}
+        """Points by the value of one axis."""
+        self.shapes: dict[Shape, list[int]] = {}
+        """The distinct demands of its points, and which points have them."""
         self.created = 0
         self.backlog: deque[Span] = deque()
         """Jobs no member has seen, in the order in which they will be submitted."""
@@ -238,6 +287,7 @@ class Member:
         "max_nodes",
         "min_nodes",
         "name",
+        "nodes",
         "nodes_free",
         "nodes_up",
         "opened",
@@ -269,6 +319,8 @@ class Member:
         self.gpus_up = -1
         self.cores_per_node = 0
         self.target = 0
+        self.nodes = 0
+        """Nodes at the start, by the file: its size as long as it has not told one."""
         self.min_nodes = 0
         self.max_nodes = 0
         self.price = 0.0

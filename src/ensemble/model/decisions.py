@@ -123,11 +123,13 @@ class Finish(Struct, frozen=True, gc=False, tag="finish", omit_defaults=True):
 
 
 class Discard(Struct, frozen=True, gc=False, tag="discard", omit_defaults=True):
-    """Jobs of a group (and a point, -1: all) that are still `new` become cancelled; no member ever saw them."""
+    """Jobs of a group (and a point, -1: all) that are still `new` are over: cancelled, or what `outcome` says. No
+    member ever saw them."""
 
     group: str
     point: int = -1
     reason: str = ""
+    outcome: str = "cancelled"
 
 
 class AddRule(Struct, frozen=True, gc=False, tag="add-rule", omit_defaults=True):

@@ -1,0 +1,356 @@
+"""The life of a job, from its first submission to its end: its events, and the effects that retry or finish it."""
+
+from __future__ import annotations
+
+from heapq import heappush
+from typing import Final
+
+from ensemble.engine.backlog import REFILL, Backlog
+from ensemble.engine.build import Builder
+from ensemble.engine.impact import Impact
+from ensemble.engine.state import CLEANUP, CODES, DEPEND, INACTIVE, NEW, RUN, SCHED, SUBMITTED, Cell, Job, State, count
+from ensemble.model.decisions import Cancel, Finish, Forget, Note, Retry
+from ensemble.model.events import JobEvent
+from ensemble.model.jobs import split_key
+
+_RAN: Final = ("pending", "running", "~pending")
+_WAITS: Final = ("~pending",)
+_AGAIN: Final = ("running", "pending")
+_FAILED: Final = ("failed_attempts",)
+_MEASURED: Final = ("~duration", "~node_hours", "~cost")
+_OVER: Final = {
+    (ran, outcome): ("running" if ran else "pending", "active", "finished", outcome)
+    for ran in (True, False)
+    for outcome in ("success", "failed", "cancelled", "lost")
+}
+_WAKES: Final = {"success": "job-success", "cancelled": "job-cancel", "failed": "job-fail", "lost": "job-fail"}
+
+
+class Attempts:
+    """Carries out what concerns one job under way."""
+
+    __slots__ = ("_jobs", "_members", "backlog", "builder", "impact", "state")
+
+    def __init__(self, state: State, builder: Builder, impact: Impact, backlog: Backlog) -> None:
+        self.state = state
+        self.builder = builder
+        self.impact = impact
+        self.backlog = backlog
+        self._jobs = state.jobs
+        self._members = state.members
+
+    # ---- events ------------------------------------------------------------------------------------
+
+    def job(self, event: JobEvent) -> None:
+        """A job changed state. What cannot be a change (repeated, stale, late) changes nothing."""
+        n = event.n
+        if n:
+            member = self._members[event.member]
+            if n <= member.position:
+                return
+            member.position = n
+        job = self._jobs.get(event.key)
+        if job is None:
+            self._stranger(event)
+            return
+        if event.attempt != job.attempt or event.incarnation < job.incarnation:
+            return
+        before = job.code
+        if before == NEW:
+            if event.state != "new":
+                # a member cannot know of an attempt that was never sent
+                self._remark("illegal-transition", f"{job.key}: {event.state} before it was submitted")
+            return
+        if event.incarnation > job.incarnation:
+            self._restart(job, event.incarnation)
+            before = SUBMITTED
+        code = CODES[event.state]
+        if event.reason == "duplicate":
+            # the other holder of this ref is the one that counts
+            self._remark("duplicate", f"{job.key}.{job.attempt} was started twice and ran once", job.key)
+            return
+        if code <= before:
+            return
+        job.code = code
+        if code >= RUN:
+            self._begun(job, event, before, code)
+        on = job.group.on
+        if on:
+            self._wake(job, before, code)
+        if code == INACTIVE:
+            job.last = event
+            if event.outcome == "success" and not self.builder.conditional(job.point):
+                self.finished(job, "success", "")
+                if event.missing:
+                    self.impact.over.append(job)
+            else:
+                self.impact.over.append(job)
+
+    def _begun(self, job: Job, event: JobEvent, before: int, code: int) -> None:
+        """It runs, or has run: when from and until when, by its member's clock."""
+        if event.hosts:
+            job.hosts = event.hosts
+        if before < RUN:
+            if code < INACTIVE or event.start or event.outcome == "success" or event.exit_code >= 0:
+                self._running(job, event)
+            elif job.waits:
+                self.stop_waiting(job)
+        elif event.start and code == INACTIVE:
+            # who saw the whole attempt knows best: the event of its start may have come from a later inventory
+            job.run_time = event.start
+        if code >= CLEANUP and not job.ended:
+            job.ended = event.time
+
+    def _wake(self, job: Job, before: int, code: int) -> None:
+        wake, group, point = self.impact.wake, job.group, job.point
+        if before < DEPEND <= code:
+            wake(group, point, "job-depend")
+        if before < SCHED <= code:
+            wake(group, point, "job-sched")
+        if before < RUN <= code and job.run_at:
+            wake(group, point, "job-run")
+        if before < CLEANUP <= code:
+            wake(group, point, "job-cleanup")
+
+    def _stranger(self, event: JobEvent) -> None:
+        """An event of a job that is not under way: late after its end (normal), or of nobody we know."""
+        try:
+            name, number = split_key(event.key)
+        except ValueError:
+            name, number = "", 0
+        group = self.state.groups.get(name)
+        if group is not None and number >= 0 and group.is_done(number):
+            return
+        self._remark("unknown-job", f"{event.member} sent {event.state} of {event.key}, which is no job")
+
+    def _remark(self, name: str, text: str, key: str = "") -> None:
+        self.impact.remarks.append(Note(name, text, key))
+
+    def _restart(self, job: Job, incarnation: int) -> None:
+        """The queue itself started the job again: it waits once more."""
+        if job.run_at:
+            for cell in job.point.cells:
+                cell.running -= 1
+                cell.pending += 1
+                self.impact.touch(cell, _AGAIN)
+        job.incarnation = incarnation
+        job.code = SUBMITTED
+        job.run_at = job.run_time = job.ended = 0.0
+        job.last = None
+
+    def _running(self, job: Job, event: JobEvent) -> None:
+        now = self.state.now
+        job.run_at = now
+        job.run_time = event.start or event.time
+        since = job.submitted_at
+        point = job.point
+        if job.waits:
+            job.waits = False
+            wait = now - since
+            for cell in point.measured:
+                cell.waits.finish(since, wait)
+        for cell in point.cells:
+            cell.pending -= 1
+            cell.running += 1
+            if cell.watch is not None:
+                self.impact.touch(cell, _RAN)
+
+    def stop_waiting(self, job: Job) -> None:
+        """It ended without ever running: its wait is no observation."""
+        job.waits = False
+        for cell in job.point.measured:
+            cell.waits.leave(job.submitted_at)
+            if cell.watch is not None:
+                self.impact.touch(cell, _WAITS)
+
+    # ---- ends --------------------------------------------------------------------------------------
+
+    def _let_go(self, job: Job) -> float:
+        """The attempt is no longer with its member; return the node-seconds it used."""
+        state = self.state
+        point = job.point
+        group = job.group
+        member = self._members[job.member]
+        member.outstanding -= 1
+        member.outstanding_cores -= point.cores
+        group.outstanding -= 1
+        event = job.last
+        used = 0.0
+        if job.run_time and event is not None:
+            share = self.builder.nodes_of(point, member)
+            used = share * max(0.0, (job.ended or event.time) - job.run_time)
+            state.spent_node_seconds += used
+            if not member.holds:
+                state.spent_cost += used / 3600.0 * member.price
+        if job.node_seconds:
+            state.reserved_node_seconds -= job.node_seconds
+            state.reserved_cost -= job.cost
+            job.node_seconds = job.cost = 0.0
+        if (group.max_running and (group.waiting or group.ready)) or (
+            state.backlog and (member.outstanding <= REFILL or self.builder.budgeted)
+        ):
+            self.impact.release = True
+        return used
+
+    def finished(self, job: Job, outcome: str, reason: str) -> None:
+        """The job is over for good."""
+        point = job.point
+        group = job.group
+        ran = job.run_at > 0.0
+        if job.waits:
+            self.stop_waiting(job)
+        used = self._let_go(job) if job.member and job.code != NEW else 0.0
+        event = job.last
+        measured = outcome == "success" and ran and event is not None and job.number not in point.warm
+        if measured:
+            self._measure(job, used)
+        impact = self.impact
+        for cell in point.cells:
+            if ran:
+                cell.running -= 1
+            else:
+                cell.pending -= 1
+            count(cell, outcome, 1)
+            if cell.watch is not None:
+                impact.touch(cell, _OVER[ran, outcome])
+                if measured:
+                    self._touch_measured(cell, event)
+        job.code = INACTIVE
+        group.mark_done(job.number)
+        del self._jobs[job.key]
+        if group.on:
+            impact.wake(group, point, "job-finish")
+            impact.wake(group, point, _WAKES[outcome])
+
+    def _measure(self, job: Job, used: float) -> None:
+        """What a successful job adds to the quantities of its group and points."""
+        event = job.last
+        assert event is not None
+        seconds = max(0.0, (job.ended or event.time) - job.run_time)
+        hours = used / 3600.0
+        price = self._members[job.member].price
+        figures = event.figures
+        for cell in job.point.measured:
+            series = cell.series
+            if "node_hours" in series:
+                series["duration"].add(seconds)
+                series["node_hours"].add(hours)
+            else:
+                cell.quantity("duration").add(seconds)
+                cell.quantity("node_hours").add(hours)
+            if price:
+                cell.quantity("cost").add(hours * price)
+            if figures:
+                for name, value in figures.items():
+                    cell.quantity(name).add(value)
+
+    def _touch_measured(self, cell: Cell, event: JobEvent | None) -> None:
+        self.impact.touch(cell, _MEASURED)
+        if event is not None and event.figures:
+            self.impact.touch(cell, tuple("~" + name for name in event.figures))
+
+    # ---- effects -----------------------------------------------------------------------------------
+
+    def cancel(self, effect: Cancel) -> None:
+        """Note what is being cancelled; what no member has is cancelled at once."""
+        state = self.state
+        # not awaited: each job's own end answers it
+        state.next_command = max(state.next_command, effect.id + 1)
+        for key, attempt in effect.refs:
+            job = self._jobs.get(key)
+            if job is None:
+                self.backlog.withdraw(key)
+            elif job.attempt == attempt:
+                job.cancelling = True
+                if job.code == NEW:
+                    self._unready(job)
+                    self.finished(job, "cancelled", effect.reason)
+
+    def _unready(self, job: Job) -> None:
+        if job.key in job.group.ready:
+            job.group.ready.remove(job.key)
+
+    def retry(self, effect: Retry) -> None:
+        """The attempt that ended gets a successor (or, never having run, goes again under its own number)."""
+        state = self.state
+        job = self._jobs[effect.key]
+        event = job.last
+        fresh = effect.attempt != job.attempt
+        self._let_go(job)
+        if job.run_at:
+            for cell in job.point.cells:
+                cell.running -= 1
+                cell.pending += 1
+                self.impact.touch(cell, _AGAIN)
+        if fresh:
+            if effect.spent:
+                job.retries += 1
+                self._count_attempt(job)
+            elif event is not None and event.reason != "later":
+                job.losses += 1
+            self.impact.wake(job.group, job.point, "job-retry")
+        if effect.elsewhere:
+            job.avoid = tuple(dict.fromkeys((*job.avoid, effect.elsewhere)))
+        job.attempt = effect.attempt
+        job.incarnation = 0
+        job.code = NEW
+        job.run_at = job.run_time = job.ended = 0.0
+        job.last = None
+        job.cancelling = False
+        if effect.after > state.now:
+            heappush(state.timers, (effect.after, job.number, "retry", job.key))
+        else:
+            job.group.ready.append(job.key)
+            self.impact.release = True
+
+    def _count_attempt(self, job: Job) -> None:
+        for cell in job.point.cells:
+            cell.failed_attempts += 1
+            self.impact.touch(cell, _FAILED)
+
+    def finish(self, effect: Finish) -> None:
+        """The last attempt is over, or there will be none."""
+        job = self._jobs[effect.key]
+        if job.code == NEW:
+            self._unready(job)
+        elif effect.outcome in ("failed", "lost"):
+            self._count_attempt(job)
+        self.finished(job, effect.outcome, effect.reason)
+
+    def unsend(self, key: str, attempt: int) -> None:
+        """The member never had it: it goes again under the same attempt, unless it is not wanted any more."""
+        job = self._jobs.get(key)
+        if job is None or job.attempt != attempt or not NEW < job.code < INACTIVE:
+            return
+        if job.run_at:
+            # it has been seen running: what is gone after that is lost, not unsent
+            self.lose(job, JobEvent(job.member, key, "inactive", outcome="lost", reason="infrastructure"))
+            return
+        if job.waits:
+            self.stop_waiting(job)
+        self._let_go(job)
+        job.code = NEW
+        if job.cancelling or self.state.dropped:
+            self.impact.over.append(job)
+        else:
+            job.group.ready.append(key)
+            self.impact.release = True
+
+    def forget(self, effect: Forget) -> None:
+        """Attempts that turned out never to have been sent."""
+        for key, attempt in effect.refs:
+            self.unsend(key, attempt)
+
+    def lose(self, job: Job, event: JobEvent) -> None:
+        """The attempt ended without a word of its own: by refusal, or with the infrastructure under it."""
+        if job.waits:
+            self.stop_waiting(job)
+        job.last = event
+        job.code = INACTIVE
+        self.impact.over.append(job)
+
+    def drop_waiting(self, reason: str) -> None:
+        """Jobs between two attempts get no other."""
+        for job in [job for job in self._jobs.values() if job.code == NEW]:
+            self._unready(job)
+            self.finished(job, "cancelled", reason)

@@ -1,0 +1,216 @@
+"""Jobs that no member has seen: how they come to be, in which order they wait, and how they leave."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from ensemble.engine.build import Builder
+from ensemble.engine.impact import Impact
+from ensemble.engine.state import SUBMITTED, Group, Job, Member, Point, State, count
+from ensemble.model.decisions import Create, Discard, Effect, Span, Submit
+from ensemble.model.jobs import split_key
+
+WINDOW: Final = 10_000
+"""Jobs that one member is given at most at a time (as Slurm's `MaxJobCount` allows by default). The rest wait
+here, where a job costs a range and not an object."""
+
+REFILL: Final = WINDOW // 2
+"""The window is filled again when a member holds no more than this."""
+
+_CREATED: Final = ("submitted", "pending", "active")
+_WAITS: Final = ("~pending",)
+
+
+class Backlog:
+    """Carries out what concerns ranges of jobs: create, order, submit, discard."""
+
+    __slots__ = ("builder", "impact", "state")
+
+    def __init__(self, state: State, builder: Builder, impact: Impact) -> None:
+        self.state = state
+        self.builder = builder
+        self.impact = impact
+
+    def create(self, effect: Create) -> None:
+        """Jobs come to be, at the end of their group's backlog."""
+        state = self.state
+        span = effect.span
+        group = state.groups[span.group]
+        if effect.values is not None:
+            self.builder.add_point(group, effect.template, effect.values)
+        point = group.points[span.point]
+        spec = self.builder.template(point)
+        for number in range(span.first, span.first + min(span.count, spec.warmup - len(point.warm))):
+            point.warm.add(number)
+        group.created = max(group.created, span.first + span.count)
+        for cell in point.cells:
+            cell.submitted += span.count
+            cell.pending += span.count
+            self.impact.touch(cell, _CREATED)
+        if spec.order == "listed":
+            group.backlog.append(span)
+        else:
+            group.mixing.append(span)
+        group.waiting += span.count
+        state.backlog += span.count
+        self.impact.release = True
+
+    # ---- order -------------------------------------------------------------------------------------
+
+    def mix(self, effects: tuple[Effect, ...]) -> None:
+        """Put the jobs that one step created into the order that their groups ask for."""
+        for effect in effects:
+            if type(effect) is Create:
+                group = self.state.groups[effect.span.group]
+                if group.mixing:
+                    self._mix(group)
+
+    def _mix(self, group: Group) -> None:
+        """Put new jobs into the backlog, shuffled.
+
+        `random` shuffles all; `blocked` makes rounds of one job per point and shuffles each round, so
+        that a drift of the machine does not fall on one point. Fisher-Yates on `Random.random()`,
+        seeded by the run's seed and the number of jobs made so far, so that a replay gives the same.
+        """
+        draw = Random(self.state.seed * 1_000_003 + group.created).random
+        rounds: list[list[Span]] = []
+        for span in group.mixing:
+            order = self.builder.template(group.points[span.point]).order
+            for index in range(span.count):
+                place = index if order == "blocked" else 0
+                while len(rounds) <= place:
+                    rounds.append([])
+                rounds[place].append(Span(span.group, span.point, span.first + index, 1))
+        for block in rounds:
+            for index in range(len(block) - 1, 0, -1):
+                other = int(draw() * (index + 1))
+                block[index], block[other] = block[other], block[index]
+            group.backlog.extend(block)
+        group.mixing.clear()
+
+    # ---- out of the backlog ------------------------------------------------------------------------
+
+    def _take(self, group: Group, first: int, count: int) -> None:
+        """Remove a range of jobs from the backlog; normally it stands in front. A range may lie in several entries."""
+        backlog = group.backlog
+        left = count
+        while left:
+            for place, entry in enumerate(backlog):  # noqa: B007
+                if entry.first <= first < entry.first + entry.count:
+                    break
+            else:
+                return
+            taken = min(left, entry.first + entry.count - first)
+            before = first - entry.first
+            after = entry.count - before - taken
+            if place == 0 and not before and not after:
+                backlog.popleft()
+            else:
+                del backlog[place]
+                if after:
+                    backlog.insert(place, Span(entry.group, entry.point, first + taken, after))
+                if before:
+                    backlog.insert(place, Span(entry.group, entry.point, entry.first, before))
+            group.waiting -= taken
+            self.state.backlog -= taken
+            first += taken
+            left -= taken
+
+    def submit(self, effect: Submit) -> None:
+        """Jobs go to a member: from here on each is an object of its own."""
+        state = self.state
+        state.commands[effect.id] = effect
+        state.next_command = effect.id + 1
+        member = state.members[effect.member]
+        for span in effect.spans:
+            group = state.groups[span.group]
+            point = group.points[span.point]
+            self._hand_over(self._batch(group, point, span), span, point, member)
+
+    def _batch(self, group: Group, point: Point, span: Span) -> list[Job]:
+        """The jobs of a range: the one that is tried again, or new ones."""
+        jobs = self.state.jobs
+        first_key = f"{span.group}-{span.first}"
+        if first_key in jobs:
+            if group.ready and group.ready[0] == first_key:
+                group.ready.popleft()
+            elif first_key in group.ready:
+                group.ready.remove(first_key)
+            return [jobs[first_key]]
+        self._take(group, span.first, span.count)
+        batch = []
+        for number in range(span.first, span.first + span.count):
+            job = Job(f"{span.group}-{number}", group, point, number)
+            jobs[job.key] = job
+            batch.append(job)
+        return batch
+
+    def _hand_over(self, batch: list[Job], span: Span, point: Point, member: Member) -> None:
+        state = self.state
+        now = state.now
+        reserve = self.builder.nodes_of(point, member) * point.walltime
+        cost = 0.0 if member.holds else reserve / 3600.0 * member.price
+        name, attempt = member.name, span.attempt
+        for job in batch:
+            job.code = SUBMITTED
+            job.attempt = attempt
+            job.member = name
+            job.submitted_at = now
+            job.waits = True
+            job.node_seconds = reserve
+            job.cost = cost
+        jobs = len(batch)
+        member.outstanding += jobs
+        member.outstanding_cores += jobs * point.cores
+        point.group.outstanding += jobs
+        state.reserved_node_seconds += reserve * jobs
+        state.reserved_cost += cost * jobs
+        for cell in point.measured:
+            cell.waits.enter(now, jobs)
+            self.impact.touch(cell, _WAITS)
+
+    def discard(self, effect: Discard) -> None:
+        """Jobs of a group (or of one point) that wait here are over without having been sent."""
+        group = self.state.groups[effect.group]
+        kept = []
+        for span in group.backlog:
+            if effect.point in (-1, span.point):
+                self._over(group, span, effect.outcome)
+            else:
+                kept.append(span)
+        group.backlog.clear()
+        group.backlog.extend(kept)
+
+    def _over(self, group: Group, span: Span, outcome: str) -> None:
+        for cell in group.points[span.point].cells:
+            cell.pending -= span.count
+            count(cell, outcome, span.count)
+            self.impact.touch(cell, ("pending", "active", outcome, "finished"))
+        group.waiting -= span.count
+        self.state.backlog -= span.count
+        for number in range(span.first, span.first + span.count):
+            group.mark_done(number)
+
+    def withdraw(self, key: str) -> None:
+        """One job that waits here is cancelled, if it does."""
+        found = waiting_span(self.state, key)
+        if found is not None:
+            group = self.state.groups[found.group]
+            self._take(group, found.first, 1)
+            group.waiting += 1
+            self.state.backlog += 1
+            self._over(group, found, "cancelled")
+
+
+def waiting_span(state: State, key: str) -> Span | None:
+    """The range of just this job, where it waits in a backlog; else None."""
+    try:
+        name, number = split_key(key)
+    except ValueError:
+        return None
+    group = state.groups.get(name)
+    for span in group.backlog if group is not None else ():
+        if span.first <= number < span.first + span.count and f"{name}-{number}" == key:
+            return Span(name, span.point, number, 1)
+    return None

@@ -1,0 +1,50 @@
+"""What was asked of members and functions and has not been answered, and which rule waits for it."""
+
+from __future__ import annotations
+
+from ensemble.engine.impact import Impact
+from ensemble.engine.rules import park, unpark
+from ensemble.engine.state import State
+from ensemble.model.decisions import Call, Resize
+
+
+class Commands:
+    """Opens and closes commands. A rule whose command is open is not considered."""
+
+    __slots__ = ("impact", "state")
+
+    def __init__(self, state: State, impact: Impact) -> None:
+        self.state = state
+        self.impact = impact
+
+    def bind(self, rule: str, command: int) -> None:
+        """A rule waits for a command of its action."""
+        self.state.calls[command] = rule
+        self.state.rules[rule].open += 1
+        park(self.state.rules[rule])
+
+    def open(self, command: Resize | Call) -> None:
+        """An answer is awaited."""
+        self.state.commands[command.id] = command
+        self.state.next_command = command.id + 1
+
+    def close(self, command: int) -> bool:
+        """An answer came: whether it was still awaited."""
+        state = self.state
+        if state.commands.pop(command, None) is None:
+            return False
+        rule = state.rules.get(state.calls.pop(command, ""))
+        if rule is not None:
+            rule.open -= 1
+            unpark(rule)
+        return True
+
+    def resizing(self, member: str) -> bool:
+        """Whether a member is still asked to change its size."""
+        return any(isinstance(one, Resize) and one.member == member for one in self.state.commands.values())
+
+    def close_all_of(self, member: str) -> None:
+        """No answer will come from a member any more."""
+        state = self.state
+        for command in [one for one in state.commands.values() if not isinstance(one, Call) and one.member == member]:
+            self.close(command.id)
