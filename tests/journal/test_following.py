@@ -66,3 +66,43 @@ def test_following_ends_when_it_is_over(tmp_path: Path) -> None:
     journal = JournalWriter.create(tmp_path, "r", "0")
     _write(journal, 1, 4)
     assert [record.seq for record in follow(tmp_path, 2, over=lambda: True)] == [3, 4]
+
+
+def test_what_comes_late_in_a_long_journal_is_found_without_reading_all(tmp_path: Path, monkeypatch) -> None:
+    from ensemble.journal import reader
+
+    journal = JournalWriter.create(tmp_path, "r", "0")
+    _write(journal, 1, 300)
+    journal.append(Record(301, 301.0, Fault("large", "x" * 5000)))
+    _write(journal, 302, 600)
+    monkeypatch.setattr(reader, "_CHUNK", 1000)
+    for after in (0, 1, 5, 299, 300, 301, 302, 599, 600, 700):
+        assert [record.seq for record in reader.read(tmp_path, after)] == list(range(after + 1, 601))
+    segment = reader.segments(tmp_path)[-1]
+    assert reader.lines_from(segment, 290).offset > 10_000
+
+
+def test_a_gap_before_what_is_asked_for_is_noticed(tmp_path: Path) -> None:
+    import pytest
+
+    from ensemble.journal import read
+    from ensemble.model.errors import JournalCorrupt
+
+    journal = JournalWriter.create(tmp_path, "r", "0")
+    journal.append(Record(5, 5.0, Fault("late")))
+    journal.sync()
+    with pytest.raises(JournalCorrupt, match="record 5 comes first where 1 should"):
+        list(read(tmp_path))
+
+
+def test_a_writer_that_takes_over_reads_only_what_is_not_known(tmp_path: Path, monkeypatch) -> None:
+    from ensemble.journal import reader
+
+    journal = JournalWriter.create(tmp_path, "r", "0")
+    _write(journal, 1, 600)
+    journal.close()
+    monkeypatch.setattr(reader, "_CHUNK", 1000)
+    after = JournalWriter.take_over(tmp_path, "0", known=590)
+    assert (after.header.last_seq, after.header.accepted) == (600, reader.segments(tmp_path)[0].end)
+    _write(after, 601, 602)
+    assert [record.seq for record in reader.read(tmp_path)] == list(range(1, 603))

@@ -147,22 +147,53 @@ class LineReader:
         )
 
 
+def lines_from(segment: Segment, after: int) -> LineReader:
+    """The lines of a segment from one that is not above `after` on, found by bisection: a body holds no line end.
+
+    So what comes late in a long journal is read without all before it; where anything looks odd, from the start.
+    """
+    low = segment.start
+    with segment.path.open("rb") as file:
+        high = segment.end if segment.end >= 0 else file.seek(0, 2)
+        while high - low > _CHUNK:
+            middle = (low + high) // 2
+            file.seek(middle)
+            window = file.read(min(_CHUNK, high - middle))
+            first = window.find(b"\n") + 1
+            number = window[first : window.find(b" ", first)] if first else b""
+            if not number.isdigit():
+                # inside a record larger than the window, or a torn tail: what is wanted lies before, or here
+                high = middle
+            elif int(number) <= after:
+                low = middle + first
+            else:
+                high = middle
+    return LineReader(segment, low)
+
+
 def read(run_dir: str | Path, after: int = 0, warn: Callable[[str], None] | None = None) -> Iterator[Record]:
-    """Yield every record with a number above `after`, in order.
+    """Yield every record with a number above `after`, in order; what comes before is not looked at.
 
     A torn tail of the newest segment ends the reading, and `warn` is told. Raises `JournalCorrupt` for a bad record
     in the middle or a gap in the numbers.
     """
     expected = 0
-    for segment in segments(run_dir):
+    chain = segments(run_dir)
+    while len(chain) > 1 and chain[1].header.last_seq <= after:
+        del chain[0]
+    for segment in chain:
         if expected and segment.header.last_seq != expected - 1:
             raise JournalCorrupt(
                 f"{segment.path.name} goes on after record {segment.header.last_seq}, "
                 f"the one before ends with {expected - 1}",
                 str(segment.path),
             )
-        lines = LineReader(segment)
+        lines = lines_from(segment, after) if after else LineReader(segment)
         for seq, body in lines:
+            if not expected and seq > after + 1:
+                raise JournalCorrupt(
+                    f"{segment.path.name}: record {seq} comes first where {after + 1} should", str(segment.path), seq
+                )
             if expected and seq != expected:
                 raise JournalCorrupt(
                     f"{segment.path.name}: record {seq} follows record {expected - 1} at byte {lines.offset}",

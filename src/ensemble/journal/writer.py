@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from ensemble.journal.format import Header, directory, encode_line, segment_path
-from ensemble.journal.reader import LineReader, segments
+from ensemble.journal.reader import lines_from, segments
 from ensemble.journal.snapshots import sync_directory
 from ensemble.model.decisions import Record
 from ensemble.model.errors import Fenced, JournalError, JournalFull
@@ -84,17 +84,19 @@ class JournalWriter:
         return cls(run_dir, _signed(Header(run, 1, version=version)))
 
     @classmethod
-    def take_over(cls, run_dir: str | Path, version: str = "") -> JournalWriter:
+    def take_over(cls, run_dir: str | Path, version: str = "", known: int = 0) -> JournalWriter:
         """Become the writer of an existing run; every older writer is fenced from here on.
 
-        What the last writer left torn is cut: `warnings` says so. Raises `JournalCorrupt` for damage in the middle.
+        `known`: records up to here were read before and are not looked at again. What the last writer left torn is
+        cut: `warnings` says so. Raises `JournalCorrupt` for damage in the middle.
         """
         chain = segments(run_dir)
         last = chain[-1]
-        lines = LineReader(last)
+        lines = lines_from(last, known)
         seq = last.header.last_seq
-        for seq, _ in lines:  # noqa: B007 - the last number is what is wanted
-            pass
+        for found, _ in lines:
+            # a header's number is 0
+            seq = max(seq, found)
         warnings = (f"{last.path.name}: {lines.torn}; it was never acted on and is cut",) if lines.torn else ()
         newest = max(int(entry.name[8:]) for entry in directory(run_dir).glob("journal.*") if entry.name[8:].isdigit())
         header = Header(

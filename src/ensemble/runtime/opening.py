@@ -119,7 +119,7 @@ async def resume(
     script = _script_of(engine.spec, started, force, warnings)
     factories = _factories(engine.spec)
     try:
-        journal = JournalWriter.take_over(run_dir, __version__)
+        journal = JournalWriter.take_over(run_dir, __version__, engine.state.seq)
         if journal.seq < engine.state.seq:
             # what was read last had not reached the disk of a host that went down
             engine = fold(run_dir, snapshots=False).engine
