@@ -27,7 +27,7 @@ def generate(target: Path) -> None:
         files = sorted(str(path.relative_to(HERE)) for path in (HERE / PACKAGE).glob("*.proto"))
         # the plug-ins of mypy-protobuf are found beside this Python
         environment = {**os.environ, "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ.get('PATH', '')}"}
-        subprocess.run(
+        subprocess.run(  # noqa: S603 - our own files
             [sys.executable, "-m", "grpc_tools.protoc", f"-I{HERE}", *outputs, *files],
             check=True,
             cwd=HERE,
