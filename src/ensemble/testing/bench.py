@@ -1,0 +1,214 @@
+"""The engine's side as the suite plays it: a sink that can be shut, and a member that is opened and let go."""
+
+from __future__ import annotations
+
+__all__ = ["Bench", "RecordingSink", "live"]
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Concatenate, ParamSpec
+
+import pytest
+
+from ensemble.members.contract import CloseMode, Hello, InventoryItem, Member, Page, Receipt
+from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
+from ensemble.model.jobs import JobSpec
+from ensemble.testing.harness import MemberHarness
+
+Event = JobEvent | NativeEvent | MemberEvent
+P = ParamSpec("P")
+
+
+class RecordingSink:
+    """Keeps what is put. While `gate` is clear a `put` waits, as it does when the engine is behind."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.position = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.news = asyncio.Event()
+        self.waiting = asyncio.Event()
+        """A `put` waits, or has waited, for credit."""
+        self.inside = 0
+        self.together = 0
+        """The most calls of `put` that were under way at once."""
+
+    async def put(self, events: Sequence[Event]) -> int:
+        """Take events in order. Returns the last `n`."""
+        self.inside += 1
+        self.together = max(self.together, self.inside)
+        try:
+            if not self.gate.is_set():
+                self.waiting.set()
+                await self.gate.wait()
+            self.events += events
+            self.position = max([self.position, *(event.n for event in events)])
+            self.news.set()
+            return self.position
+        finally:
+            self.inside -= 1
+
+    def of(self, key: str, attempt: int = 1) -> list[JobEvent]:
+        """What was told of one attempt, in order."""
+        return [e for e in self.events if isinstance(e, JobEvent) and (e.key, e.attempt) == (key, attempt)]
+
+    def ends(self) -> list[JobEvent]:
+        """Every `inactive` event, in order."""
+        return [e for e in self.events if isinstance(e, JobEvent) and e.state == "inactive"]
+
+    def numbers(self) -> list[int]:
+        """The places in the stream, in the order in which they came."""
+        return [event.n for event in self.events if event.n]
+
+
+class Bench:
+    """One harness with its members and sinks; whatever a test leaves open is closed after it."""
+
+    def __init__(self, harness: MemberHarness) -> None:
+        self.harness = harness
+        self.sink = RecordingSink()
+        self.hello = Hello(frozenset(), "")
+        self.epoch = 0
+        self._members: list[Member] = []
+
+    async def open(self, **changes: Any) -> Member:
+        """A member, opened for a new run."""
+        member = self.harness.member()
+        self._members.append(member)
+        self.epoch = max(self.epoch, changes.get("epoch", 1))
+        self.hello = await member.open(self.harness.context(self.sink, **changes))
+        return member
+
+    async def reopen(self, member: Member, **changes: Any) -> Member:
+        """The member of an engine that was started again, with a new sink and the old one's position.
+
+        Where jobs end with our process (no capability `durable`) it is the same member, opened again.
+        """
+        before, self.sink = self.sink, RecordingSink()
+        again = self.harness.member() if "durable" in self.hello.capabilities else member
+        if again is not member:
+            self._members.append(again)
+        told = {"epoch": self.epoch + 1, "stream": self.hello.stream, "position": before.position, "resumed": True}
+        told.update(changes)
+        self.epoch = max(self.epoch, int(str(told["epoch"])))
+        self.hello = await again.open(self.harness.context(self.sink, **told))
+        return again
+
+    def needs(self, *capabilities: str) -> None:
+        """Skip the test, saying so, where the member has not said that it can."""
+        for capability in capabilities:
+            if capability not in self.hello.capabilities:
+                pytest.skip(f"this member has no capability {capability!r}")
+
+    def needs_real(self) -> None:
+        """Skip the test where jobs are not programs."""
+        if not self.harness.real:
+            pytest.skip("jobs of this member are not real programs")
+
+    def needs_kill(self) -> None:
+        """Skip the test where there is no process behind the member."""
+        if type(self.harness).kill is MemberHarness.kill:
+            pytest.skip("the harness of this member knows no process behind it that could be killed")
+
+    async def until(self, true: Callable[[], object], what: str) -> None:
+        """Wait for events until something is true of them. Fails, saying what was told instead."""
+        sink = self.sink
+        try:
+            async with asyncio.timeout(self.harness.patience):
+                while not true():
+                    sink.news.clear()
+                    await sink.news.wait()
+        except TimeoutError:
+            told = "\n  ".join(str(event) for event in sink.events[-20:]) or "nothing"
+            pytest.fail(f"{what}: not within {self.harness.patience:g} s; the last that was told:\n  {told}")
+
+    async def seen(self, true: Callable[[], object], what: str) -> None:
+        """Wait until something is true of the outer world, such as the ledger, which tells nobody."""
+        try:
+            async with asyncio.timeout(self.harness.patience):
+                while not true():
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            pytest.fail(f"{what}: not within {self.harness.patience:g} s")
+
+    async def running(self, key: str, attempt: int = 1) -> None:
+        """Wait until an attempt is told to run and, where it is a program, has begun to."""
+        await self.until(lambda: any(e.state == "run" for e in self.sink.of(key, attempt)), f"{key}.{attempt} runs")
+        if self.harness.real:
+            line = f"start {key} {attempt}"
+            await self.seen(lambda: line in self.harness.lines("start", key), f"{key}.{attempt} has begun")
+
+    async def ended(self, key: str, attempt: int = 1) -> JobEvent:
+        """Wait for the end of an attempt; return its last event."""
+        await self.until(
+            lambda: any(e.state == "inactive" for e in self.sink.of(key, attempt)), f"{key}.{attempt} ends"
+        )
+        return next(e for e in self.sink.of(key, attempt) if e.state == "inactive")
+
+    async def all_ended(self, count: int) -> None:
+        """Wait until that many attempts have ended."""
+        await self.until(lambda: len(self.sink.ends()) >= count, f"{count} jobs end")
+
+    async def run(self, member: Member, job: JobSpec) -> JobEvent:
+        """Submit one job and wait for its end."""
+        receipts = await member.submit(1000 + len(self.sink.events), [job])
+        assert [type(receipt).__name__ for receipt in receipts] == ["Accepted"], receipts
+        return await self.ended(job.ref.key, job.ref.attempt)
+
+    async def inventory(self, member: Member) -> tuple[dict[tuple[str, int], InventoryItem], Page]:
+        """A whole inventory by (key, attempt), and its last page."""
+        found: dict[tuple[str, int], InventoryItem] = {}
+        last: Page | None = None
+        async for page in member.inventory():
+            assert last is None, "a page came after the last one"
+            for item in page.items:
+                ref = (item.ref.key, item.ref.attempt)
+                assert ref not in found, f"{ref} stands in the inventory twice"
+                found[ref] = item
+            last = page if page.last else None
+        assert last is not None, "no page of the inventory is the last"
+        return found, last
+
+    async def close(self, member: Member, mode: CloseMode) -> None:
+        """Close a member, which must be done in time."""
+        async with asyncio.timeout(self.harness.patience):
+            await member.close(mode)
+
+    async def clean_up(self) -> None:
+        """End what the test left."""
+        self.sink.gate.set()
+        for member in reversed(self._members):
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(10):
+                    await member.close("cancel")
+        await self.harness.clean_up()
+
+
+def live(
+    test: Callable[Concatenate[Any, Bench, P], Awaitable[None]],
+) -> Callable[Concatenate[Any, MemberHarness, P], None]:
+    """Run an async test of a `Bench` in an event loop of its own; pytest gives it the fixture `harness`."""
+
+    async def whole(self: Any, harness: MemberHarness, *args: P.args, **kwargs: P.kwargs) -> None:
+        bench = Bench(harness)
+        try:
+            async with asyncio.timeout(4 * harness.patience):
+                await test(self, bench, *args, **kwargs)
+        finally:
+            await bench.clean_up()
+
+    # no __wrapped__: pytest reads the signature of this one, and it is `harness` that it must find there
+    def run_it(self: Any, harness: MemberHarness) -> None:
+        asyncio.run(whole(self, harness))
+
+    functools.update_wrapper(run_it, test)
+    del run_it.__wrapped__  # type: ignore[attr-defined]
+    return run_it  # type: ignore[return-value]
+
+
+def refusals(receipts: Sequence[Receipt]) -> list[str]:
+    """The kind of each receipt, in order: Accepted, Refused or Unknown."""
+    return [type(receipt).__name__ for receipt in receipts]
