@@ -170,6 +170,15 @@ class Ensemble:
         except SpecError as error:
             raise SpecError([self._placed(problem) for problem in error.problems]) from None
 
+    def check(self) -> list[str]:
+        """What looks like a mistake: rules that can never fire, loops without a bound, groups that are never submitted.
+
+        Raises `SpecError` for what cannot work.
+        """
+        from ensemble.runtime.opening import examine
+
+        return [str(self._placed(problem)) for problem in examine(self.spec())]
+
     # ---- doing -----------------------------------------------------------------------------------
 
     def run(
@@ -223,10 +232,14 @@ class Ensemble:
     # ---- small things ----------------------------------------------------------------------------
 
     def _ready(self, member: str, nodes: int, seed: int | None) -> EnsembleSpec:
-        from ensemble.runtime.opening import on_member
+        from ensemble.runtime.opening import examine, on_member
 
         _not_in_a_worker()
         spec = on_member(self.spec(), member, nodes)
+        try:
+            examine(spec)
+        except SpecError as error:
+            raise SpecError([self._placed(problem) for problem in error.problems]) from None
         return spec if seed is None else msgspec.structs.replace(spec, seed=seed)
 
     def _options(self, base: str | Path, run_dir: str | Path, detach: bool) -> Any:

@@ -14,10 +14,14 @@ from ensemble.cli.common import output_option, say
 @click.argument("files", nargs=-1, required=True, type=click.Path())
 @output_option
 def command(files: tuple[str, ...], output: str) -> None:
-    """Find what is wrong with FILES (or all of a directory), before anything is spent."""
+    """Find what is wrong with FILES (or all of a directory), before anything is spent.
+
+    Exits with 2 for what cannot work. Warnings are for what can, and is probably not meant: rules that can never
+    fire, loops without a bound, groups that are never submitted.
+    """
     from ensemble.model.errors import InputError, SpecError
-    from ensemble.runtime.opening import algorithms, member_kinds, refuse_functions
-    from ensemble.spec.loader import load
+    from ensemble.runtime.opening import algorithms, examine, member_kinds, refuse_functions
+    from ensemble.spec.loader import load_with_places
 
     bad = False
     known, kinds = algorithms(), member_kinds()
@@ -28,8 +32,9 @@ def command(files: tuple[str, ...], output: str) -> None:
             raise InputError(f"{file}: no ensemble file (*.yaml) is in this directory")
         for path in paths:
             try:
-                spec = load(path, known, kinds)
+                spec, places = load_with_places(path, known, kinds)
                 refuse_functions(spec)
+                warnings = [str(problem) for problem in examine(spec, places)]
             except InputError as error:
                 bad = True
                 problems = (
@@ -43,9 +48,8 @@ def command(files: tuple[str, ...], output: str) -> None:
                     click.echo("\n".join(problems), err=output != "human")
                 continue
             jobs = sum(group.count * len(group.points) for group in spec.jobs)
-            say(
-                output,
-                f"{path}: {len(spec.jobs)} groups, {jobs} jobs by their counts, {len(spec.rules)} rules: no problem",
-                {"file": str(path), "problems": []},
-            )
+            found = "no problem" if not warnings else f"{len(warnings)} warning{'s' * (len(warnings) > 1)}"
+            size = f"{len(spec.jobs)} groups, {jobs} jobs by their counts, {len(spec.rules)} rules"
+            lines = [f"warning: {warning}" for warning in warnings] + [f"{path}: {size}: {found}"]
+            say(output, "\n".join(lines), {"file": str(path), "problems": [], "warnings": warnings})
     sys.exit(2 if bad else 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +44,12 @@ def output_option(function: F) -> F:
     return click.option(
         "--output", "-o", type=click.Choice(["human", "json", "quiet"]), default="human", help="How to say it."
     )(function)
+
+
+def show_warnings(warnings: Iterable[object], output: str) -> None:
+    """Print what looks like a mistake, for people."""
+    for warning in warnings if output == "human" else ():
+        click.echo(f"warning: {warning}", err=True)
 
 
 def say(output: str, text: str, data: Any = None) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from ensemble.cli.common import output_option
+from ensemble.cli.common import output_option, show_warnings
 
 
 @click.command("run")
@@ -37,21 +37,14 @@ def command(
     from ensemble.report.live import Live
     from ensemble.runtime import RunOptions
     from ensemble.runtime import run as run_ensemble
-    from ensemble.runtime.opening import algorithms, member_kinds
-    from ensemble.spec.loader import load
-    from ensemble.spec.model import MemberSpec
+    from ensemble.runtime.opening import algorithms, examine, member_kinds, on_member
+    from ensemble.spec.loader import load_with_places
 
-    spec = load(file, algorithms(), () if member else member_kinds())
+    spec, places = load_with_places(file, algorithms(), () if member else member_kinds())
     if seed is not None:
         spec = structs.replace(spec, seed=seed)
-    if member or nodes or not spec.members:
-        members = spec.members or {"local": MemberSpec()}
-        if member:
-            first = next(iter(members.values()))
-            members = {member: structs.replace(first, kind=member)}
-        if nodes:
-            members = {name: structs.replace(one, nodes=nodes) for name, one in members.items()}
-        spec = structs.replace(spec, members=members)
+    spec = on_member(spec, member, nodes or 0)
+    show_warnings(examine(spec, places), output)
     if debug:
         spec = structs.replace(spec, logging=structs.replace(spec.logging, debug=True))
     options = RunOptions(base=base, run_dir=run_dir, source=file, detach=detach)

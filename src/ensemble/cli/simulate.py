@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ensemble.cli.common import RunArgument, output_option, say
+from ensemble.cli.common import RunArgument, output_option, say, show_warnings
 
 
 @click.command("simulate")
@@ -22,12 +22,13 @@ from ensemble.cli.common import RunArgument, output_option, say
 def command(file: str, repeat: int, seed: int | None, compared: Path | None, record: str, output: str) -> None:
     """Run the ensemble of FILE in virtual time: how long, how full, what cost, which rules fire."""
     from ensemble.report.simulation import comparison, simulation
-    from ensemble.runtime.opening import algorithms
+    from ensemble.runtime.opening import algorithms, examine, member_kinds
     from ensemble.runtime.simulate import simulate
-    from ensemble.spec.loader import load
+    from ensemble.spec.loader import load_with_places
 
     known = algorithms()
-    spec = load(file, known)
+    spec, places = load_with_places(file, known, member_kinds())
+    show_warnings(examine(spec, places), output)
     result = simulate(spec, seed=seed, repeat=repeat, record=record or None, algorithms=known)
     if compared is None:
         say(output, simulation(result), result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["action_from_plain", "from_plain", "load", "loads", "rule_from_plain"]
+__all__ = ["action_from_plain", "from_plain", "load", "load_with_places", "loads", "rule_from_plain"]
 
 import os
 import re
@@ -29,7 +29,7 @@ from ensemble.spec.model import (
     RetrySpec,
     RuleSpec,
 )
-from ensemble.spec.nodes import Tree, parse_tree, read_tree, tree_of_plain
+from ensemble.spec.nodes import Place, Tree, parse_tree, read_tree, tree_of_plain
 from ensemble.spec.parameters import expand
 from ensemble.spec.units import parse_duration, parse_price
 
@@ -79,18 +79,25 @@ def load(path: str | Path, algorithms: Collection[str] = (), kinds: Collection[s
     `FileError` when the file cannot be read and `SpecError`, with every problem found, when it says something
     impossible.
     """
+    return load_with_places(path, algorithms, kinds)[0]
+
+
+def load_with_places(
+    path: str | Path, algorithms: Collection[str] = (), kinds: Collection[str] = ()
+) -> tuple[EnsembleSpec, dict[str, Place]]:
+    """The same, and where in the file each value stands, by its path in the file (`rules[2].when`)."""
     tree = read_tree(path)
     return _spec(tree, os.path.dirname(os.path.abspath(path)), Path(path).stem, algorithms, kinds)
 
 
 def loads(text: str, file: str = "<text>", directory: str = "", algorithms: Collection[str] = ()) -> EnsembleSpec:
     """The same from text; `file` is what messages call it, `directory` what its paths are relative to."""
-    return _spec(parse_tree(text, file), directory or os.getcwd(), "ensemble", algorithms)
+    return _spec(parse_tree(text, file), directory or os.getcwd(), "ensemble", algorithms)[0]
 
 
 def from_plain(data: dict[str, Any], directory: str = "", algorithms: Collection[str] = ()) -> EnsembleSpec:
     """The same from plain data in the file's format; problems name the path inside it."""
-    return _spec(tree_of_plain(data), directory or os.getcwd(), "ensemble", algorithms)
+    return _spec(tree_of_plain(data), directory or os.getcwd(), "ensemble", algorithms)[0]
 
 
 def rule_from_plain(data: dict[str, Any], spec: EnsembleSpec) -> RuleSpec:
@@ -118,7 +125,7 @@ def _refuse(reader: _Reader) -> None:
 
 def _spec(
     tree: Tree, directory: str, name: str, algorithms: Collection[str], kinds: Collection[str] = ()
-) -> EnsembleSpec:
+) -> tuple[EnsembleSpec, dict[str, Place]]:
     if not isinstance(tree.value, dict):
         raise SpecError(
             [
@@ -137,7 +144,7 @@ def _spec(
         check_meaning(reader, spec, algorithms, kinds)
     _refuse(reader)
     assert spec is not None
-    return spec
+    return spec, reader.places
 
 
 class _Reader(Converter):

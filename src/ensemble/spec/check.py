@@ -1,0 +1,375 @@
+"""What is wrong with an ensemble although each of its lines is right: found before anything is spent.
+
+An *error* is certain (jobs that no member can ever hold). A *warning* is likely a mistake, and may be meant: a rule
+that can never fire, a loop without a bound, a group that is never submitted, a parameter that changes nothing.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Finding", "Size", "check"]
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from ensemble.model.errors import ExpressionError, InputError
+from ensemble.model.jobs import Resources
+from ensemble.spec.expressions import parse_condition, resolve_old
+from ensemble.spec.model import UNLIMITED, EnsembleSpec, GroupSpec, MemberSpec, RuleSpec
+from ensemble.spec.placeholders import suspicious
+from ensemble.spec.ranges import Range, may_hold
+from ensemble.spec.render import Renderer
+from ensemble.spec.starting import groups_that_start, rule_sources
+from ensemble.spec.tree import Expr, MetricPath, paths
+
+POINTS: Final = 2_000
+"""Points of a group whose size is looked at; beyond that, evenly spread ones."""
+
+CLEVER: Final = ("custom", "add-rule", "switch-algorithm")
+"""Actions that may come to any other."""
+
+RESIZING: Final = ("grow", "shrink", "scale")
+
+
+class Size(NamedTuple):
+    """What a member has at most: nodes, and cores and GPUs of each."""
+
+    nodes: int
+    cores: int
+    gpus: int = 0
+
+
+class Finding(NamedTuple):
+    """One thing. `where` is a path inside the file, such as `rules[2].when`."""
+
+    code: str
+    where: str
+    message: str
+    hint: str = ""
+    error: bool = False
+
+
+def check(
+    spec: EnsembleSpec, sizes: Mapping[str, Size] | None = None, fixed: frozenset[str] = frozenset()
+) -> list[Finding]:
+    """Look at a whole ensemble.
+
+    `sizes` are those of its members, by name, as far as they are known (a member that is not named here may have any
+    size); `fixed` names the members whose size cannot change. Findings come in the order of the file.
+    """
+    return [*_Check(spec, dict(sizes or {}), fixed).findings()]
+
+
+class _Check:
+    def __init__(self, spec: EnsembleSpec, sizes: dict[str, Size], fixed: frozenset[str]) -> None:
+        self.spec = spec
+        self.members = dict(spec.members) or {"local": MemberSpec()}
+        self.sizes = sizes
+        self.fixed = fixed
+        self.names = tuple(dict.fromkeys(group.name for group in spec.jobs))
+        self.started = groups_that_start(spec)
+        self.figures = sorted({name for group in spec.jobs for name in group.outputs})
+        actions = [rule.action for rule in spec.rules]
+        self.open = spec.algorithm is not None or any(action.name in CLEVER for action in actions)
+        """Whether anything may be submitted by what cannot be seen from here."""
+        self.growing = self.open or any(action.name in RESIZING for action in actions)
+        limits = spec.limits
+        self.bounded = bool(limits.jobs or limits.walltime or limits.node_hours or limits.cost)
+
+    def findings(self) -> Iterator[Finding]:
+        seen: dict[str, int] = {}
+        for index, group in enumerate(self.spec.jobs):
+            template = seen.get(group.name, 0)
+            seen[group.name] = template + 1
+            yield from self._fits(group, template, f"jobs[{index}]")
+            yield from self._points(group, f"jobs[{index}]")
+            if template == 0:
+                yield from self._submitted(group, f"jobs[{index}]")
+        for index, rule in enumerate(self.spec.rules):
+            yield from self._rule(rule, f"rules[{index}]")
+        yield from self._loops()
+        yield from self._limits()
+
+    # ---- groups ------------------------------------------------------------------------------------
+
+    def _fits(self, group: GroupSpec, template: int, where: str) -> Iterator[Finding]:
+        """Jobs that can never fit: certain, so an error."""
+        renderer = Renderer(self.spec, "run", "/run")
+        mine = [group.member] if group.member in self.members else [] if group.member else list(self.members)
+        if not mine or any(self._may_grow(name) for name in mine):
+            return
+        step = max(1, len(group.points) // POINTS)
+        for values in group.points[::step]:
+            try:
+                need = renderer.render(group.name, template, dict(values), f"{group.name}-0", 1).resources
+            except InputError:
+                continue
+            reasons = [never_fits(need, self.sizes[name]) for name in mine]
+            if all(reasons):
+                point = ", ".join(f"{axis}={value}" for axis, value in values.items())
+                at = f" with {point}" if point else ""
+                what = reasons[0] if len(reasons) == 1 else "; ".join(map(_on, mine, reasons))
+                yield Finding(
+                    "never-fits",
+                    where,
+                    f"a job of {group.name}{at} can never run: {what}",
+                    "Ask for less, or give the member more (`members`, `--nodes`).",
+                    error=True,
+                )
+                return
+
+    def _may_grow(self, name: str) -> bool:
+        if name not in self.sizes:
+            return True
+        return self.growing and name not in self.fixed and not self.members[name].max_nodes
+
+    def _points(self, group: GroupSpec, where: str) -> Iterator[Finding]:
+        texts = [group.command, group.setup, group.cleanup, group.workdir, group.retries.command, *group.env.values()]
+        for text in texts:
+            for doubt in suspicious(text, group.axes):
+                yield Finding(
+                    "placeholder",
+                    f"{where}.command",
+                    f"{doubt.text} is no placeholder and stays as it is: there is no {doubt.name!r}",
+                    f"Did you mean {doubt.meant}?",
+                )
+        rest = [str(group.nodes), str(group.tasks), str(group.cores), str(group.gpus), str(group.walltime)]
+        rest += [group.member, group.valid, group.label, *map(str, group.options.values()), str(group.simulate)]
+        rest += [part for item in group.inputs for part in (item.path, item.to, item.text or "")]
+        whole = "\n".join((*texts, *rest))
+        for axis in group.axes:
+            values = {repr(point.get(axis)) for point in group.points}
+            if len(values) > 1 and axis not in whole:
+                yield Finding(
+                    "axis-unused",
+                    f"{where}.parameters",
+                    f"nothing in {group.name} uses {axis}: its points all do the same",
+                    f"Write {{{axis}}} in the command, or use `count` to repeat jobs.",
+                )
+
+    def _submitted(self, group: GroupSpec, where: str) -> Iterator[Finding]:
+        if group.name not in self.started and self.most_jobs(group.name) == 0:
+            yield Finding(
+                "never-submitted",
+                f"{where}.name",
+                f"{group.name} is never submitted: it does not start by itself and no rule submits it",
+                "Say `submit: start`, or give it a rule.",
+            )
+
+    def most_jobs(self, name: str) -> float:
+        """How many jobs of a group there can be, infinity included."""
+        if self.open:
+            return math.inf
+        entries = [group for group in self.spec.jobs if group.name == name]
+        per_round = sum(group.count * len(group.points) for group in entries)
+        points = sum(len(group.points) for group in entries)
+        total: float = per_round if name in self.started else 0
+        for rule in self.spec.rules:
+            action = rule.action
+            if action.name != "submit" or action.label != name:
+                continue
+            if action.repetitions == UNLIMITED or rule.for_each or action.points:
+                # new points count for every rule that submits per point
+                return math.inf
+            once = per_round if action.value is None else int(action.value) * points
+            total += max(once, per_round) * (1 if rule.trigger == "start" else action.repetitions)
+        return total
+
+    # ---- rules -------------------------------------------------------------------------------------
+
+    def _rule(self, rule: RuleSpec, where: str) -> Iterator[Finding]:
+        action = rule.action
+        group = rule.name if rule.trigger.startswith("job-") else ""
+        if group and self.most_jobs(group) == 0:
+            yield Finding("never-fires", where, f"it waits for {group}, which is never submitted")
+        if rule.trigger == "job-retry":
+            mine = [one for one in self.spec.jobs if not group or one.name == group]
+            if not any(one.retries.limit for one in mine):
+                yield Finding(
+                    "never-fires",
+                    where,
+                    f"it waits for a retry, and {f'{group} has no' if group else 'no group has'} `retries`",
+                )
+        if rule.trigger == "start" and action.repetitions != 1:
+            yield Finding(
+                "never-again", f"{where}.action", "a run starts once, so this fires once", "Leave out `repetitions`."
+            )
+        expr = self._condition(rule)
+        if expr is not None and not may_hold(expr, self._range):
+            yield Finding(
+                "never-fires",
+                f"{where}.when",
+                f"this is never true: {self._why(expr)}",
+            )
+        if action.name in RESIZING:
+            members = [action.member] if action.member else list(self.members)
+            if members and all(name in self.fixed for name in members):
+                kinds = ", ".join(f"{name} ({self.members[name].kind})" for name in members if name in self.members)
+                yield Finding(
+                    "cannot-resize",
+                    f"{where}.action",
+                    f"{action.name}: the size of {kinds} cannot be changed from here",
+                )
+            bounds = [self.members[name] for name in members if name in self.members]
+            if action.name == "grow" and bounds and all(one.max_nodes and one.nodes >= one.max_nodes for one in bounds):
+                yield Finding(
+                    "never-fires", f"{where}.action", "grow: the member begins with the most nodes it may have"
+                )
+
+    def _condition(self, rule: RuleSpec) -> Expr | None:
+        metric = rule.trigger == "metric"
+        if rule.when is None:
+            return None
+        try:
+            return parse_condition(rule.name if metric else "", rule.when)
+        except ExpressionError:
+            return None
+
+    def _range(self, path: MetricPath) -> Range:
+        """What a metric can be."""
+        path = resolve_old(path, self.names, self.figures)
+        if path.statistic in ("nodes", "cores", "queue"):
+            return Range(0, math.inf)
+        if path.statistic == "derived":
+            return Range(-math.inf, math.inf)
+        most = math.inf
+        if path.group in self.names:
+            most = self.most_jobs(path.group)
+        elif path.group == "*":
+            most = sum(self.most_jobs(name) for name in self.names)
+        limit = self.spec.limits.jobs
+        if limit:
+            most = min(most, limit)
+        if path.statistic == "count":
+            attempts = path.quantity == "failed_attempts"
+            return Range(0, math.inf if attempts else most, whole=True)
+        if most == 0:
+            return Range(math.inf, -math.inf)
+        if path.statistic in ("variance", "std", "sem", "ci95", "iqr", "mad") or (
+            path.statistic != "rel_ci95" and path.quantity in ("duration", "pending", "node_hours", "cost")
+        ):
+            return Range(0, math.inf)
+        return Range(0 if path.statistic == "rel_ci95" else -math.inf, math.inf)
+
+    def _why(self, expr: Expr) -> str:
+        told = []
+        for path in dict.fromkeys(paths(expr)):
+            found = self._range(path)
+            if found.low > found.high:
+                told.append(f"{path} never has a value")
+            elif found.high < math.inf:
+                told.append(f"{path} is from {found.low:g} to {found.high:g}")
+            elif found.low > -math.inf:
+                told.append(f"{path} is never below {found.low:g}")
+        return "; ".join(told) or "its parts are constant"
+
+    # ---- loops -------------------------------------------------------------------------------------
+
+    def _loops(self) -> Iterator[Finding]:
+        """Rules that submit what they wait for, without end and without a limit."""
+        if self.bounded:
+            return
+        feeds: dict[str, set[str]] = {}
+        endless = [
+            (index, rule)
+            for index, rule in enumerate(self.spec.rules)
+            if rule.action.name == "submit" and rule.action.repetitions == UNLIMITED and not self._bounds_itself(rule)
+        ]
+        for _, rule in endless:
+            sources = rule_sources(rule, self.names)
+            for name in self.names if "*" in sources else sources:
+                feeds.setdefault(name, set()).add(rule.action.label)
+        for index, rule in endless:
+            where = f"rules[{index}]"
+            sources = rule_sources(rule, self.names)
+            if rule.trigger == "idle" and rule.when is None:
+                yield Finding(
+                    "endless",
+                    where,
+                    f"this ensemble never ends: whenever nothing is left to do, it submits {rule.action.label} again",
+                    "Give `repetitions` a number, or `limits`.",
+                )
+            elif rule.trigger == "interval" and rule.when is None:
+                yield Finding(
+                    "endless",
+                    where,
+                    f"it submits {rule.action.label} every {rule.seconds:g} s for as long as anything runs",
+                    "Give `repetitions` a number, or `limits`.",
+                )
+            elif any(_reaches(feeds, rule.action.label, name) for name in (self.names if "*" in sources else sources)):
+                yield Finding(
+                    "endless",
+                    where,
+                    f"nothing bounds this loop: jobs of {rule.action.label} lead to more of them",
+                    "Give `limits` (`jobs`, `walltime`, `cost`), or `repetitions` a number.",
+                )
+
+    def _bounds_itself(self, rule: RuleSpec) -> bool:
+        """Whether the condition compares a count that only grows (submitted, finished) with something above it."""
+        expr = self._condition(rule)
+        if expr is None:
+            return False
+
+        def beyond(path: MetricPath) -> Range:
+            path = resolve_old(path, self.names, self.figures)
+            if path.statistic == "count" and path.quantity in ("submitted", "finished"):
+                return Range(1e15, math.inf)
+            return Range(-math.inf, math.inf)
+
+        return not may_hold(expr, beyond)
+
+    # ---- limits ------------------------------------------------------------------------------------
+
+    def _limits(self) -> Iterator[Finding]:
+        limits = self.spec.limits
+        first = sum(group.count * len(group.points) for group in self.spec.jobs if group.name in self.started)
+        if limits.jobs and first > limits.jobs:
+            yield Finding(
+                "limit-at-once",
+                "limits.jobs",
+                f"the {first:,} jobs submitted at the start are more than the limit of {limits.jobs:,}",
+            )
+        if limits.cost and not any(member.price for member in self.members.values()):
+            yield Finding(
+                "limit-without-price",
+                "limits.cost",
+                "no member has a `price`, so no cost is ever counted",
+                "Give members a price, such as `price: 0.41 USD/node-hour`.",
+            )
+        for index, group in enumerate(self.spec.jobs):
+            if limits.walltime and isinstance(group.walltime, float) and group.walltime > limits.walltime:
+                yield Finding(
+                    "limit-below-walltime",
+                    f"jobs[{index}].walltime",
+                    f"one job of {group.name} may run longer ({group.walltime:g} s) than the whole ensemble "
+                    f"({limits.walltime:g} s)",
+                )
+
+
+def never_fits(need: Resources, size: Size) -> str:
+    """Why a job can never run on a member of this size; empty when it can."""
+    per_node = -(-need.tasks // need.nodes) * need.cores if need.nodes else need.cores
+    if need.nodes > size.nodes:
+        return f"it needs {need.nodes} nodes and there are at most {size.nodes}"
+    if per_node > size.cores:
+        return f"it needs {per_node} cores on one node and a node has {size.cores}"
+    if need.total_cores > size.nodes * size.cores:
+        return f"it needs {need.total_cores} cores and there are at most {size.nodes * size.cores}"
+    if need.total_gpus > size.nodes * size.gpus:
+        return f"it needs {need.total_gpus} GPUs and there are at most {size.nodes * size.gpus}"
+    return ""
+
+
+def _on(member: str, reason: str) -> str:
+    return f"on {member} {reason}"
+
+
+def _reaches(feeds: Mapping[str, set[str]], start: str, goal: str) -> bool:
+    """Whether jobs of `start` lead to jobs of `goal`."""
+    reached, todo = {start}, [start]
+    while todo:
+        for name in sorted(feeds.get(todo.pop(), ())):
+            if name not in reached:
+                reached.add(name)
+                todo.append(name)
+    return goal in reached

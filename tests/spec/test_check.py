@@ -1,0 +1,253 @@
+"""What is wrong although each line is right: found before anything is spent, and nothing else is."""
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ensemble.model.errors import SpecError
+from ensemble.runtime.opening import examine
+from ensemble.spec.check import Size, check
+from ensemble.spec.evaluation import evaluate
+from ensemble.spec.expressions import parse
+from ensemble.spec.loader import load, load_with_places, loads
+from ensemble.spec.ranges import Range, may_hold
+from ensemble.spec.tree import MetricPath
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+A = "{name: a, command: 'true', count: 5, submit: start}"
+STOP = "action: {name: stop}"
+AGAIN = "action: {name: submit, label: a, repetitions: unlimited}"
+
+
+def codes(text, **sizes):
+    spec = loads(text)
+    found = check(spec, {name: Size(*size) for name, size in sizes.items()}, frozenset(["far"]))
+    return [(one.code, one.where) for one in found]
+
+
+def rules(*texts, jobs=A, head=""):
+    return f"{head}\njobs: [{jobs}]\nrules:\n" + "".join(f"- {{{text}}}\n" for text in texts)
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+def test_nothing_is_found_in_what_is_right(file):
+    assert examine(load(file)) == []
+
+
+@pytest.mark.parametrize(
+    ("job", "size", "words"),
+    [
+        ("nodes: 3", (2, 8), "it needs 3 nodes and there are at most 2"),
+        ("tasks: 9, nodes: 1", (2, 8), "it needs 9 cores on one node and a node has 8"),
+        ("cores: 9", (2, 8), "it needs 9 cores on one node and a node has 8"),
+        ("tasks: 17", (2, 8), "it needs 17 cores and there are at most 16"),
+        ("gpus: 1", (2, 8, 0), "it needs 1 GPUs and there are at most 0"),
+        ("parameters: {N: [1, 2, 4]}, tasks: '{N * 8}'", (2, 8), "with N=4 can never run: it needs 32 cores"),
+    ],
+)
+def test_a_job_that_can_never_fit_is_an_error(job, size, words):
+    (found,) = check(loads(f"jobs: [{{name: a, command: 'echo {{N}}', {job}}}]"), {"local": Size(*size)})
+    assert (found.code, found.where, found.error) == ("never-fits", "jobs[0]", True)
+    assert words in found.message
+
+
+@pytest.mark.parametrize(
+    ("job", "size"), [("nodes: 2", (2, 8)), ("tasks: 16", (2, 8)), ("cores: 8", (2, 8)), ("gpus: 2", (2, 8, 1))]
+)
+def test_a_job_that_just_fits_is_none(job, size):
+    assert codes(f"jobs: [{{name: a, command: x, {job}}}]", local=size) == []
+
+
+def test_a_job_fits_when_one_member_holds_it_or_its_size_is_not_known():
+    two = "members: {small: {kind: local}, large: {kind: local}}\njobs: [{name: a, command: x, nodes: 4}]"
+    assert codes(two, small=(1, 8), large=(4, 8)) == []
+    assert codes(two, small=(1, 8)) == []
+    assert codes(two, small=(1, 8), large=(2, 8)) == [("never-fits", "jobs[0]")]
+    assert codes(two.replace("nodes: 4", "nodes: 4, member: small"), small=(1, 8), large=(4, 8)) != []
+
+
+def test_a_member_that_rules_may_grow_has_any_size_unless_it_has_a_bound():
+    grow = rules(
+        "trigger: start, action: {name: grow, value: 3}", jobs="{name: a, command: x, nodes: 4, submit: start}"
+    )
+    assert codes(grow, local=(1, 8)) == []
+    bound = "members: {local: {nodes: {min: 1, max: 2}}}"
+    assert codes(bound + grow, local=(2, 8)) == [("never-fits", "jobs[0]")]
+
+
+def test_errors_are_refused_with_their_place_and_warnings_are_given(tmp_path):
+    file = tmp_path / "e.yaml"
+    file.write_text("jobs:\n  - {name: a, command: x, nodes: 4000}\n  - {name: b, command: x, submit: rules}\n")
+    spec, places = load_with_places(file)
+    with pytest.raises(SpecError, match=r"e\.yaml:2:\d+: jobs\[0\]: a job of a can never run"):
+        examine(spec, places)
+    file.write_text(file.read_text().replace("nodes: 4000", "nodes: 1"))
+    (warning,) = examine(*load_with_places(file))
+    assert str(warning).startswith(f"{file}:3:12: jobs[1].name: b is never submitted")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "trigger: metric, when: count.a.success == 6",
+        "trigger: metric, when: count.a.success > 5",
+        "trigger: metric, when: count.a.success < 0",
+        "trigger: metric, when: count.a.success == 2.5",
+        "trigger: metric, when: mean.a.duration < 0",
+        "trigger: metric, when: count.a.success > 3 and 1 > 2",
+        "trigger: metric, when: not (count.a.success >= 0)",
+        "trigger: metric, when: count.a.success + count.a.failed > 10",
+        "trigger: metric, when: count.a.success / 2 > 3",
+        "trigger: metric, when: count.*.finished > 5",
+        "trigger: job-success, name: a, when: count.a.success > 9",
+        "trigger: metric, when: 'nodes.free < 0'",
+        "trigger: metric, when: 'std.a.pending < 0 or abs(count.a.lost) < 0'",
+    ],
+)
+def test_a_condition_that_cannot_become_true_is_found(rule):
+    assert codes(rules(f"{rule}, {STOP}")) == [("never-fires", "rules[0].when")]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "trigger: metric, when: count.a.success == 5",
+        "trigger: metric, when: count.a.failed_attempts > 100",
+        "trigger: metric, when: mean.a.duration > 1e9",
+        "trigger: metric, when: count.a.success / count.a.failed > 100",
+        "trigger: metric, when: 'max(count.a.success, 7) > 6'",
+        "trigger: metric, when: nodes.up > 100",
+        "trigger: job-success, name: a",
+    ],
+)
+def test_a_condition_that_may_become_true_is_none(rule):
+    assert codes(rules(f"{rule}, {STOP}")) == []
+
+
+def test_jobs_that_rules_or_people_s_code_add_count():
+    more = "trigger: start, action: {name: submit, label: a, value: 2}"
+    seven, eight = (f"trigger: metric, when: count.a.success == {n}, {STOP}" for n in (10, 11))
+    assert codes(rules(more, seven)) == []
+    assert codes(rules(more, eight)) == [("never-fires", "rules[1].when")]
+    code = rules("trigger: start, action: {name: custom, label: f}", eight) + "custom: |\n  def f(): pass\n"
+    assert codes(code) == []
+    points = "trigger: start, action: {name: submit, label: p, parameters: {x: [3, 4]}}"
+    many = f"trigger: metric, when: count.p.success == 99, {STOP}"
+    assert codes(rules(points, many, jobs="{name: p, command: 'x {x}', parameters: {x: [1]}, submit: start}")) == []
+
+
+def test_what_waits_for_a_group_that_is_never_submitted_is_found():
+    jobs = A + ", {name: b, command: x, submit: rules}"
+    found = codes(
+        rules(
+            f"trigger: job-success, name: b, {STOP}", f"trigger: metric, when: mean.b.duration > 1, {STOP}", jobs=jobs
+        )
+    )
+    assert found == [("never-submitted", "jobs[1].name"), ("never-fires", "rules[0]"), ("never-fires", "rules[1].when")]
+
+
+def test_waiting_for_retries_that_nobody_has_is_found():
+    assert codes(rules(f"trigger: job-retry, name: a, {STOP}")) == [("never-fires", "rules[0]")]
+    assert codes(rules(f"trigger: job-retry, {STOP}")) == [("never-fires", "rules[0]")]
+    assert codes(rules(f"trigger: job-retry, {STOP}", jobs="{name: a, command: x, retries: 2}")) == []
+
+
+def test_a_start_rule_with_repetitions_is_found():
+    assert codes(rules("trigger: start, action: {name: stop, repetitions: 3}")) == [("never-again", "rules[0].action")]
+
+
+def test_growing_what_cannot_grow_is_found():
+    far = "members: {far: {kind: flux}}"
+    grow = "trigger: idle, action: {name: grow}"
+    assert codes(rules(grow, head=far)) == [("cannot-resize", "rules[0].action")]
+    full = "members: {here: {nodes: {min: 2, max: 2, start: 2}}}"
+    assert codes(rules(grow, head=full)) == [("never-fires", "rules[0].action")]
+    assert codes(rules(grow)) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "jobs"),
+    [
+        (f"trigger: job-success, name: a, {AGAIN}", A),
+        (f"trigger: job-finish, {AGAIN}", A),
+        (f"trigger: metric, when: count.a.active == 0, {AGAIN}", A),
+        (f"trigger: metric, when: count.a.success < 100, {AGAIN}", A),
+        (f"trigger: idle, {AGAIN}", A),
+        (f"trigger: interval, seconds: 5, {AGAIN}", A),
+    ],
+)
+def test_a_loop_without_a_bound_is_found_and_a_limit_bounds_it(rule, jobs):
+    assert codes(rules(rule, jobs=jobs)) == [("endless", "rules[0]")]
+    for limit in ("jobs: 100", "walltime: 1h"):
+        assert codes(rules(rule, jobs=jobs, head=f"limits: {{{limit}}}")) == []
+
+
+def test_a_loop_over_two_rules_is_found():
+    jobs = A + ", {name: b, command: x}"
+    there = "trigger: job-success, name: a, action: {name: submit, label: b, repetitions: unlimited}"
+    back = "trigger: job-success, name: b, action: {name: submit, label: a, repetitions: unlimited}"
+    assert codes(rules(there, back, jobs=jobs)) == [("endless", "rules[0]"), ("endless", "rules[1]")]
+    assert codes(rules(there, back.replace("unlimited", "3"), jobs=jobs)) == []
+
+
+def test_a_loop_that_counts_itself_is_bounded():
+    assert codes(rules(f"trigger: job-success, name: a, when: count.a.submitted < 50, {AGAIN}")) == []
+    assert codes(rules(f"trigger: job-finish, name: a, when: count.a.finished <= 50, {AGAIN}")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("limits: {jobs: 3}\njobs: [{name: a, command: x, count: 4}]", ("limit-at-once", "limits.jobs")),
+        ("limits: {cost: 3}\njobs: [{name: a, command: x, walltime: 5m}]", ("limit-without-price", "limits.cost")),
+        (
+            "limits: {walltime: 5m}\njobs: [{name: a, command: x, walltime: 6m}]",
+            ("limit-below-walltime", "jobs[0].walltime"),
+        ),
+        ("jobs: [{name: a, command: 'x {temp}', parameters: {Temp: [1]}}]", ("placeholder", "jobs[0].command")),
+        ("jobs: [{name: a, command: x, parameters: {T: [1, 2]}}]", ("axis-unused", "jobs[0].parameters")),
+    ],
+)
+def test_what_is_probably_not_meant_is_found(text, found):
+    assert found in codes(text)
+
+
+METRICS = {"count.a.success": Range(0, 5, True), "mean.a.duration": Range(0, math.inf), "max.a.x": Range(-2.5, 3)}
+NUMBERS = st.one_of(
+    st.sampled_from([str(number) for number in (0, 1, 2, 2.5, 5, 6, 100)]), st.sampled_from(list(METRICS))
+)
+SUMS = st.recursive(
+    NUMBERS,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(["+", "-", "*", "/", "//", "%"]), inner).map(lambda p: f"({' '.join(p)})"),
+        inner.map(lambda one: f"(-{one})"),
+        st.tuples(st.sampled_from(["abs", "min", "max", "floor", "exp", "sqrt"]), inner).map(
+            lambda p: f"{p[0]}({p[1]})"
+        ),
+    ),
+    max_leaves=4,
+)
+CONDITIONS = st.recursive(
+    st.tuples(SUMS, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), SUMS).map(lambda parts: " ".join(parts)),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(lambda p: f"({' '.join(p)})"),
+        inner.map(lambda one: f"(not ({one}))"),
+    ),
+    max_leaves=3,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(CONDITIONS, st.integers(0, 5), st.floats(0, 1e6), st.floats(-2.5, 3))
+def test_a_condition_said_never_to_hold_does_not(text, count, mean, largest):
+    values = {"count.a.success": count, "mean.a.duration": mean, "max.a.x": largest}
+    expr = parse(text)
+
+    def bounds(path: MetricPath) -> Range:
+        return METRICS[str(path)]
+
+    if evaluate(expr, values) is True:
+        assert may_hold(expr, bounds), text
