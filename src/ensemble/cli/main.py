@@ -25,6 +25,7 @@ VERBS = {
     "verify": "Decide a run again and compare with its journal.",
     "journal": "Look after a damaged journal.",
     "rm": "Remove a run.",
+    "agent": "Be the end of a session beside a queue.",
     "schema": "JSON Schema of the file, for editors.",
     "version": "Which version this is.",
 }

@@ -30,7 +30,7 @@ STATE_NAMES: Final = ("", *STATES)
 OUTCOME_NAMES: Final = ("", *OUTCOMES)
 """Names of outcomes by their number in `JobOutcome`."""
 
-_STATE_NUMBERS: Final = {name: number for number, name in enumerate(STATE_NAMES)}
+STATE_NUMBERS: Final = {name: number for number, name in enumerate(STATE_NAMES)}
 _OUTCOME_NUMBERS: Final = {name: number for number, name in enumerate(OUTCOME_NAMES)}
 _QUEUE: Final = ("new", "depend", "priority", "sched", "run", "cleanup", "inactive")
 _SIZES: Final = ("nodes_up", "nodes_free", "cores_up", "cores_free", "gpus_up")
@@ -206,7 +206,7 @@ def job_event_to_message(event: JobEvent) -> pb.JobEvent:
     """What happened to a job."""
     message = pb.JobEvent(
         key=event.key,
-        state=_STATE_NUMBERS.get(event.state, 0),  # type: ignore[arg-type]
+        state=STATE_NUMBERS.get(event.state, 0),  # type: ignore[arg-type]
         time=event.time,
         n=event.n,
         attempt=event.attempt,

@@ -90,6 +90,11 @@ class Outgoing:
         self.sent = received
         self.credit = credit
 
+    def hold(self) -> None:
+        """Send nothing before it is said from where."""
+        self.sent = self.first - 1
+        self.credit = 0
+
     def begin(self, position: int) -> int:
         """Begin a new session after `position` of the member's stream; return the number before its first event."""
         durable = 0

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-import grpc.aio as aio
+from grpc import aio  # type: ignore[attr-defined]  # grpc does not say that it exports it
 
 from ensemble.model.errors import InputError
 from ensemble.session.limits import MESSAGE_BYTES

@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
-import grpc.aio as aio
+from grpc import aio  # type: ignore[attr-defined]  # grpc does not say that it exports it
 
 from ensemble.session.limits import HELLO_SECONDS, MESSAGE_BYTES, PING_SECONDS, SILENCE_SECONDS
 from ensemble.session.v1 import session_pb2 as pb
@@ -171,7 +171,8 @@ class Stream(Generic[In, Out]):
     def end(self, code: ByeCode, text: str) -> None:
         """Say goodbye and end; nothing is taken in any more."""
         if self._end is None:
-            self._outbox.append(self._out(bye=pb.Bye(code=code, text=text))  # type: ignore[arg-type])
+            bye = pb.Bye(code=code, text=text)  # type: ignore[arg-type]
+            self._outbox.append(self._out(bye=bye))
             self._leaving = True
             self._finish(Ended(code, text))
 

@@ -295,10 +295,12 @@ class ServiceHello(_message.Message):
     epoch: _builtins.int
     """The writer's number; an agent refuses to see it fall."""
     resume: _builtins.str
-    """Set to go on with a session after a broken stream: the agent it was with, and the last event it received."""
+    """Set to go on with a session after a broken stream: the agent it was with, and the last event it received (absent
+    when the answer to `Open` has not come yet).
+    """
     received: _builtins.int
     credit: _builtins.int
-    """Events may be sent up to this number."""
+    """Events may be sent up to this number; in a new session: so many."""
     answered: _builtins.int
     """Every command up to this one was answered."""
     kind: _builtins.str
@@ -315,18 +317,20 @@ class ServiceHello(_message.Message):
         member: _builtins.str = ...,
         epoch: _builtins.int = ...,
         resume: _builtins.str = ...,
-        received: _builtins.int = ...,
+        received: _builtins.int | None = ...,
         credit: _builtins.int = ...,
         answered: _builtins.int = ...,
         kind: _builtins.str = ...,
         software: _builtins.str = ...,
         host: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_received", b"_received", "received", b"received"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "credit", b"credit", "epoch", b"epoch", "host", b"host", "kind", b"kind", "max_version", b"max_version", "member", b"member", "min_version", b"min_version", "received", b"received", "resume", b"resume", "run", b"run", "session", b"session", "software", b"software"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_received", b"_received", "answered", b"answered", "credit", b"credit", "epoch", b"epoch", "host", b"host", "kind", b"kind", "max_version", b"max_version", "member", b"member", "min_version", b"min_version", "received", b"received", "resume", b"resume", "run", b"run", "session", b"session", "software", b"software"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__received: _TypeAlias = _typing.Literal["received"]  # noqa: Y015
+    _WhichOneofArgType__received: _TypeAlias = _typing.Literal["_received", b"_received"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__received) -> _WhichOneofReturnType__received | None: ...
 
 Global___ServiceHello: _TypeAlias = ServiceHello  # noqa: Y015
 

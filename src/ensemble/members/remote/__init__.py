@@ -1,0 +1,9 @@
+"""A member whose queue is elsewhere: `RemoteMember` is the service's end, `Agent` the queue's, a session joins them.
+
+Either end may dial. What the inner member promises holds through the session: it is just another member.
+"""
+
+from ensemble.members.remote.doors import RECEPTION, Reception
+from ensemble.members.remote.member import RemoteMember
+
+__all__ = ["RECEPTION", "Reception", "RemoteMember"]

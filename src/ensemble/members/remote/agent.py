@@ -1,0 +1,279 @@
+"""The process beside a queue: dials the service, or listens until the service dials."""
+
+from __future__ import annotations
+
+__all__ = ["Agent", "AgentError"]
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Any, Final
+
+import grpc
+from grpc import aio  # type: ignore[attr-defined]  # grpc does not say that it exports it
+
+from ensemble import __version__
+from ensemble.members.contract import Member
+from ensemble.members.remote.station import AgentStream, Station
+from ensemble.model.errors import EnsembleError
+from ensemble.session.backoff import Backoff
+from ensemble.session.hello import agreed, versions
+from ensemble.session.limits import HELLO_SECONDS, PING_SECONDS, SILENCE_SECONDS
+from ensemble.session.security import Security, bearer, bind, dial, options
+from ensemble.session.stream import ByeCode, Ended, Stream
+from ensemble.session.tokens import Claims, Held, TokenError, Verifier
+from ensemble.session.v1 import session_pb2 as pb
+from ensemble.session.v1 import session_pb2_grpc as rpc
+
+RUNS: Final = 1000
+"""Runs that one agent sees to at a time."""
+
+STOP_SECONDS: Final = 5.0
+
+FINAL: Final = {ByeCode.VERSION, ByeCode.WRONG_MEMBER, ByeCode.FENCED, ByeCode.SUPERSEDED}
+"""After these an agent that dialled does not come back."""
+
+
+class AgentError(EnsembleError):
+    """The agent cannot go on; the text says why, and what to do."""
+
+
+class Agent:
+    """Sees to a queue for a service, through either door."""
+
+    def __init__(
+        self,
+        kind: str,
+        factory: Callable[[], Member],
+        *,
+        run: str = "",
+        member: str = "",
+        base: str = "",
+        say: Callable[[str], None] = lambda text: None,
+        ping: float = PING_SECONDS,
+        silence: float = SILENCE_SECONDS,
+        hello_seconds: float = HELLO_SECONDS,
+    ) -> None:
+        """`kind` and `factory`: the queue; `run`, `member`: the only ones served (empty: any); `base`: where runs have
+        their directories here; `say` is told what happens, in a line each."""
+        self.kind, self.run, self.member = kind, run, member
+        self._factory, self._base, self._say = factory, base, say
+        self._ping, self._silence, self._hello_seconds = ping, silence, hello_seconds
+        self._name = token_hex(8)
+        self._stations: dict[tuple[str, str], Station] = {}
+        self._streams: set[AgentStream] = set()
+        self._said = ""
+
+    # ---- dialling ----------------------------------------------------------------------------------
+
+    async def connect(self, address: str, security: Security) -> None:
+        """Dial the service until the run has let go of this member.
+
+        Raises `InputError` for an address that may not be dialled, `AgentError` when the service will not have us.
+        """
+        channel, metadata = dial(address, security)
+        stub: Any = rpc.MembersStub(channel)
+        backoff = Backoff()
+        try:
+            while True:
+                end = await self._one_stream(stub.Session(metadata=metadata), address, backoff)
+                if end.code is ByeCode.DONE:
+                    return
+                if end.permanent or (end.theirs and end.code in FINAL):
+                    raise AgentError(f"{address}: {end.text}")
+                if end.code is not ByeCode.REOPEN:
+                    self._tell(f"{address}: {end.text}; trying again")
+                    await asyncio.sleep(backoff.next())
+        finally:
+            await self._leave()
+            await channel.close()
+
+    async def _one_stream(self, call: Any, address: str, backoff: Backoff) -> Ended:
+        stream = self._stream(call)
+        stream.send(pb.AgentMessage(hello=self.hello()))
+        stream.start()
+        station: Station | None = None
+        try:
+            hello = (await stream.hello(self._hello_seconds)).hello
+            agreed(hello)
+            station = self._station(hello)
+            station.attach(stream, hello)
+            # from here on we are this run's: a new stream must find the same
+            self.run, self.member = hello.run, hello.member
+            backoff.reset()
+            self._tell(f"connected to {address} for member {hello.member} of run {hello.run}")
+            end = await stream.over()
+            self._note(end, hello)
+            return end
+        except Ended as end:
+            stream.end(end.code, end.text)
+            return end
+        finally:
+            if station is not None:
+                station.detach(stream)
+            self._streams.discard(stream)
+            await stream.close()
+
+    # ---- listening ---------------------------------------------------------------------------------
+
+    async def listen(self, address: str, security: Security, ready: Callable[[str], None] = lambda bound: None) -> None:
+        """Serve `MemberEndpoint` until cancelled; `ready` is told the address once it is up.
+
+        Raises `InputError` for an address that is in use, or that other machines reach without TLS and token.
+        """
+        from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+        from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+
+        token = security.token()
+        verifier = Held(token) if token else None
+        server = aio.server(options=options())
+        endpoint = Endpoint(self, verifier)
+        rpc.add_MemberEndpointServicer_to_server(endpoint, server)
+        wellness = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(wellness, server)
+        name = pb.DESCRIPTOR.services_by_name["MemberEndpoint"].full_name
+        for service in ("", name):
+            await wellness.set(service, health_pb2.HealthCheckResponse.SERVING)
+        reflection.enable_server_reflection((name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        bound = bind(server, address, security)
+        await server.start()
+        try:
+            ready(bound)
+            await server.wait_for_termination()
+        finally:
+            await wellness.enter_graceful_shutdown()
+            await self._leave()
+            await server.stop(STOP_SECONDS)
+
+    async def served(self, call: Any, claims: Claims | None) -> None:
+        """One stream that the service dialled."""
+        stream = self._stream(call)
+        stream.start()
+        station: Station | None = None
+        try:
+            hello = (await stream.hello(self._hello_seconds)).hello
+            agreed(hello)
+            if claims is not None:
+                claims.require("service", hello.run, hello.member)
+            station = self._station(hello)
+            if hello.kind and hello.kind != self.kind:
+                text = f"the file wants a queue of kind {hello.kind!r}, and this agent has {self.kind!r}"
+                raise Ended(ByeCode.WRONG_MEMBER, text)
+            stream.send(pb.AgentMessage(hello=self.hello(hello.run, hello.member)))
+            station.attach(stream, hello)
+            self._tell(f"member {hello.member} of run {hello.run} is connected")
+            end = await stream.over()
+            self._note(end, hello)
+            self._tell(f"member {hello.member} of run {hello.run}: {end.text}")
+        except Ended as end:
+            self._tell(f"a session was refused: {end.text}")
+            stream.end(end.code, end.text)
+        except TokenError as error:
+            self._tell(f"a session was refused: {error}")
+            await call.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        finally:
+            if station is not None:
+                station.detach(stream)
+            self._streams.discard(stream)
+            await stream.close()
+
+    def status(self, run: str = "", member: str = "") -> pb.StatusResponse | None:
+        """Nodes and queue of a member, of the only one without names; None when there is none such."""
+        found = [
+            station
+            for (its_run, its_member), station in self._stations.items()
+            if run in ("", its_run) and member in ("", its_member)
+        ]
+        answer = pb.StatusResponse(kind=self.kind, sessions=len(self._streams))
+        if len(found) == 1:
+            answer.nodes.CopyFrom(found[0].tally.nodes)
+            answer.queue.CopyFrom(found[0].tally.queue())
+        elif run or member:
+            return None
+        return answer
+
+    # ---- for both ----------------------------------------------------------------------------------
+
+    def hello(self, run: str = "", member: str = "") -> pb.AgentHello:
+        """How we introduce ourselves."""
+        return pb.AgentHello(
+            **versions(),
+            agent=self._name,
+            run=run or self.run,
+            member=member or self.member,
+            kind=self.kind,
+            software=f"ensemble {__version__}",
+            host=socket.gethostname(),
+        )
+
+    def _stream(self, call: Any) -> AgentStream:
+        stream: AgentStream = Stream(
+            call, pb.AgentMessage, ping_seconds=self._ping, silence_seconds=self._silence, status=self.status
+        )
+        self._streams.add(stream)
+        return stream
+
+    def _station(self, hello: pb.ServiceHello) -> Station:
+        """The station of a run and member. Raises `Ended` when we are not for them."""
+        name = (hello.run, hello.member)
+        if self.run not in ("", hello.run) or self.member not in ("", hello.member):
+            raise Ended(
+                ByeCode.WRONG_MEMBER,
+                f"this agent is for member {self.member or 'any'!r} of run {self.run or 'any'!r}, "
+                f"not for {hello.member!r} of {hello.run!r}",
+            )
+        station = self._stations.get(name)
+        if station is None:
+            if len(self._stations) >= RUNS:
+                raise Ended(ByeCode.BUSY, f"this agent sees to {RUNS} runs already")
+            station = self._stations[name] = Station(self._name, *name, self._factory, self._base)
+        return station
+
+    def _note(self, end: Ended, hello: pb.ServiceHello) -> None:
+        if end.code is ByeCode.DONE and end.theirs:
+            self._stations.pop((hello.run, hello.member), None)
+
+    def _tell(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            self._say(text)
+
+    async def _leave(self) -> None:
+        stations, self._stations = list(self._stations.values()), {}
+        for stream in list(self._streams):
+            stream.end(ByeCode.UNSPECIFIED, "the agent ends; its queue goes on")
+        await asyncio.gather(*(station.leave() for station in stations), return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(*(stream.close() for stream in list(self._streams)))
+
+
+class Endpoint(rpc.MemberEndpointServicer):
+    """The listening agent's service."""
+
+    def __init__(self, agent: Agent, verifier: Verifier | None) -> None:
+        self._agent, self._verifier = agent, verifier
+
+    async def Session(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        """One member's session."""
+        await self._agent.served(context, await self._claims(context))
+
+    async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:  # noqa: N802
+        """Nodes and queue."""
+        await self._claims(context)
+        status = self._agent.status(request.run, request.member)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no member {request.member!r} of run {request.run!r} here")
+            raise AssertionError
+        return status
+
+    async def _claims(self, context: Any) -> Claims | None:
+        if self._verifier is None:
+            return None
+        try:
+            return self._verifier.verify(bearer(context.invocation_metadata()))
+        except TokenError as error:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+            raise

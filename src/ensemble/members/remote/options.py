@@ -1,0 +1,88 @@
+"""What the file says about a remote member."""
+
+from __future__ import annotations
+
+__all__ = ["RemoteOptions", "read_options"]
+
+import difflib
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ensemble.model.errors import InputError, MemberUnavailable
+from ensemble.session.limits import PING_SECONDS, SILENCE_SECONDS
+from ensemble.session.security import Security
+from ensemble.spec.units import parse_duration
+
+
+class RemoteOptions(Struct, frozen=True):
+    """Options of `kind: remote`.
+
+    `address` is that of an agent that listens; without one the agent dials the service. `kind` is the queue it must
+    have (`inner` in the file; empty: any). `wait`: seconds that the first agent may take to come; `outage`: seconds
+    without a stream after which the member counts as down.
+    """
+
+    address: str
+    kind: str
+    security: Security
+    wait: float
+    outage: float
+    ping: float
+    silence: float
+    inner: dict[str, Any]
+
+
+WAIT_DIALLED: Final = 20.0
+WAIT_DIALLING: Final = 3600.0
+"""An agent that dials may itself wait in a queue."""
+
+OUTAGE: Final = 20.0
+
+_TEXTS: Final = ("address", "inner", "token_file", "ca", "cert", "key", "server_name")
+_TIMES: Final = ("wait", "outage", "ping", "silence")
+
+
+def read_options(options: dict[str, Any], member: str) -> RemoteOptions:
+    """Read them; `options` under that name (or with a name not known here) are the inner member's.
+
+    Raises `MemberUnavailable` for a value that makes no sense.
+    """
+    texts: dict[str, str] = {}
+    for name in _TEXTS:
+        value = options.get(name, "")
+        if not isinstance(value, str):
+            raise MemberUnavailable(f"members.{member}.{name}: expected text, found {value!r}")
+        texts[name] = value
+    address = texts["address"]
+    times = {
+        "wait": WAIT_DIALLED if address else WAIT_DIALLING,
+        "outage": OUTAGE,
+        "ping": PING_SECONDS,
+        "silence": SILENCE_SECONDS,
+    }
+    for name in _TIMES:
+        if name in options:
+            times[name] = _seconds(options[name], f"members.{member}.{name}")
+    inner = options.get("options", {})
+    if not isinstance(inner, dict):
+        raise MemberUnavailable(f"members.{member}.options: expected the queue's options, found {inner!r}")
+    known = (*_TEXTS, *_TIMES, "options")
+    others = {name: value for name, value in options.items() if name not in known}
+    for name in others:
+        near = difflib.get_close_matches(name, known, 1, 0.8)
+        if near:
+            raise MemberUnavailable(f"members.{member}.{name}: there is no such option; did you mean {near[0]}?")
+    security = Security(texts["ca"], texts["cert"], texts["key"], texts["token_file"], texts["server_name"])
+    return RemoteOptions(address, texts["inner"], security, **times, inner={**others, **inner})
+
+
+def _seconds(value: Any, where: str) -> float:
+    if isinstance(value, str):
+        try:
+            value = parse_duration(value)
+        except InputError as error:
+            raise MemberUnavailable(f"{where}: {error}") from error
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+        raise MemberUnavailable(f"{where}: expected a time such as 30s, found {value!r}")
+    return float(value)

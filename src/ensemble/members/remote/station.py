@@ -1,0 +1,369 @@
+"""The queue's end of one session: one member of one run, over any number of streams.
+
+Nothing is kept on disk here. An event goes from the inner member into `Outgoing` and stays until the service has it
+in its journal; only then the inner member's `put` returns: what survives a `kill -9` is the inner member's own stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import msgspec
+
+from ensemble.members.contract import CloseMode, Context, Hello, Member
+from ensemble.members.remote import answers
+from ensemble.members.remote.places import relocate, run_dir_here
+from ensemble.members.remote.tally import Tally
+from ensemble.model.errors import MemberError
+from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
+from ensemble.session import convert
+from ensemble.session.asked import Answers
+from ensemble.session.limits import BATCH_BYTES, BATCH_EVENTS, BATCH_SECONDS, EVENT_BYTES, FETCH_BYTES, WINDOW
+from ensemble.session.numbers import Gap, Outgoing
+from ensemble.session.stream import ByeCode, Ended, Stream
+from ensemble.session.v1 import model_pb2 as model
+from ensemble.session.v1 import session_pb2 as pb
+
+SourceEvent = JobEvent | NativeEvent | MemberEvent
+AgentStream = Stream[pb.ServiceMessage, pb.AgentMessage]
+
+CLOSE_SECONDS = 30.0
+"""How long an inner member may take to let go of its queue."""
+
+
+class Station:
+    """One member of one run at the agent."""
+
+    def __init__(self, agent: str, run: str, member: str, factory: Callable[[], Member], base: str = "") -> None:
+        """`agent`: the name of this life of the agent; `member`: the name in the run's file."""
+        self.agent, self.run, self.member = agent, run, member
+        self._factory, self._base = factory, base
+        self.outgoing = Outgoing()
+        self.tally = Tally()
+        self._answers = Answers()
+        self._session = ""
+        self._window = WINDOW
+        self._epoch = 0
+        self._stream: AgentStream | None = None
+        self._inner: Member | None = None
+        self._inner_epoch = 0
+        self._hello: Hello | None = None
+        self._door: _Door | None = None
+        self._broken = False
+        self._move = relocate("", "")
+        self._opening = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._doors: set[asyncio.Task[None]] = set()
+        self._flushed = 0.0
+        self._flush_due = False
+
+    # ---- streams -----------------------------------------------------------------------------------
+
+    def attach(self, stream: AgentStream, hello: pb.ServiceHello) -> None:
+        """Go on on this stream: the newest wins. Raises `Ended` when the service must not have this member."""
+        if hello.epoch < self._epoch:
+            raise Ended(ByeCode.FENCED, f"a newer writer (epoch {self._epoch}) has run {self.run}")
+        resuming = bool(hello.resume) and hello.resume == self.agent and hello.session == self._session
+        if resuming:
+            try:
+                if hello.HasField("received"):
+                    self.outgoing.resume(hello.received, hello.credit)
+                else:
+                    self.outgoing.hold()
+            except Gap as gap:
+                raise Ended(ByeCode.PROTOCOL, str(gap)) from gap
+            self._answers.prune(hello.answered)
+        else:
+            # nothing is sent before `Open` says from where
+            self._session, self._answers = hello.session, Answers()
+            self._window = hello.credit or WINDOW
+            self.outgoing.hold()
+        self._epoch = hello.epoch
+        old, self._stream = self._stream, stream
+        if old is not None and old.alive:
+            old.end(ByeCode.SUPERSEDED, "a newer stream has taken the place of this one")
+        stream.listen(self._take, self._fill)
+
+    def detach(self, stream: AgentStream) -> None:
+        """A stream is over."""
+        if self._stream is stream:
+            self._stream = None
+
+    def say(self, message: pb.AgentMessage) -> None:
+        """Send on whatever stream there is."""
+        if self._stream is not None and self._stream.alive:
+            self._stream.send(message)
+
+    async def leave(self) -> None:
+        """The agent ends: let go of the queue, whose jobs go on."""
+        if self._stream is not None:
+            self._stream.end(ByeCode.UNSPECIFIED, "the agent ends; its queue goes on")
+        for task in self._tasks | self._doors:
+            task.cancel()
+        await self._let_go("detach")
+
+    # ---- what the service says ---------------------------------------------------------------------
+
+    def _take(self, message: pb.ServiceMessage) -> None:
+        kind = message.WhichOneof("kind")
+        if kind == "ack":
+            ack = message.ack
+            try:
+                self.outgoing.acknowledge(ack.durable, ack.credit)
+            except Gap as gap:
+                raise Ended(ByeCode.PROTOCOL, str(gap)) from gap
+            self._answers.prune(ack.answered)
+            self._wake()
+        elif kind == "command":
+            command = pb.Command()
+            command.CopyFrom(message.command)
+            if self._answers.begin(command.id):
+                task = asyncio.create_task(self._carry_out(command, self._answers), name=f"command {command.id}")
+                # opening and closing see to the others, never to each other
+                tasks = self._tasks if command.WhichOneof("kind") not in ("open", "close") else self._doors
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+            else:
+                for part in self._answers.of(command.id):
+                    self.say(pb.AgentMessage(result=part))
+                    if part.HasField("opened"):
+                        self._allow(part.opened.sequence)
+
+    async def _carry_out(self, command: pb.Command, known: Answers) -> None:
+        kind = command.WhichOneof("kind") or ""
+        doing: Callable[[Any, Callable[[pb.CommandResult], Coroutine[Any, Any, None]]], Any] | None
+        doing = getattr(self, f"_do_{kind}", None)
+
+        async def answer(result: pb.CommandResult) -> None:
+            result.id = command.id
+            known.add(result)
+            if known is self._answers:
+                self.say(pb.AgentMessage(result=result))
+                if self._stream is not None:
+                    await self._stream.drain()
+
+        try:
+            if doing is None:
+                raise MemberError(f"a command that this agent does not know ({kind or 'empty'})")
+            await doing(getattr(command, kind), answer)
+        except Exception as error:
+            await answer(pb.CommandResult(error=answers.error_to(error)))
+
+    async def _do_open(self, asked: pb.Open, answer: Any) -> None:
+        async with self._opening:
+            hello = await self._open(asked)
+            begin = self.outgoing.begin(asked.position)
+            await answer(pb.CommandResult(opened=answers.opened_to(hello, begin, hello.text)))
+            self._allow(begin)
+
+    def _allow(self, begin: int) -> None:
+        """Let events go, behind the answer that says where their numbers begin."""
+        self.outgoing.credit = max(self.outgoing.credit, begin + self._window)
+        self._wake()
+
+    async def _open(self, asked: pb.Open) -> Hello:
+        if self._fits(asked):
+            assert self._hello is not None
+            return self._hello
+        if self._inner is not None:
+            for task in self._tasks:
+                task.cancel()
+        inner = self._inner
+        if self._door is not None:
+            self._door.shut()
+        if inner is None or self._inner_epoch != self._epoch:
+            await self._let_go("detach")
+            inner = self._factory()
+        self.outgoing.drop(asked.position)
+        here = run_dir_here(asked.run_dir, self.run, self._base)
+        self._move = relocate(asked.run_dir, here)
+        self._door, self._broken, self._inner, self._inner_epoch = _Door(self), False, inner, self._epoch
+        context = Context(
+            run=self.run,
+            name=self.member,
+            run_dir=here,
+            epoch=self._epoch,
+            sink=self._door,
+            options=convert.map_from_message(asked.options),
+            nodes=asked.nodes,
+            min_nodes=asked.min_nodes,
+            max_nodes=asked.max_nodes,
+            cores=asked.cores,
+            gpus=asked.gpus,
+            stream=asked.stream,
+            position=asked.position,
+            resumed=asked.resumed,
+            wanted=tuple(asked.wanted),
+            seed=asked.seed,
+        )
+        try:
+            self._hello = await inner.open(context)
+        except BaseException:
+            self._broken = True
+            raise
+        self.tally.hello(self._hello)
+        return self._hello
+
+    def _fits(self, asked: pb.Open) -> bool:
+        """Whether the queue is open already, and what is kept goes on where the service's journal ends."""
+        return (
+            self._inner is not None
+            and self._hello is not None
+            and not self._broken
+            and self._inner_epoch == self._epoch
+            and asked.stream in ("", self._hello.stream)
+            and asked.position >= self.outgoing.position
+        )
+
+    async def _do_submit(self, asked: pb.Submit, answer: Any) -> None:
+        specs = [self._move(convert.spec_from_message(one)) for one in asked.jobs]
+        strange = next((spec.ref for spec in specs if spec.ref.run != self.run), None)
+        if strange is not None:
+            raise MemberError(f"{strange} is a job of another run than {self.run}")
+        receipts = await self._queue().submit(asked.batch, specs)
+        await answer(pb.CommandResult(receipts=answers.receipts_to(receipts)))
+
+    async def _do_cancel(self, asked: pb.Cancel, answer: Any) -> None:
+        receipts = await self._queue().cancel(answers.keyed_from(asked.refs, self.run), asked.grace)
+        await answer(pb.CommandResult(receipts=answers.receipts_to(receipts)))
+
+    async def _do_update(self, asked: pb.Update, answer: Any) -> None:
+        refs = answers.keyed_from(asked.refs, self.run)
+        receipts = await self._queue().update(refs, answers.change_from(asked))
+        await answer(pb.CommandResult(receipts=answers.receipts_to(receipts)))
+
+    async def _do_resize(self, asked: pb.Resize, answer: Any) -> None:
+        receipt = await self._queue().resize(asked.command, asked.nodes)
+        await answer(pb.CommandResult(receipts=answers.receipts_to([receipt])))
+
+    async def _do_inventory(self, _: pb.Inventory, answer: Any) -> None:
+        async for page in self._queue().inventory():
+            for part in answers.page_parts(page):
+                await answer(pb.CommandResult(page=part, more=not part.last))
+            if page.last:
+                return
+        await answer(pb.CommandResult(page=pb.InventoryPage(last=True, text="the queue gave no last page")))
+
+    async def _do_fetch(self, asked: pb.Fetch, answer: Any) -> None:
+        ref = answers.keyed_from([asked.ref], self.run)[0]
+        data = await self._queue().fetch(ref, asked.path, asked.offset, min(asked.limit, FETCH_BYTES))
+        await answer(pb.CommandResult(data=data))
+
+    async def _do_close(self, asked: pb.Close, answer: Any) -> None:
+        mode: CloseMode = "cancel" if asked.mode == "cancel" else "detach" if asked.mode == "detach" else "drain"
+        await self._let_go(mode)
+        await answer(pb.CommandResult(closed=pb.Closed()))
+
+    def _queue(self) -> Member:
+        if self._inner is None or self._broken or self._hello is None:
+            raise MemberError("the queue is not open", transient=True)
+        return self._inner
+
+    async def _let_go(self, mode: CloseMode) -> None:
+        inner, self._inner, self._hello = self._inner, None, None
+        if inner is None:
+            return
+        if mode == "detach" and self._door is not None:
+            # what is not durable by now is for whoever comes next: the queue keeps it
+            self._door.shut()
+            self.outgoing.drop(self.outgoing.position)
+        with contextlib.suppress(MemberError, TimeoutError):
+            if mode == "drain":
+                await inner.close(mode)
+            else:
+                await asyncio.wait_for(inner.close(mode), CLOSE_SECONDS)
+
+    # ---- what the queue says -----------------------------------------------------------------------
+
+    def heard(self, events: Sequence[SourceEvent]) -> asyncio.Future[int]:
+        """Take events of the queue; the future gives the last durable `n`."""
+        for event in events:
+            self.tally.note(event)
+            if isinstance(event, MemberEvent):
+                if event.name == "down":
+                    self._broken = True
+                elif event.nodes_up >= 0 and self._hello is not None:
+                    sizes = {name: getattr(event, name) for name in _SIZES if getattr(event, name) >= 0}
+                    self._hello = msgspec.structs.replace(self._hello, **sizes)
+        future = self.outgoing.put(events)
+        self._wake()
+        return future
+
+    def position(self) -> int:
+        """The last durable `n`."""
+        return self.outgoing.position
+
+    def _wake(self) -> None:
+        if self._stream is not None:
+            self._stream.wake()
+
+    def _fill(self) -> pb.AgentMessage | None:
+        """The next batch: at once after a quiet time, else when it is full or a little old."""
+        ready = self.outgoing.ready()
+        if not ready:
+            return None
+        now = time.monotonic()
+        if ready < BATCH_EVENTS and now - self._flushed < BATCH_SECONDS:
+            if not self._flush_due:
+                self._flush_due = True
+                asyncio.get_running_loop().call_later(BATCH_SECONDS - (now - self._flushed), self._flush)
+            return None
+        self._flushed = now
+        first, events = self.outgoing.take(BATCH_EVENTS)
+        batch = pb.EventBatch(first=first, events=convert.batch_of(events), run=self.run)
+        while batch.ByteSize() > BATCH_BYTES and len(batch.events) > 1:
+            half = len(batch.events) // 2
+            self.outgoing.put_back(len(batch.events) - half)
+            del batch.events[half:]
+        if batch.ByteSize() > EVENT_BYTES:
+            for event in batch.events:
+                if event.ByteSize() > EVENT_BYTES:
+                    _cut(event)
+        return pb.AgentMessage(events=batch)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self._wake()
+
+
+class _Door:
+    """The inner member's sink, for one opening of it."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._shut = False
+
+    def shut(self) -> None:
+        """Take nothing any more: the member must keep what it has."""
+        self._shut = True
+
+    async def put(self, events: Sequence[SourceEvent]) -> int:
+        """Hand over events; returns once they are in the service's journal, or nobody wants them any more."""
+        if self._shut:
+            return self._station.position()
+        return await self._station.heard(events)
+
+
+_SIZES = ("nodes_up", "nodes_free", "cores_up", "cores_free", "gpus_up")
+
+
+def _cut(event: model.SourceEvent) -> None:
+    """Make an event fit: its long texts go, what happened stays."""
+    kind = event.WhichOneof("kind")
+    if kind == "job":
+        job = event.job
+        job.text = f"{job.text[:1000]} ... ({len(job.text)} characters)"
+        job.hosts, job.reason = job.hosts[:10_000], job.reason[:1000]
+        if event.ByteSize() > EVENT_BYTES:
+            job.figures.clear()
+            del job.missing[:]
+            job.text = "its figures did not fit into a message"
+    elif kind == "native":
+        note = convert.map_to_message({"cut": f"{event.native.data.ByteSize()} bytes did not fit into a message"})
+        event.native.data.CopyFrom(note)
+    elif event.member.name not in ("inventory",):
+        event.member.text = event.member.text[:1000]
