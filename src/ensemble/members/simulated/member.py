@@ -194,10 +194,10 @@ class SimulatedMember:
             self._wake.set()
             await _until(lambda: not queue.open_jobs(), self._ended, self._tasks[0])
             # the end of a job that was waited for should be known; but the other side may have stopped listening
+            # (not wait_for: on 3.11 it may swallow the cancel of a caller who has waited long enough)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(
-                    _until(lambda: not self._outbox, self._handed_on, self._tasks[1]), LAST_WORDS_SECONDS
-                )
+                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                    await _until(lambda: not self._outbox, self._handed_on, self._tasks[1])
         await self._halt()
 
     # ---- time --------------------------------------------------------------------------------------
@@ -238,7 +238,8 @@ class SimulatedMember:
             delay = self._delay(queue)
             if delay is None or delay > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), delay)
+                    async with asyncio.timeout(delay):
+                        await self._wake.wait()
             if self._speed:
                 queue.advance(self._virtual())
             else:
@@ -269,5 +270,7 @@ async def _until(true: Callable[[], bool], sign: asyncio.Event, task: asyncio.Ta
     while not true() and not task.done():
         sign.clear()
         waiter = asyncio.create_task(sign.wait())
-        await asyncio.wait({waiter, task}, return_when=asyncio.FIRST_COMPLETED)
-        waiter.cancel()
+        try:
+            await asyncio.wait({waiter, task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
