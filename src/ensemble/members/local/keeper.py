@@ -171,6 +171,8 @@ class Keeper:
             for key, _ in self.selector.select(self._timeout()):
                 key.data()
             self._turn()
+        if self.client is not None:
+            self._drop(self.client)
         with contextlib.suppress(OSError):
             self.address.unlink()
             Path(self.socket_path).unlink()
@@ -195,7 +197,8 @@ class Keeper:
             self.idle_since = time.monotonic()
             return False
         if self.closing:
-            return not self.outbox or self.client is None
+            # all is told; whether it was heard does not matter: the next keeper reads it from the log
+            return self.client is None or (self.sent == len(self.outbox) and not self.out)
         return self.client is None and time.monotonic() - self.idle_since > IDLE_SECONDS
 
     def _timeout(self) -> float:
@@ -408,7 +411,9 @@ class Keeper:
         if mode != "detach":
             self.closing = True
         if mode == "cancel":
-            self.queue.clear()
+            queued, self.queue = self.queue, deque()
+            for spec in queued:
+                self._ended(spec, JobEvent("", "", "inactive", outcome="cancelled", reason="cancelled"))
             for job in list(self.running.values()):
                 self._end(job, "cancelled", 2.0)
         self._send(["reply", request, []])

@@ -36,6 +36,9 @@ from ensemble.model.jobs import AttemptRef, JobSpec
 START_SECONDS = 30.0
 """How long a keeper may take to start (it takes 0.2 s where nothing is slow)."""
 
+ANSWER_SECONDS = 5.0
+"""How long a keeper may take to hear that it is closed."""
+
 _PAGE = 5000
 
 CAPABILITIES = frozenset(
@@ -159,27 +162,35 @@ class LocalMember:
         messages: asyncio.Queue[list[Any] | None] = asyncio.Queue(64)
         delivery = asyncio.create_task(self._deliver(messages))
         try:
-            while True:
-                for message in self._early:
-                    await self._take(message, messages)
-                self._early = []
-                data = await self._reader.read(1 << 20)
-                if not data:
-                    break
-                self._early = self._frames.feed(data)
-        except OSError:
-            pass
-        finally:
-            for future in self._answers.values():
-                if not future.done():
-                    future.set_exception(MemberError("the keeper is gone", transient=True))
-            self._answers.clear()
+            with contextlib.suppress(OSError):
+                await self._read_frames(self._reader, messages)
+            self._give_up_answers()
             await messages.put(None)
-        with contextlib.suppress(asyncio.CancelledError):
             await delivery
+        finally:
+            self._give_up_answers()
+            delivery.cancel()
+            # a put that is under way is over before we are
+            await asyncio.wait([delivery])
         if not self._closing:
             down = MemberEvent(self._context.name, "down", time.time(), text="the keeper is gone")
             await self._context.sink.put([down])
+
+    async def _read_frames(self, reader: asyncio.StreamReader, messages: asyncio.Queue[list[Any] | None]) -> None:
+        while True:
+            for message in self._early:
+                await self._take(message, messages)
+            self._early = []
+            data = await reader.read(1 << 20)
+            if not data:
+                return
+            self._early = self._frames.feed(data)
+
+    def _give_up_answers(self) -> None:
+        for future in self._answers.values():
+            if not future.done():
+                future.set_exception(MemberError("the keeper is gone", transient=True))
+        self._answers.clear()
 
     async def _take(self, message: list[Any], events: asyncio.Queue[list[Any] | None]) -> None:
         if message[0] == "events":
@@ -264,12 +275,19 @@ class LocalMember:
             raise MemberError(f"{path} of {ref.key}: {error.strerror}") from error
 
     async def close(self, mode: CloseMode) -> None:
-        """Let go; with `detach` the keeper and its jobs go on."""
+        """Let go; with `detach` the keeper and its jobs go on, else their ends are waited for and told."""
         self._closing = True
-        with contextlib.suppress(MemberError):
-            await asyncio.wait_for(self._ask("close", mode), 5.0)
-        if self._writer is not None:
-            self._writer.close()
-        if self._pump is not None:
-            await asyncio.wait([self._pump], timeout=5.0)
-            self._pump.cancel()
+        try:
+            with contextlib.suppress(MemberError, TimeoutError):
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._ask("close", mode)
+                if mode != "detach" and self._pump is not None:
+                    # the keeper hangs up when it has told every end
+                    await asyncio.wait([self._pump])
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+            pump, self._pump = self._pump, None
+            if pump is not None:
+                pump.cancel()
+                await asyncio.wait([pump])
