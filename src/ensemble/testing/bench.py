@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Bench", "RecordingSink", "live"]
+__all__ = ["Bench", "RecordingSink", "live", "refusals"]
 
 import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 import pytest
 
@@ -18,7 +18,6 @@ from ensemble.model.jobs import JobSpec
 from ensemble.testing.harness import MemberHarness
 
 Event = JobEvent | NativeEvent | MemberEvent
-P = ParamSpec("P")
 
 
 class RecordingSink:
@@ -129,7 +128,7 @@ class Bench:
         """Wait until something is true of the outer world, such as the ledger, which tells nobody."""
         try:
             async with asyncio.timeout(self.harness.patience):
-                while not true():
+                while not true():  # noqa: ASYNC110 - a file has no event to wait for
                     await asyncio.sleep(0.01)
         except TimeoutError:
             pytest.fail(f"{what}: not within {self.harness.patience:g} s")
@@ -187,26 +186,24 @@ class Bench:
         await self.harness.clean_up()
 
 
-def live(
-    test: Callable[Concatenate[Any, Bench, P], Awaitable[None]],
-) -> Callable[Concatenate[Any, MemberHarness, P], None]:
+def live(test: Callable[[Any, Bench], Awaitable[None]]) -> Callable[[Any, MemberHarness], None]:
     """Run an async test of a `Bench` in an event loop of its own; pytest gives it the fixture `harness`."""
 
-    async def whole(self: Any, harness: MemberHarness, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def whole(self: Any, harness: MemberHarness) -> None:
         bench = Bench(harness)
         try:
             async with asyncio.timeout(4 * harness.patience):
-                await test(self, bench, *args, **kwargs)
+                await test(self, bench)
         finally:
             await bench.clean_up()
 
-    # no __wrapped__: pytest reads the signature of this one, and it is `harness` that it must find there
     def run_it(self: Any, harness: MemberHarness) -> None:
         asyncio.run(whole(self, harness))
 
     functools.update_wrapper(run_it, test)
+    # pytest reads the signature of this one: it is `harness` that it must find there
     del run_it.__wrapped__  # type: ignore[attr-defined]
-    return run_it  # type: ignore[return-value]
+    return run_it
 
 
 def refusals(receipts: Sequence[Receipt]) -> list[str]:

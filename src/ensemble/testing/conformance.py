@@ -9,11 +9,16 @@ from typing import ClassVar
 
 import pytest
 
+from ensemble.testing.cancelling import CancelPromises
+from ensemble.testing.closing import ClosePromises
+from ensemble.testing.files import FilePromises
 from ensemble.testing.harness import MemberHarness
 from ensemble.testing.jobs import JobPromises
+from ensemble.testing.loads import LoadPromises
+from ensemble.testing.streams import StreamPromises
 
 
-class MemberConformance(JobPromises):
+class MemberConformance(JobPromises, CancelPromises, StreamPromises, ClosePromises, FilePromises, LoadPromises):
     """Subclass it with the harness of a member; each test is one promise of `ensemble.members.contract`.
 
         class TestMine(MemberConformance):

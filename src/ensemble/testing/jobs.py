@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["JobPromises"]
 
+import pytest
+
 from ensemble.members.contract import CAPABILITIES, Refused
 from ensemble.model.jobs import STATES
 from ensemble.testing.bench import Bench, live, refusals
@@ -80,3 +82,73 @@ class JobPromises:
         assert receipt.reason
         assert not receipt.transient
         assert not bench.sink.of("a-0")
+
+    @live
+    async def test_an_end_by_signal_9_is_failed_for_signal(self, bench: Bench) -> None:
+        member = await bench.open()
+        event = await bench.run(member, bench.harness.job("a-0", Do(signal=9)))
+        assert (event.outcome, event.reason, event.signal) == ("failed", "signal", 9)
+
+    @live
+    async def test_a_program_that_is_not_there_is_failed_for_launch_with_its_name(self, bench: Bench) -> None:
+        bench.needs_real()
+        member = await bench.open()
+        event = await bench.run(member, bench.harness.job("a-0", command=("no-such-program-here", "x")))
+        assert (event.outcome, event.reason) == ("failed", "launch")
+        assert "no-such-program-here" in event.text
+
+    @live
+    async def test_a_job_that_outlives_its_walltime_is_failed_for_walltime(self, bench: Bench) -> None:
+        member = await bench.open()
+        bench.needs("walltime")
+        if not bench.harness.walltime:
+            pytest.skip("the harness says that this back end enforces no walltime soon")
+        seconds = bench.harness.walltime
+        event = await bench.run(member, bench.harness.job("a-0", Do(120 + seconds), walltime=seconds))
+        assert (event.outcome, event.reason) == ("failed", "walltime")
+        assert not bench.harness.lines("end", "a-0")
+
+    @live
+    async def test_each_attempt_ends_exactly_once_whatever_its_end(self, bench: Bench) -> None:
+        member = await bench.open()
+        does = [Do(), Do(exit_code=3), Do(signal=9), Do(0.1), Do(exit_code=255)]
+        await member.submit(1, [bench.harness.job(f"a-{i}", do) for i, do in enumerate(does)])
+        await bench.all_ended(len(does))
+        # ends that were told twice would stand before that of a job which is submitted only now
+        await bench.run(member, bench.harness.job("z-0"))
+        assert sorted(e.key for e in bench.sink.ends()) == [*(f"a-{i}" for i in range(len(does))), "z-0"]
+
+    @live
+    async def test_a_ref_in_another_batch_is_accepted_and_runs_once(self, bench: Bench) -> None:
+        member = await bench.open()
+        bench.needs("exactly-once")
+        job = bench.harness.job("a-0", Do(0.1))
+        for batch in (1, 2, 3):
+            assert refusals(await member.submit(batch, [job])) == ["Accepted"]
+        await bench.ended("a-0")
+        assert refusals(await member.submit(4, [job])) == ["Accepted"]
+        await bench.run(member, bench.harness.job("z-0"))
+        assert [e.key for e in bench.sink.ends()] == ["a-0", "z-0"]
+        if bench.harness.real:
+            assert bench.harness.lines("start", "a-0") == ["start a-0 1"]
+
+    @live
+    async def test_a_refused_job_does_not_keep_its_batch_from_running(self, bench: Bench) -> None:
+        member = await bench.open()
+        jobs = [bench.harness.impossible("a-0"), bench.harness.job("a-1")]
+        assert refusals(await member.submit(1, jobs)) == ["Refused", "Accepted"]
+        assert (await bench.ended("a-1")).outcome == "success"
+
+    @live
+    async def test_a_retry_is_another_attempt_and_a_late_cancel_of_the_first_does_not_touch_it(
+        self, bench: Bench
+    ) -> None:
+        member = await bench.open()
+        first = await bench.run(member, bench.harness.job("a-0", Do(exit_code=3)))
+        assert (first.attempt, first.outcome) == (1, "failed")
+        await member.submit(2, [bench.harness.job("a-0", Do(1.0), attempt=2)])
+        await bench.running("a-0", 2)
+        assert refusals(await member.cancel([bench.harness.ref("a-0", 1)], 0.1)) == ["Accepted"]
+        second = await bench.ended("a-0", 2)
+        assert (second.attempt, second.outcome) == (2, "success")
+        assert len([e for e in bench.sink.ends() if e.key == "a-0"]) == 2
