@@ -84,7 +84,7 @@ class Actions:
         if name == "terminate":
             return [Drain("terminate"), *self.cancel_all("terminate")]
         if name == "stop-member":
-            return [StopMember(self.command(), action.member or action.label or self._only_member())]
+            return self._stop_member(action)
         if name == "custom":
             return [self._call(action, event, rule)]
         if name == "add-rule":
@@ -211,7 +211,9 @@ class Actions:
     def drain(self, reason: str, limit: str = "") -> list[Effect]:
         """Nothing new starts: what waits here is dropped, what waits in a queue is cancelled, what runs goes on."""
         queued = [job.key for job in self.state.jobs.values() if NEW < job.code < RUN and not job.cancelling]
-        return [Drain(reason, limit), *self.cancel_keys(queued, reason)]
+        cancels = self.cancel_keys(queued, reason)
+        # what is already being ended keeps the reason it is ended for
+        return cancels if self.state.dropped else [Drain(reason, limit), *cancels]
 
     def cancel_all(self, reason: str) -> list[Effect]:
         """Everything that is with a member."""
@@ -228,6 +230,8 @@ class Actions:
         member = self.state.members.get(name)
         if member is None:
             return [Note("unknown-member", f"{action.name} names {name!r}, which is no member")]
+        if member.state in ("closed", "gone"):
+            return [Note("member-closed", f"{action.name}: member {name} is {member.state}")]
         if member.opened and "resize" not in member.capabilities:
             return [Note("unsupported-action", f"member {name} cannot {action.name}")]
         value = 1 if action.value is None else int(action.value)
@@ -240,6 +244,15 @@ class Actions:
         if wanted == present:
             return [Note("resize-bound", f"{action.name}: member {name} stays at {present} nodes")]
         return [Resize(self.command(), name, wanted)]
+
+    def _stop_member(self, action: ActionSpec) -> list[Effect]:
+        name = action.member or action.label or self._only_member()
+        member = self.state.members.get(name)
+        if member is None:
+            return [Note("unknown-member", f"stop-member names {name!r}, which is no member")]
+        if member.state in ("closed", "gone"):
+            return [Note("member-closed", f"stop-member: member {name} is {member.state}")]
+        return [StopMember(self.command(), name)]
 
     def _resizable(self) -> str:
         for member in self.state.members.values():

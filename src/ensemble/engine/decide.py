@@ -18,7 +18,7 @@ from ensemble.engine.apply import Applier
 from ensemble.engine.backlog import waiting_span
 from ensemble.engine.build import Builder
 from ensemble.engine.release import Release
-from ensemble.engine.rules import SUBMITTING, Rule
+from ensemble.engine.rules import SUBMITTING, Rule, Watch
 from ensemble.engine.state import INACTIVE, NEW, Job, State
 from ensemble.model.decisions import (
     Call,
@@ -63,6 +63,7 @@ class Decider:
         "_firings",
         "_queued",
         "_steps",
+        "_unlimited",
         "actions",
         "applier",
         "builder",
@@ -82,17 +83,24 @@ class Decider:
         self._agenda: list[tuple[int, int, str]] = []
         self._queued: set[tuple[int, int]] = set()
         self._firings = 0
+        limits = builder.spec.limits
+        self._unlimited = not (limits.failures or limits.walltime or limits.cost)
 
     def decide(self, event: Event) -> tuple[Step, ...]:
         """Return the steps that follow from `event`, already carried out."""
         state = self.state
         impact = self.impact
         if type(event) is JobEvent and not (
-            impact.changed or impact.awake or impact.due or impact.over or impact.remarks or impact.release
+            impact.awake or impact.due or impact.over or impact.remarks or impact.release
         ):
-            if state.jobs or state.backlog or state.ended is not None:
+            # nine of ten events end here: nobody waits for them, or no threshold was crossed
+            changed = impact.changed
+            if (not changed or (self._unlimited and not _stirred(changed))) and (
+                state.jobs or state.backlog or state.ended is not None
+            ):
+                changed.clear()
                 return ()
-        elif state.ended is not None:
+        if state.ended is not None:
             impact.clear()
             return ()
         self._steps = []
@@ -274,7 +282,7 @@ class Decider:
     def _after_rules(self, event: Event) -> bool:
         """Limits, releases and the end; whether jobs were given up on the way, which rules may wait for."""
         self._limits(event)
-        if self.impact.release and self._release():
+        if (self.impact.release or not self.state.jobs) and self._release():
             return True
         if not self.state.jobs and not self.state.backlog:
             return self._maybe_end(event)
@@ -365,3 +373,14 @@ class Decider:
         if bad:
             return "failed", f"{bad} of {state.total.submitted} jobs did not succeed"
         return "success", ""
+
+
+def _stirred(changed: list[Watch]) -> bool:
+    """Whether any rule is to be considered for these values."""
+    for watch in changed:
+        if watch.general:
+            return True
+        for thresholds in watch.thresholds.values():
+            if thresholds.any_crossed():
+                return True
+    return False

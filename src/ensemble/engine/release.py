@@ -44,6 +44,7 @@ class Release:
         """Return the effects, and the name of the limit that keeps back what is left when nothing is under way."""
         state = self.state
         self.blocked = ""
+        self._given_up: dict[int, None] = {}
         self._given: dict[str, list[Span]] = {}
         self._cores: dict[str, int] = {}
         self._left = {name: self._room(member) for name, member in state.members.items()}
@@ -57,9 +58,13 @@ class Release:
         effects: list[Effect] = []
         for group in state.groups.values():
             if group.waiting or group.ready:
-                self._given_up: dict[int, None] = {}
+                self._given_up.clear()
                 effects += self._hopeless(group)
                 self._group(group)
+        if not self._given and state.backlog and self._stalled():
+            for group in state.groups.values():
+                self._given_up.clear()
+                effects += self._hopeless(group, stalled=True)
         effects += [Submit(command(), name, tuple(spans)) for name, spans in self._given.items()]
         idle = not state.jobs and not self._given
         return effects, self.blocked if idle else ""
@@ -71,12 +76,18 @@ class Release:
 
     # ---- jobs that will never run ------------------------------------------------------------------
 
-    def _hopeless(self, group: Group) -> list[Effect]:
-        """Give up the waiting jobs that no member will ever take."""
+    def _stalled(self) -> bool:
+        """Whether nothing is under way that could make a member larger."""
+        state = self.state
+        return not (state.jobs or state.commands or any(kind != "limit" for _, _, kind, _ in state.timers))
+
+    def _hopeless(self, group: Group, stalled: bool = False) -> list[Effect]:
+        """Give up the waiting jobs that no member will ever take. Until the run has stalled, a rule that may make
+        a member larger is waited for."""
         effects: list[Effect] = []
         for shape, points in group.shapes.items():
-            verdict = self._verdict(group, shape)
-            if verdict is None:
+            verdict = self._verdict(group, shape, stalled)
+            if verdict is None or points[0] in self._given_up:
                 continue
             concerned = dict.fromkeys(points)
             ready = [key for key in group.ready if self.state.jobs[key].point.index in concerned]
@@ -88,7 +99,7 @@ class Release:
                 effects += [Discard(group.name, point, verdict.reason, verdict.outcome) for point in waiting]
         return effects
 
-    def _verdict(self, group: Group, shape: Shape) -> Verdict | None:
+    def _verdict(self, group: Group, shape: Shape, stalled: bool) -> Verdict | None:
         members = self.state.members
         if shape.member and shape.member not in members:
             return Verdict("failed", "no-member", "no-member", f"{group.name}: there is no member {shape.member!r}")
@@ -99,12 +110,12 @@ class Release:
             if any(member.state == "gone" for member in mine):
                 return Verdict("lost", "infrastructure", "no-member", text)
             return Verdict("cancelled", "no-member", "no-member", text)
-        if any(self._may_hold(shape, member) for member in alive):
+        if any(self._may_hold(shape, member, stalled) for member in alive):
             return None
         text = f"{group.name}: a job of {_demand(shape)} fits no member ({', '.join(map(_size, alive))})"
         return Verdict("failed", "never-fits", "never-fits", text)
 
-    def _may_hold(self, shape: Shape, member: Member) -> bool:
+    def _may_hold(self, shape: Shape, member: Member, stalled: bool) -> bool:
         """Whether a member could hold such a job, now or ever; yes, while it has not told its size."""
         per_node = member.cores_per_node
         most = most_nodes(member)
@@ -117,7 +128,7 @@ class Release:
             return True
         if gpus == 0 and shape.gpus:
             return False
-        return not member.max_nodes and "resize" in member.capabilities and self._growing()
+        return not stalled and not member.max_nodes and "resize" in member.capabilities and self._growing()
 
     def _growing(self) -> bool:
         """Whether a rule may still make a member larger than the file says."""

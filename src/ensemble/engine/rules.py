@@ -114,6 +114,23 @@ class Thresholds:
         entries = self.above if side == "above" else self.below
         del entries[bisect_left(entries, (constant, rank, rule.order))]
 
+    def any_crossed(self) -> bool:
+        """Whether `crossed` would find any."""
+        above, below = self.above, self.below
+        if not above and not below:
+            return False
+        value = self.read()
+        if value is None:
+            return False
+        if above:
+            constant, rank, _, _ = above[0]
+            if constant < value or (constant == value and rank == 0):
+                return True
+        if below:
+            constant, rank, _, _ = below[-1]
+            return constant > value or (constant == value and rank == 1)
+        return False
+
     def crossed(self) -> list[Rule]:
         """Every rule whose condition holds at the present value."""
         value = self.read()

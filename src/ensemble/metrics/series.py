@@ -261,6 +261,14 @@ def _read_moment(series: Series, name: str) -> float | None:
     return moment(name, series.moments())
 
 
+def _read_mean(series: Series, name: str) -> float | None:
+    # written out: the statistic that most rules read
+    if series._folded < len(series._pending):
+        series._fold()
+    of = series._moments
+    return of.mean if of.count else None
+
+
 def _read_ewma(series: Series, name: str) -> float | None:
     return series._ewma if series.moments().count else None
 
@@ -279,6 +287,7 @@ def _read_mad(series: Series, name: str) -> float | None:
 
 _READERS: Final[dict[str, Callable[[Series, str], float | None]]] = {
     **dict.fromkeys(MOMENTS, _read_moment),
+    "mean": _read_mean,
     "ewma": _read_ewma,
     **dict.fromkeys(QUANTILES, _read_quantile),
     "iqr": _read_iqr,
