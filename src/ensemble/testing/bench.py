@@ -18,6 +18,8 @@ from ensemble.model.jobs import JobSpec
 from ensemble.testing.harness import MemberHarness
 
 Event = JobEvent | NativeEvent | MemberEvent
+Inventory = dict[tuple[str, int], InventoryItem]
+"""What a back end knows, by (key, attempt)."""
 
 
 class RecordingSink:
@@ -157,9 +159,9 @@ class Bench:
         assert [type(receipt).__name__ for receipt in receipts] == ["Accepted"], receipts
         return await self.ended(job.ref.key, job.ref.attempt)
 
-    async def inventory(self, member: Member) -> tuple[dict[tuple[str, int], InventoryItem], Page]:
+    async def inventory(self, member: Member) -> tuple[Inventory, Page]:
         """A whole inventory by (key, attempt), and its last page."""
-        found: dict[tuple[str, int], InventoryItem] = {}
+        found: Inventory = {}
         last: Page | None = None
         async for page in member.inventory():
             assert last is None, "a page came after the last one"
@@ -170,6 +172,13 @@ class Bench:
             last = page if page.last else None
         assert last is not None, "no page of the inventory is the last"
         return found, last
+
+    async def inventory_until(self, member: Member, true: Callable[[Inventory], bool]) -> Inventory:
+        """Take inventories until something is true of one, which then is returned."""
+        async with asyncio.timeout(self.harness.patience):
+            while not true(found := (await self.inventory(member))[0]):
+                await asyncio.sleep(0.02)
+        return found
 
     async def close(self, member: Member, mode: CloseMode) -> None:
         """Close a member, which must be done in time."""

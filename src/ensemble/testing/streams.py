@@ -53,7 +53,10 @@ class StreamPromises:
         await bench.sink.waiting.wait()
         # commands are answered although events are not taken
         await member.submit(2, [bench.harness.job("b-0")])
-        await bench.inventory(member)
+        await bench.inventory_until(
+            member, lambda found: len(found) == 21 and all(item.state == "inactive" for item in found.values())
+        )
+        assert not bench.sink.events
         bench.sink.gate.set()
         await bench.all_ended(21)
         assert bench.sink.numbers() == list(range(1, len(bench.sink.numbers()) + 1))
