@@ -39,30 +39,30 @@ _UNIT: Final = (
 )
 _CLOCK: Final = r"([0-9]{1,5}-)?[0-9]{1,6}:[0-5][0-9]:[0-5][0-9]"
 
-_TEXT: Final = {"type": ["string", "number", "boolean"]}
+TEXT: Final = {"type": ["string", "number", "boolean"]}
 """Text: a number or truth value is taken as it was written."""
-_NAME: Final = {"type": ["string", "integer"], "pattern": "^[A-Za-z0-9_][A-Za-z0-9_-]*$", "maxLength": 100}
-_DURATION: Final[dict[str, Any]] = {
+NAME: Final = {"type": ["string", "integer"], "pattern": "^[A-Za-z0-9_][A-Za-z0-9_-]*$", "maxLength": 100}
+DURATION: Final[dict[str, Any]] = {
     "anyOf": [
         {"type": "number", "minimum": 0},
         {"type": "string", "pattern": rf"^\s*({_NUMBER}|(\s*{_NUMBER}\s*{_UNIT}\s*)+|{_CLOCK})\s*$"},
     ],
     "examples": ["90s", "20m", "1h30m", "0:20:00"],
 }
-_PRICE: Final = {
+PRICE: Final = {
     "anyOf": [
         {"type": "number", "minimum": 0},
         {"type": "string", "pattern": rf"^\s*{_NUMBER}\s*([A-Z]{{3}})?\s*(/\s*(node-?)?(hour|hr|h))?\s*$"},
     ],
     "examples": ["0.41 USD/node-hour"],
 }
-_ABOVE_ZERO: Final = {
+ABOVE_ZERO: Final = {
     "anyOf": [
         {"type": "number", "exclusiveMinimum": 0},
         {"type": "string", "pattern": rf"^\s*\+?{_NUMBER}(\s.*)?$"},
     ]
 }
-_PLACEHOLDER: Final = {"type": "string", "pattern": r"\{.*\}", "examples": ["{N * 32}"]}
+PLACEHOLDER: Final = {"type": "string", "pattern": r"\{.*\}", "examples": ["{N * 32}"]}
 _OBJECT: Final = {"type": "object"}
 _REF: Final = "#/$defs/"
 _OLDER_TRIGGERS: Final = (
@@ -77,7 +77,7 @@ def _whole(least: int) -> dict[str, Any]:
 
 
 def _count(least: int) -> dict[str, Any]:
-    return {"anyOf": [_whole(least), _PLACEHOLDER]}
+    return {"anyOf": [_whole(least), PLACEHOLDER]}
 
 
 def _words(*words: str) -> dict[str, Any]:
@@ -137,12 +137,12 @@ _SIZES: Final = {
 }
 
 _SHAPES: Final[dict[tuple[str, str], dict[str, Any]]] = {
-    ("EnsembleSpec", "name"): _NAME,
+    ("EnsembleSpec", "name"): NAME,
     ("EnsembleSpec", "seed"): _whole(0),
     ("EnsembleSpec", "members"): {
         "type": "object",
         "minProperties": 1,
-        "propertyNames": {"pattern": _NAME["pattern"]},
+        "propertyNames": {"pattern": NAME["pattern"]},
         "additionalProperties": {"anyOf": [_ref("MemberSpec"), {"type": "string"}, {"type": "null"}]},
     },
     ("EnsembleSpec", "jobs"): {"type": "array", "minItems": 1, "items": _ref("GroupSpec")},
@@ -155,8 +155,8 @@ _SHAPES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("MemberSpec", "max_nodes"): _whole(0),
     ("MemberSpec", "cores"): _whole(0),
     ("MemberSpec", "gpus"): _whole(0),
-    ("MemberSpec", "price"): _PRICE,
-    ("GroupSpec", "name"): _NAME,
+    ("MemberSpec", "price"): PRICE,
+    ("GroupSpec", "name"): NAME,
     ("GroupSpec", "count"): _whole(1),
     ("GroupSpec", "submit"): _words("auto", "start", "rules"),
     ("GroupSpec", "nodes"): _count(0),
@@ -164,8 +164,8 @@ _SHAPES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("GroupSpec", "cores"): _count(1),
     ("GroupSpec", "gpus"): _count(0),
     ("GroupSpec", "launcher"): _words(*LAUNCHERS),
-    ("GroupSpec", "walltime"): {**_DURATION, "anyOf": [*_DURATION["anyOf"], _PLACEHOLDER]},
-    ("GroupSpec", "env"): {"type": ["object", "null"], "additionalProperties": _TEXT},
+    ("GroupSpec", "walltime"): {**DURATION, "anyOf": [*DURATION["anyOf"], PLACEHOLDER]},
+    ("GroupSpec", "env"): {"type": ["object", "null"], "additionalProperties": TEXT},
     ("GroupSpec", "inputs"): _list_of(_FILE),
     ("GroupSpec", "outputs"): {
         "type": "object",
@@ -178,11 +178,11 @@ _SHAPES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("GroupSpec", "binding"): _words("none", "core", "socket"),
     ("GroupSpec", "order"): _words("listed", "random", "blocked"),
     ("GroupSpec", "warmup"): _whole(0),
-    ("GroupSpec", "derived"): {"type": ["object", "null"], "additionalProperties": _TEXT},
-    ("GroupSpec", "options"): {"type": ["object", "null"], "additionalProperties": _TEXT},
+    ("GroupSpec", "derived"): {"type": ["object", "null"], "additionalProperties": TEXT},
+    ("GroupSpec", "options"): {"type": ["object", "null"], "additionalProperties": TEXT},
     ("RetrySpec", "limit"): _whole(0),
     ("RetrySpec", "reasons"): _list_of(_words(*REASONS)),
-    ("RetrySpec", "delay"): _DURATION,
+    ("RetrySpec", "delay"): DURATION,
     ("OutputRule", "take"): _words(*TAKES),
     ("RuleSpec", "trigger"): {
         "anyOf": [
@@ -196,21 +196,21 @@ _SHAPES: Final[dict[tuple[str, str], dict[str, Any]]] = {
         "type": ["string", "number", "null"],
         "examples": [3, "> 5.5", "mean.melt.pressure > 5 and count.melt.active == 0"],
     },
-    ("RuleSpec", "seconds"): _DURATION,
+    ("RuleSpec", "seconds"): DURATION,
     ("ActionSpec", "name"): _words(*ACTIONS),
     ("ActionSpec", "value"): {"type": "number", "exclusiveMinimum": 0},
     ("ActionSpec", "states"): _list_of(_words(*_CANCELLABLE)),
     ("ActionSpec", "rule"): {"anyOf": [_ref("RuleSpec"), {"type": "null"}]},
     ("ActionSpec", "repetitions"): {"anyOf": [_whole(1), _words("unlimited")]},
     ("ActionSpec", "backoff"): _whole(0),
-    ("ActionSpec", "cooldown"): _DURATION,
+    ("ActionSpec", "cooldown"): DURATION,
     ("LimitsSpec", "jobs"): _whole(1),
     ("LimitsSpec", "failures"): _whole(1),
-    ("LimitsSpec", "walltime"): _DURATION,
-    ("LimitsSpec", "node_hours"): _ABOVE_ZERO,
-    ("LimitsSpec", "cost"): _ABOVE_ZERO,
+    ("LimitsSpec", "walltime"): DURATION,
+    ("LimitsSpec", "node_hours"): ABOVE_ZERO,
+    ("LimitsSpec", "cost"): ABOVE_ZERO,
     ("LimitsSpec", "on_limit"): _words("drain", "cancel"),
-    ("LoggingSpec", "heartbeat"): _DURATION,
+    ("LoggingSpec", "heartbeat"): DURATION,
 }
 """Fields that are read otherwise than their type says."""
 
@@ -256,11 +256,11 @@ def _property(struct: str, key: str, known: dict[str, Any]) -> dict[str, Any]:
     shape = _SHAPES.get((struct, key))
     if shape is None:
         shape = {word: value for word, value in known.items() if word not in ("description", "default")}
-        shape = dict(_TEXT) if shape == {"type": "string"} else shape
+        shape = dict(TEXT) if shape == {"type": "string"} else shape
     found = dict(shape)
     if known.get("description"):
         found["description"] = known["description"]
     default = known.get("default")
-    if default not in (None, "", {}, []) and not {struct, f"{struct}.{key}"} & _NOT_BY_DEFAULT:
+    if default not in (None, "", {}, [], ()) and not {struct, f"{struct}.{key}"} & _NOT_BY_DEFAULT:
         found["default"] = default
     return found
