@@ -193,3 +193,12 @@ def test_a_member_with_a_fault_fails_the_promise_that_names_it(
 
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         getattr(MemberConformance, f"test_{promise}")(None, Harness(tmp_path))
+
+
+def test_the_lines_of_the_document_are_a_whole_suite() -> None:
+    document = (EXAMPLE.parents[1] / "docs" / "members.md").read_text()
+    found: dict[str, Any] = {"__name__": "document"}
+    exec(document.split("```python\n")[1].split("```")[0], found)
+    promises = [name for name in dir(found["TestProcesses"]) if name.startswith("test_")]
+    assert len(promises) > 45
+    assert isinstance(found["TestProcesses"].harness_type(EXAMPLE).member(), ProcessMember)

@@ -176,7 +176,7 @@ class Bench:
     async def inventory_until(self, member: Member, true: Callable[[Inventory], bool]) -> Inventory:
         """Take inventories until something is true of one, which then is returned."""
         async with asyncio.timeout(self.harness.patience):
-            while not true(found := (await self.inventory(member))[0]):
+            while not true(found := (await self.inventory(member))[0]):  # noqa: ASYNC110 - asking is the only way
                 await asyncio.sleep(0.02)
         return found
 
