@@ -1,6 +1,6 @@
 """What becomes of jobs: retries, validity, limits, late and repeated events."""
 
-from ensemble.model.events import JobEvent, MemberEvent, SubmitAnswered
+from ensemble.model.events import JobEvent, MemberEvent, Requested, SubmitAnswered
 from tests.engine.world import World
 
 
@@ -225,3 +225,37 @@ jobs: [{name: s, command: "x {N}", parameters: {N: [1, 4]},
     world.good("s-1", 4.0)
     points = {point.values["N"]: point.derived for point in world.engine.status().points}
     assert points == {1: {"speedup": 1.0, "efficiency": 1.0}, 4: {"speedup": 2.0, "efficiency": 0.5}}
+
+
+def test_an_attempt_that_no_budget_covers_ends_the_run_by_its_limit():
+    world = World(
+        "limits: {node_hours: 1}\njobs: [{name: a, command: x, tasks: 4, walltime: 1h, retries: {limit: 1, delay: 5s}}]"
+    )
+    world.bad("a-0", 1800)
+    world.wait(5)
+    assert (outcome(world), world.engine.ended.reason) == ("limit", "node_hours")
+    assert world.groups()["a"].cancelled == 1
+    world.replays()
+
+
+def test_an_attempt_that_fits_nowhere_any_more_is_given_up():
+    world = World(
+        "members: {m: {nodes: 1}, o: {nodes: 1}}\n"
+        "jobs: [{name: a, command: x, tasks: 4, retries: {limit: 1, delay: 5s}}]"
+    )
+    holder = world.where["a-0"]
+    other = {"m": "o", "o": "m"}[holder]
+    world.tell(MemberEvent(other, "closed"))
+    world.bad("a-0")
+    world.tell(MemberEvent(holder, "gone"))
+    world.wait(5)
+    assert world.groups()["a"].lost == 1
+    assert outcome(world) == "failed"
+
+
+def test_a_stop_does_not_rename_an_end_that_is_under_way():
+    world = World("jobs: [{name: a, command: x, count: 2}]\nrules: [{trigger: job-cancel, action: {name: stop}}]")
+    world.tell(Requested("terminate", "me"))
+    for key in list(world.open):
+        world.job(key, "inactive", outcome="cancelled", reason="cancelled")
+    assert outcome(world) == "terminated"

@@ -17,7 +17,7 @@ from ensemble.engine.actions import Actions
 from ensemble.engine.apply import Applier
 from ensemble.engine.backlog import waiting_span
 from ensemble.engine.build import Builder
-from ensemble.engine.release import Release
+from ensemble.engine.release import Release, under_way
 from ensemble.engine.rules import SUBMITTING, Rule, Watch
 from ensemble.engine.state import INACTIVE, NEW, Job, State
 from ensemble.model.decisions import (
@@ -282,7 +282,7 @@ class Decider:
     def _after_rules(self, event: Event) -> bool:
         """Limits, releases and the end; whether jobs were given up on the way, which rules may wait for."""
         self._limits(event)
-        if (self.impact.release or not self.state.jobs) and self._release():
+        if (self.impact.release or not under_way(self.state)) and self._release():
             return True
         if not self.state.jobs and not self.state.backlog:
             return self._maybe_end(event)

@@ -66,7 +66,7 @@ class Release:
                 self._given_up.clear()
                 effects += self._hopeless(group, stalled=True)
         effects += [Submit(command(), name, tuple(spans)) for name, spans in self._given.items()]
-        idle = not state.jobs and not self._given
+        idle = not under_way(state) and not self._given
         return effects, self.blocked if idle else ""
 
     def _room(self, member: Member) -> int:
@@ -79,7 +79,7 @@ class Release:
     def _stalled(self) -> bool:
         """Whether nothing is under way that could make a member larger."""
         state = self.state
-        return not (state.jobs or state.commands or any(kind != "limit" for _, _, kind, _ in state.timers))
+        return not (under_way(state) or state.commands or any(kind != "limit" for _, _, kind, _ in state.timers))
 
     def _hopeless(self, group: Group, stalled: bool = False) -> list[Effect]:
         """Give up the waiting jobs that no member will ever take. Until the run has stalled, a rule that may make
@@ -219,6 +219,11 @@ class Release:
     def _limited(self) -> bool:
         limits = self.builder.spec.limits
         return bool(limits.node_hours or limits.cost)
+
+
+def under_way(state: State) -> bool:
+    """Whether any job is with a member. A job between two attempts is not."""
+    return any(member.outstanding for member in state.members.values())
 
 
 def _demand(shape: Shape) -> str:
