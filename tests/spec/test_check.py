@@ -98,6 +98,8 @@ def test_errors_are_refused_with_their_place_and_warnings_are_given(tmp_path):
         "trigger: metric, when: count.a.success == 2.5",
         "trigger: metric, when: mean.a.duration < 0",
         "trigger: metric, when: count.a.success > 3 and 1 > 2",
+        "trigger: metric, when: count.a.success > 3 and count.a.success < 3",
+        "trigger: metric, when: mean.a.duration >= 3 and 3 > mean.a.duration",
         "trigger: metric, when: not (count.a.success >= 0)",
         "trigger: metric, when: count.a.success + count.a.failed > 10",
         "trigger: metric, when: count.a.success / 2 > 3",
@@ -150,8 +152,8 @@ def test_what_waits_for_a_group_that_is_never_submitted_is_found():
 
 
 def test_waiting_for_retries_that_nobody_has_is_found():
-    assert codes(rules(f"trigger: job-retry, name: a, {STOP}")) == [("never-fires", "rules[0]")]
-    assert codes(rules(f"trigger: job-retry, {STOP}")) == [("never-fires", "rules[0]")]
+    assert codes(rules(f"trigger: job-retry, name: a, {STOP}")) == [("no-retries", "rules[0]")]
+    assert codes(rules(f"trigger: job-retry, {STOP}")) == [("no-retries", "rules[0]")]
     assert codes(rules(f"trigger: job-retry, {STOP}", jobs="{name: a, command: x, retries: 2}")) == []
 
 
@@ -174,7 +176,8 @@ def test_growing_what_cannot_grow_is_found():
         (f"trigger: job-success, name: a, {AGAIN}", A),
         (f"trigger: job-finish, {AGAIN}", A),
         (f"trigger: metric, when: count.a.active == 0, {AGAIN}", A),
-        (f"trigger: metric, when: count.a.success < 100, {AGAIN}", A),
+        (f"trigger: metric, when: count.a.success < 100 and count.a.active == 0, {AGAIN}", A),
+        (f"trigger: metric, name: rel_ci95.a.duration, when: '> 0.1', {AGAIN}", A),
         (f"trigger: idle, {AGAIN}", A),
         (f"trigger: interval, seconds: 5, {AGAIN}", A),
     ],
@@ -196,6 +199,66 @@ def test_a_loop_over_two_rules_is_found():
 def test_a_loop_that_counts_itself_is_bounded():
     assert codes(rules(f"trigger: job-success, name: a, when: count.a.submitted < 50, {AGAIN}")) == []
     assert codes(rules(f"trigger: job-finish, name: a, when: count.a.finished <= 50, {AGAIN}")) == []
+    assert codes(rules(f"trigger: metric, when: count.a.success < 100, {AGAIN}")) == []
+
+
+def test_a_loop_that_a_rule_may_stop_is_no_finding():
+    assert codes(rules(f"trigger: idle, {AGAIN}", f"trigger: metric, when: mean.a.duration > 9, {STOP}")) == []
+    never = f"trigger: metric, when: mean.a.duration < 0, {STOP}"
+    assert ("endless", "rules[0]") in codes(rules(f"trigger: idle, {AGAIN}", never))
+
+
+def test_what_follows_from_a_rule_that_never_fires_is_found():
+    jobs = A + ", {name: b, command: x, submit: rules}, {name: c, command: x, submit: rules}"
+    found = codes(
+        rules(
+            "trigger: metric, when: count.a.success > 5, action: {name: submit, label: b}",
+            "trigger: job-success, name: b, action: {name: submit, label: c}",
+            f"trigger: metric, when: count.c.success == 0, {STOP}",
+            jobs=jobs,
+        )
+    )
+    assert found == [
+        ("never-submitted", "jobs[1].name"),
+        ("never-submitted", "jobs[2].name"),
+        ("never-fires", "rules[0].when"),
+        ("never-fires", "rules[1]"),
+        ("never-fires", "rules[2].when"),
+    ]
+
+
+def test_a_condition_in_the_name_is_looked_at_too():
+    assert codes(rules(f"trigger: metric, name: count.a.success > 9, {STOP}")) == [("never-fires", "rules[0].name")]
+
+
+def test_a_file_in_which_nothing_is_ever_submitted_is_an_error():
+    alone = "{name: a, command: x, submit: rules}"
+    (found,) = check(loads(f"jobs: [{alone}]"))
+    assert (found.code, found.error) == ("nothing-runs", True)
+    circle = rules("trigger: job-success, action: {name: submit, label: a}", jobs=alone)
+    assert codes(circle) == [("nothing-runs", "jobs"), ("never-fires", "rules[0]")]
+    for first in ("start", "idle", "member-open"):
+        assert codes(rules(f"trigger: {first}, action: {{name: submit, label: a}}", jobs=alone)) == []
+    assert codes(f"jobs: [{alone}]\nalgorithm: workload-success") == []
+
+
+def test_a_backoff_that_outlasts_the_jobs_is_found():
+    rule = "trigger: job-success, name: a, action: {name: avoid, repetitions: 2, backoff: %d}"
+    assert codes(rules(rule % 3)) == []
+    assert codes(rules(rule % 4)) == [("never-again", "rules[0].action.backoff")]
+    assert codes(rules((rule % 4).replace("name: a, ", ""))) == [("never-again", "rules[0].action.backoff")]
+
+
+def test_a_job_too_large_that_is_never_submitted_is_only_a_warning():
+    text = "jobs: [{name: a, command: x}, {name: b, command: x, nodes: 9, submit: rules}]"
+    found = check(loads(text), {"local": Size(1, 8)})
+    assert [(one.code, one.error) for one in found] == [("never-fits", False), ("never-submitted", False)]
+
+
+def test_a_point_that_cannot_be_made_is_an_error_however_late_it_comes():
+    text = "jobs: [{name: a, command: x, parameters: {N: {from: 1, to: 300}}, tasks: '{300 - N}'}]"
+    found = check(loads(text), {"local": Size(1, 1000)})
+    assert [(one.code, one.where, one.error) for one in found] == [("bad-point", "jobs[0].parameters", True)]
 
 
 @pytest.mark.parametrize(

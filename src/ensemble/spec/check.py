@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from ensemble.model.errors import ExpressionError, InputError
 from ensemble.model.jobs import Resources
-from ensemble.spec.expressions import parse_condition, resolve_old
+from ensemble.spec.expressions import COUNTS, parse_condition, resolve_old
 from ensemble.spec.model import UNLIMITED, EnsembleSpec, GroupSpec, MemberSpec, RuleSpec
 from ensemble.spec.placeholders import suspicious
 from ensemble.spec.ranges import Range, may_hold
@@ -29,6 +29,14 @@ CLEVER: Final = ("custom", "add-rule", "switch-algorithm")
 """Actions that may come to any other."""
 
 RESIZING: Final = ("grow", "shrink", "scale")
+
+ENDING: Final = ("stop", "terminate", "stop-member")
+
+RISING: Final = ("submitted", "finished", "success", "failed", "cancelled", "lost", "failed_attempts")
+"""Counts that never fall."""
+
+ROUNDS: Final = 10
+"""How often what may happen is looked at anew with what was learnt; stopping early only finds less."""
 
 
 class Size(NamedTuple):
@@ -52,7 +60,7 @@ class Finding(NamedTuple):
 def check(
     spec: EnsembleSpec, sizes: Mapping[str, Size] | None = None, fixed: frozenset[str] = frozenset()
 ) -> list[Finding]:
-    """Look at a whole ensemble.
+    """Look at a whole ensemble. Pure.
 
     `sizes` are those of its members, by name, as far as they are known (a member that is not named here may have any
     size); `fixed` names the members whose size cannot change. Findings come in the order of the file.
@@ -75,18 +83,85 @@ class _Check:
         self.growing = self.open or any(action.name in RESIZING for action in actions)
         limits = spec.limits
         self.bounded = bool(limits.jobs or limits.walltime or limits.node_hours or limits.cost)
+        self.groups: dict[str, None] = dict.fromkeys(self.names)
+        """Groups whose jobs may be submitted."""
+        self.live = list(range(len(spec.rules)))
+        """Rules that may fire, by their place."""
+        self._most: dict[str, float] = {}
+        self._explore()
+
+    # ---- what may happen ---------------------------------------------------------------------------
+
+    def _explore(self) -> None:
+        """Narrow down which groups may run and which rules may fire.
+
+        Each round starts from what starts by itself and takes the bounds on counts from the round before. These hold
+        in every run, and so does what follows from them: a rule that is left out never fires.
+        """
+        for _ in range(0 if self.open else ROUNDS):
+            groups: dict[str, None] = dict.fromkeys(self.started)
+            live: dict[int, None] = {}
+            found = True
+            while found:
+                found = False
+                for index, rule in enumerate(self.spec.rules):
+                    if index not in live and not self._silent(rule, groups):
+                        live[index] = None
+                        found = True
+                        if rule.action.name == "submit" and rule.action.label in self.names:
+                            groups[rule.action.label] = None
+            known = (tuple(self.groups), self.live)
+            self.groups = {name: None for name in self.names if name in groups}
+            self.live = sorted(live)
+            self._most.clear()
+            if known == (tuple(self.groups), self.live):
+                return
+
+    def _silent(self, rule: RuleSpec, groups: Mapping[str, None]) -> tuple[str, str] | None:
+        """The key to blame and why a rule never fires, where only these groups run; None when it may."""
+        if rule.trigger.startswith("job-"):
+            if rule.name and rule.name not in groups:
+                return "", f"it waits for {rule.name}, which is never submitted"
+            if not groups:
+                return "", "it waits for jobs, and none is ever submitted"
+        expr = self._condition(rule)
+        if expr is None:
+            return None
+        key = ".when" if rule.when is not None else ".name"
+        if not may_hold(expr, self._range):
+            return key, f"this is never true: {self._why(expr)}"
+        if rule.trigger == "metric" and not any(self._changes(path, groups) for path in paths(expr)):
+            named = dict.fromkeys(resolve_old(path, self.names, self.figures).group for path in paths(expr))
+            what = f"nothing is ever submitted to {' or '.join(named)}" if named else "it reads no value"
+            return key, f"it waits for a change, and {what}"
+        return None
+
+    def _changes(self, path: MetricPath, groups: Mapping[str, None]) -> bool:
+        """Whether a value may ever change."""
+        path = resolve_old(path, self.names, self.figures)
+        if path.statistic in ("nodes", "cores", "queue", "derived"):
+            return True
+        return bool(groups) if path.group == "*" else path.group in groups
 
     def findings(self) -> Iterator[Finding]:
+        if not self.groups and not self.open:
+            yield Finding(
+                "nothing-runs",
+                "jobs",
+                "no job is ever submitted: no group starts by itself, and no rule that can fire submits one",
+                "Leave out `submit: rules`, or add a rule with `trigger: start` that submits.",
+                error=True,
+            )
         seen: dict[str, int] = {}
         for index, group in enumerate(self.spec.jobs):
             template = seen.get(group.name, 0)
             seen[group.name] = template + 1
             yield from self._fits(group, template, f"jobs[{index}]")
             yield from self._points(group, f"jobs[{index}]")
-            if template == 0:
+            if template == 0 and self.groups:
                 yield from self._submitted(group, f"jobs[{index}]")
         for index, rule in enumerate(self.spec.rules):
-            yield from self._rule(rule, f"rules[{index}]")
+            yield from self._rule(rule, f"rules[{index}]", index in self.live)
         yield from self._loops()
         yield from self._limits()
 
@@ -102,8 +177,9 @@ class _Check:
         for values in group.points[::step]:
             try:
                 need = renderer.render(group.name, template, dict(values), f"{group.name}-0", 1).resources
-            except InputError:
-                continue
+            except InputError as error:
+                yield Finding("bad-point", f"{where}.parameters", str(error), error=True)
+                return
             reasons = [never_fits(need, self.sizes[name]) for name in mine]
             if all(reasons):
                 point = ", ".join(f"{axis}={value}" for axis, value in values.items())
@@ -114,7 +190,7 @@ class _Check:
                     where,
                     f"a job of {group.name}{at} can never run: {what}",
                     "Ask for less, or give the member more (`members`, `--nodes`).",
-                    error=True,
+                    error=self.open or group.name in self.groups,
                 )
                 return
 
@@ -152,19 +228,31 @@ class _Check:
             yield Finding(
                 "never-submitted",
                 f"{where}.name",
-                f"{group.name} is never submitted: it does not start by itself and no rule submits it",
+                f"{group.name} is never submitted: it does not start by itself and no rule "
+                + ("that can fire submits it" if self._named(group.name) else "submits it"),
                 "Say `submit: start`, or give it a rule.",
             )
 
+    def _named(self, name: str) -> bool:
+        return any(rule.action.name == "submit" and rule.action.label == name for rule in self.spec.rules)
+
     def most_jobs(self, name: str) -> float:
         """How many jobs of a group there can be, infinity included."""
+        if name not in self._most:
+            self._most[name] = self._most_jobs(name)
+        return self._most[name]
+
+    def _most_jobs(self, name: str) -> float:
         if self.open:
             return math.inf
+        if name not in self.groups:
+            return 0
         entries = [group for group in self.spec.jobs if group.name == name]
         per_round = sum(group.count * len(group.points) for group in entries)
         points = sum(len(group.points) for group in entries)
         total: float = per_round if name in self.started else 0
-        for rule in self.spec.rules:
+        for index in self.live:
+            rule = self.spec.rules[index]
             action = rule.action
             if action.name != "submit" or action.label != name:
                 continue
@@ -177,30 +265,35 @@ class _Check:
 
     # ---- rules -------------------------------------------------------------------------------------
 
-    def _rule(self, rule: RuleSpec, where: str) -> Iterator[Finding]:
+    def _rule(self, rule: RuleSpec, where: str, live: bool) -> Iterator[Finding]:
         action = rule.action
         group = rule.name if rule.trigger.startswith("job-") else ""
-        if group and self.most_jobs(group) == 0:
-            yield Finding("never-fires", where, f"it waits for {group}, which is never submitted")
-        if rule.trigger == "job-retry":
+        silent = None if live else self._silent(rule, self.groups)
+        if silent is not None:
+            yield Finding("never-fires", where + silent[0], silent[1])
+        elif rule.trigger == "job-retry":
             mine = [one for one in self.spec.jobs if not group or one.name == group]
             if not any(one.retries.limit for one in mine):
                 yield Finding(
-                    "never-fires",
+                    "no-retries",
                     where,
-                    f"it waits for a retry, and {f'{group} has no' if group else 'no group has'} `retries`",
+                    f"{f'{group} has no' if group else 'no group has'} `retries`, so only a job that lost its node is "
+                    "tried again",
+                    "Give the group `retries`, or use `job-fail`.",
                 )
         if rule.trigger == "start" and action.repetitions != 1:
             yield Finding(
                 "never-again", f"{where}.action", "a run starts once, so this fires once", "Leave out `repetitions`."
             )
-        expr = self._condition(rule)
-        if expr is not None and not may_hold(expr, self._range):
-            yield Finding(
-                "never-fires",
-                f"{where}.when",
-                f"this is never true: {self._why(expr)}",
-            )
+        if live and rule.trigger in ("job-success", "job-fail") and action.backoff and action.repetitions != 1:
+            matches = self.most_jobs(group) if group else sum(map(self.most_jobs, self.names))
+            if matches < action.backoff + 2:
+                yield Finding(
+                    "never-again",
+                    f"{where}.action.backoff",
+                    f"there are at most {matches:g} matches, and `backoff: {action.backoff}` skips all after the first",
+                    "Lower `backoff`, or leave out `repetitions`.",
+                )
         if action.name in RESIZING:
             members = [action.member] if action.member else list(self.members)
             if members and all(name in self.fixed for name in members):
@@ -218,7 +311,7 @@ class _Check:
 
     def _condition(self, rule: RuleSpec) -> Expr | None:
         metric = rule.trigger == "metric"
-        if rule.when is None:
+        if rule.when is None and not metric:
             return None
         try:
             return parse_condition(rule.name if metric else "", rule.when)
@@ -241,8 +334,8 @@ class _Check:
         if limit:
             most = min(most, limit)
         if path.statistic == "count":
-            attempts = path.quantity == "failed_attempts"
-            return Range(0, math.inf if attempts else most, whole=True)
+            once = path.quantity in COUNTS and path.quantity != "failed_attempts"
+            return Range(0, most if once or not most else math.inf, whole=True)
         if most == 0:
             return Range(math.inf, -math.inf)
         if path.statistic in ("variance", "std", "sem", "ci95", "iqr", "mad") or (
@@ -267,13 +360,16 @@ class _Check:
 
     def _loops(self) -> Iterator[Finding]:
         """Rules that submit what they wait for, without end and without a limit."""
-        if self.bounded:
+        if self.bounded or self.open or any(self.spec.rules[index].action.name in ENDING for index in self.live):
             return
         feeds: dict[str, set[str]] = {}
         endless = [
             (index, rule)
             for index, rule in enumerate(self.spec.rules)
-            if rule.action.name == "submit" and rule.action.repetitions == UNLIMITED and not self._bounds_itself(rule)
+            if index in self.live
+            and rule.action.name == "submit"
+            and rule.action.repetitions == UNLIMITED
+            and not self._bounds_itself(rule)
         ]
         for _, rule in endless:
             sources = rule_sources(rule, self.names)
@@ -305,14 +401,19 @@ class _Check:
                 )
 
     def _bounds_itself(self, rule: RuleSpec) -> bool:
-        """Whether the condition compares a count that only grows (submitted, finished) with something above it."""
+        """Whether the condition compares a count that only grows with something above it.
+
+        `submitted` and `finished` grow with whatever sets a rule off. Another count grows only where it is the one
+        value that a metric rule waits for.
+        """
         expr = self._condition(rule)
         if expr is None:
             return False
+        rising = RISING if rule.trigger == "metric" and len(paths(expr)) == 1 else ("submitted", "finished")
 
         def beyond(path: MetricPath) -> Range:
             path = resolve_old(path, self.names, self.figures)
-            if path.statistic == "count" and path.quantity in ("submitted", "finished"):
+            if path.statistic == "count" and path.quantity in rising:
                 return Range(1e15, math.inf)
             return Range(-math.inf, math.inf)
 

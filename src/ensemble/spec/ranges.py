@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ensemble.spec.evaluation import threshold
 from ensemble.spec.tree import (
     Apply,
     Arithmetic,
@@ -52,11 +53,29 @@ def _truth(expr: Expr, read: Reader) -> tuple[bool, bool]:
     if isinstance(expr, Junction):
         parts = [_truth(part, read) for part in expr.parts]
         if expr.op == "and":
-            return all(true for true, _ in parts), any(false for _, false in parts)
+            met = all(true for true, _ in parts) and _agree(expr.parts)
+            return met, any(false for _, false in parts)
         return any(true for true, _ in parts), all(false for _, false in parts)
     if isinstance(expr, Compare):
         return _compared(expr.op, _range(expr.left, read), _range(expr.right, read))
     return True, True
+
+
+def _agree(parts: tuple[Expr, ...]) -> bool:
+    """Whether comparisons of one path with numbers leave it any value when all of them hold."""
+    allowed: dict[MetricPath, tuple[float, bool, float, bool]] = {}
+    for part in parts:
+        known = threshold(part)
+        if known is None:
+            continue
+        path, op, number = known
+        low, low_open, high, high_open = allowed.get(path, (-math.inf, False, math.inf, False))
+        if op in (">", ">=", "==") and (number, op == ">") > (low, low_open):
+            low, low_open = number, op == ">"
+        if op in ("<", "<=", "==") and (-number, op == "<") > (-high, high_open):
+            high, high_open = number, op == "<"
+        allowed[path] = low, low_open, high, high_open
+    return all(low < high or (low == high and not (lo or ho)) for low, lo, high, ho in allowed.values())
 
 
 def _compared(op: str, left: Range, right: Range) -> tuple[bool, bool]:
