@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from ensemble.engine.build import Builder
-from ensemble.engine.rules import Reader, Rule
+from ensemble.engine.rules import SUBMITTING, Reader, Rule
 from ensemble.engine.state import State
 from ensemble.spec.expressions import MetricPath, parse_condition, render
 from ensemble.spec.expressions import explain as comparisons
@@ -59,7 +61,7 @@ def _one(state: State, builder: Builder, rule: Rule) -> RuleExplanation:
         _action(rule),
         rule.fired,
         rule.left,
-        _waits_for(state, rule, found),
+        _waits_for(state, rule, found, condition),
         tuple(found),
     )
 
@@ -71,23 +73,76 @@ def _action(rule: Rule) -> str:
     return f"{action.name}{value}{label}"
 
 
-def _waits_for(state: State, rule: Rule, found: list[Part]) -> str:
+_JOB: Final = {
+    "depend": "be waiting for what it depends on",
+    "sched": "be ready for scheduling",
+    "run": "start",
+    "cancel": "be cancelled",
+    "cleanup": "clean up",
+    "finish": "end",
+    "success": "succeed",
+    "fail": "fail for good",
+    "retry": "be tried again",
+}
+
+
+def _waits_for(state: State, rule: Rule, found: list[Part], condition: str) -> str:
     if rule.removed:
         return "nothing: its algorithm was switched off"
     if rule.exhausted:
         return f"nothing: it fired {rule.fired} of {rule.fired} times"
-    if state.ended is not None:
-        prefix = "nothing any more, the ensemble is over; it was waiting for "
-    else:
-        prefix = ""
+    if state.ended is None and state.draining and rule.action.name in SUBMITTING:
+        return f"nothing any more: the ensemble is ending ({state.limit or state.draining})"
+    over = "nothing any more, the ensemble is over; it was waiting for " if state.ended is not None else ""
     if rule.open:
-        return prefix + "its last action to end"
+        return over + "its last action to end"
     if rule.until:
-        return prefix + f"its cooldown to end in {max(0.0, rule.until - state.now):.1f} s"
-    left = "" if rule.left == UNLIMITED else f" ({rule.left} more times)"
+        return over + f"its cooldown to end in {max(0.0, rule.until - state.now):.1f} s"
+    what = _condition(found, condition) if rule.trigger == "metric" else _trigger(state, rule)
+    if condition and rule.trigger != "metric":
+        what += f" while {condition}"
+    return over + what + _left(rule)
+
+
+def _left(rule: Rule) -> str:
+    parts = []
+    if rule.left != UNLIMITED:
+        parts.append("once more" if rule.left == 1 and rule.fired else _times(rule.left))
     if rule.skip:
-        left += f", {rule.skip} matches are to be skipped first"
-    if rule.trigger != "metric":
-        return prefix + f"{rule.trigger} {rule.spec.name}".rstrip() + left
+        parts.append(f"after {rule.skip} more {'match' if rule.skip == 1 else 'matches'} to skip")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _condition(found: list[Part], condition: str) -> str:
     missing = [part.text for part in found if part.holds is not True]
-    return prefix + (" and ".join(missing) if missing else "a value that its condition reads to change") + left
+    if " or " in condition or "not " in condition:
+        # no single part is to blame
+        return f"{condition}, of which now {', '.join(_state(part) for part in found)}"
+    return " and ".join(missing) if missing else "a value that its condition reads to change"
+
+
+def _state(part: Part) -> str:
+    word = {True: "holds", False: "does not hold", None: "is unknown"}[part.holds]
+    return f"{part.text} {word}"
+
+
+def _trigger(state: State, rule: Rule) -> str:
+    trigger, name = rule.trigger, rule.spec.name
+    if trigger == "start":
+        return "the start"
+    if trigger == "idle":
+        return "nothing else to be left to do"
+    if trigger == "interval":
+        return f"its next tick in {max(0.0, rule.interval_at - state.now):.1f} s"
+    job = f"a job of {name}" if name else "a job"
+    value = ",".join(f"{axis}={one}" for axis, one in rule.binding.items())
+    job += f" with {value}" if value else ""
+    if trigger.startswith("job-native-"):
+        return f"the queue to tell {trigger.removeprefix('job-native-')!r} of {job}"
+    if trigger.startswith("job-"):
+        return f"{job} to {_JOB.get(trigger.removeprefix('job-'), trigger)}"
+    return f"member {name or '(any)'} to tell {trigger.removeprefix('member-')!r}"

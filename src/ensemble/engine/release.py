@@ -44,7 +44,7 @@ class Release:
         """Return the effects, and the name of the limit that keeps back what is left when nothing is under way."""
         state = self.state
         self.blocked = ""
-        self._given_up: dict[int, None] = {}
+        self._given_up: dict[tuple[str, int], None] = {}
         self._given: dict[str, list[Span]] = {}
         self._cores: dict[str, int] = {}
         self._left = {name: self._room(member) for name, member in state.members.items()}
@@ -58,12 +58,10 @@ class Release:
         effects: list[Effect] = []
         for group in state.groups.values():
             if group.waiting or group.ready:
-                self._given_up.clear()
                 effects += self._hopeless(group)
                 self._group(group)
         if not self._given and state.backlog and self._stalled():
             for group in state.groups.values():
-                self._given_up.clear()
                 effects += self._hopeless(group, stalled=True)
         effects += [Submit(command(), name, tuple(spans)) for name, spans in self._given.items()]
         idle = not under_way(state) and not self._given
@@ -87,12 +85,12 @@ class Release:
         effects: list[Effect] = []
         for shape, points in group.shapes.items():
             verdict = self._verdict(group, shape, stalled)
-            if verdict is None or points[0] in self._given_up:
+            if verdict is None or (group.name, points[0]) in self._given_up:
                 continue
             concerned = dict.fromkeys(points)
             ready = [key for key in group.ready if self.state.jobs[key].point.index in concerned]
             waiting = dict.fromkeys(span.point for span in group.backlog if span.point in concerned)
-            self._given_up.update(concerned)
+            self._given_up.update(dict.fromkeys((group.name, index) for index in points))
             if ready or waiting:
                 effects.append(Note(verdict.note, verdict.text))
                 effects += [Finish(key, verdict.outcome, verdict.reason) for key in ready]
@@ -145,7 +143,7 @@ class Release:
             if room <= 0:
                 return
             job = self.state.jobs[key]
-            if job.point.index in self._given_up:
+            if (group.name, job.point.index) in self._given_up:
                 continue
             name = self._place(job.point)
             if not name:
@@ -156,7 +154,7 @@ class Release:
             room -= 1
         passed = 0
         for span in group.backlog:
-            if span.point in self._given_up:
+            if (group.name, span.point) in self._given_up:
                 continue
             first, left = span.first, span.count
             point = group.points[span.point]
