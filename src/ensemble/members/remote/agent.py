@@ -161,6 +161,7 @@ class Agent:
             if hello.kind and hello.kind != self.kind:
                 text = f"the file wants a queue of kind {hello.kind!r}, and this agent has {self.kind!r}"
                 raise Ended(ByeCode.WRONG_MEMBER, text)
+            station.admit(hello)
             stream.send(pb.AgentMessage(hello=self.hello(hello.run, hello.member)))
             station.attach(stream, hello)
             self._tell(f"member {hello.member} of run {hello.run} is connected")

@@ -19,6 +19,7 @@ from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
 from ensemble.model.jobs import AttemptRef, JobSpec
 from ensemble.session import convert
 from ensemble.session.asked import Asked
+from ensemble.session.backoff import Backoff
 from ensemble.session.hello import versions
 from ensemble.session.limits import BATCH_BYTES, FETCH_BYTES, ITEM_BYTES, WINDOW
 from ensemble.session.numbers import Flood, Gap, Incoming
@@ -29,6 +30,9 @@ SourceEvent = JobEvent | NativeEvent | MemberEvent
 
 OPEN_SECONDS: Final = 120.0
 """How long a queue may take to open."""
+
+FINAL: Final = {ByeCode.VERSION, ByeCode.WRONG_MEMBER, ByeCode.FENCED, ByeCode.PROTOCOL, ByeCode.FLOOD}
+"""After these the same session cannot go on."""
 
 TOLD: Final = 32
 """Answers after which the agent is told, so that it need not keep them."""
@@ -318,6 +322,8 @@ class _Connection:
 
     def _listen(self, stream: ServiceStream) -> None:
         self._stream = stream
+        # the last acknowledgement may have been lost with the stream before
+        self._acknowledge()
         for command in self._asked.again():
             stream.send(pb.ServiceMessage(command=command))
         stream.listen(self._take)
@@ -400,16 +406,26 @@ class _Connection:
             self._stream.end(ByeCode.SUPERSEDED, "a newer stream has taken the place of this one")
 
     async def _mend(self) -> None:
+        # a stream that brought nothing is not followed by another at once
+        backoff, before = Backoff(0.05, 1.0), (-1, -1)
         while not self._lost:
             assert self._stream is not None
             end = await self._stream.over()
             closing = asyncio.create_task(self._stream.close())
+            if not self._lost and end.theirs and end.code in FINAL:
+                self._lose(end.text)
             if self._lost:
                 await closing
                 return
             why = end.text
             try:
                 async with asyncio.timeout(self.options.outage):
+                    come = self._come()
+                    if come == before:
+                        await asyncio.sleep(backoff.next())
+                    else:
+                        backoff.reset()
+                    before = come
                     stream, _ = await self.doorway.connect(self._hello, self._agent)
                 self._listen(stream)
             except AnotherAgent:
@@ -420,6 +436,10 @@ class _Connection:
                 self._lose(str(error))
             finally:
                 await closing
+
+    def _come(self) -> tuple[int, int]:
+        """How far events and answers have come."""
+        return self._incoming.received if self._incoming is not None else 0, self._asked.answered
 
     def _lose(self, why: str) -> None:
         """End this opening: nobody gets an answer any more, and the engine hears of it after what came before."""

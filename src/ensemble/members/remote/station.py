@@ -63,10 +63,14 @@ class Station:
 
     # ---- streams -----------------------------------------------------------------------------------
 
-    def attach(self, stream: AgentStream, hello: pb.ServiceHello) -> None:
-        """Go on on this stream: the newest wins. Raises `Ended` when the service must not have this member."""
+    def admit(self, hello: pb.ServiceHello) -> None:
+        """Raises `Ended` when this service must not have this member."""
         if hello.epoch < self._epoch:
             raise Ended(ByeCode.FENCED, f"a newer writer (epoch {self._epoch}) has run {self.run}")
+
+    def attach(self, stream: AgentStream, hello: pb.ServiceHello) -> None:
+        """Go on on this stream: the newest wins. Raises `Ended` when it cannot go on."""
+        self.admit(hello)
         resuming = bool(hello.resume) and hello.resume == self.agent and hello.session == self._session
         if resuming:
             try:
