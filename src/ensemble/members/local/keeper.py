@@ -45,6 +45,8 @@ IDLE_SECONDS: Final = 60.0
 
 SPAWNS_A_TURN: Final = 64
 FRAME_EVENTS: Final = 512
+WINDOW_EVENTS: Final = 16384
+"""How many events may be on their way unacknowledged: they wait with the engine, so that answers pass them."""
 SIZES_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 2.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -305,7 +307,7 @@ class Keeper:
         client = self.client
         if client is None:
             return
-        while self.sent < len(self.outbox) and len(self.out) < 1 << 20:
+        while self.sent < min(len(self.outbox), WINDOW_EVENTS) and len(self.out) < 1 << 20:
             if self.sent:
                 batch = [self.outbox[i] for i in range(self.sent, min(len(self.outbox), self.sent + FRAME_EVENTS))]
             else:

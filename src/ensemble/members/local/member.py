@@ -159,7 +159,8 @@ class LocalMember:
     async def _read_events(self) -> None:
         assert self._reader is not None
         assert self._context is not None
-        messages: asyncio.Queue[list[Any] | None] = asyncio.Queue(64)
+        # its bound is the keeper's window: were it full, answers would wait behind events that are not taken
+        messages: asyncio.Queue[list[Any] | None] = asyncio.Queue()
         delivery = asyncio.create_task(self._deliver(messages))
         try:
             with contextlib.suppress(OSError):
