@@ -48,19 +48,20 @@ class StreamPromises:
     @live
     async def test_a_sink_that_blocks_loses_nothing_and_changes_no_order(self, bench: Bench) -> None:
         member = await bench.open()
+        count = bench.harness.burst
         bench.sink.gate.clear()
-        await member.submit(1, [bench.harness.job(f"a-{i}") for i in range(20)])
+        await member.submit(1, [bench.harness.job(f"a-{i}") for i in range(count)])
         await bench.sink.waiting.wait()
         # commands are answered although events are not taken
         await member.submit(2, [bench.harness.job("b-0")])
         await bench.inventory_until(
-            member, lambda found: len(found) == 21 and all(item.state == "inactive" for item in found.values())
+            member, lambda found: len(found) == count + 1 and all(item.state == "inactive" for item in found.values())
         )
         assert not bench.sink.events
         bench.sink.gate.set()
-        await bench.all_ended(21)
+        await bench.all_ended(count + 1)
         assert bench.sink.numbers() == list(range(1, len(bench.sink.numbers()) + 1))
-        for i in range(20):
+        for i in range(count):
             assert [e.state for e in bench.sink.of(f"a-{i}")][-2:] == ["run", "inactive"]
 
     @live
