@@ -36,6 +36,9 @@ BATCH: Final = 2000
 AHEAD: Final = 20_000
 """Records decided on and not yet durable, at most: a slow disk slows the members, it does not fill the memory."""
 
+COMMIT_SECONDS: Final = 0.004
+"""Between two syncs, at least: commands follow that much later while events pour in, at once while few do."""
+
 SNAPSHOT_RECORDS: Final = 100_000
 """Records between snapshots."""
 
@@ -260,8 +263,13 @@ class RunLoop:
 
     async def _commit_all(self) -> None:
         loop = asyncio.get_running_loop()
+        committed = 0.0
         while True:
             await self._decided.wait()
+            early = committed + COMMIT_SECONDS - loop.time()
+            if early > 0 and not self._finishing:
+                # under load a moment makes groups of what would be many syncs
+                await asyncio.sleep(early)
             self._decided.clear()
             # before the await: what comes in meanwhile belongs to the next group
             finishing = self._finishing
@@ -274,6 +282,7 @@ class RunLoop:
             except BaseException:
                 self._waiting[:0] = waiting
                 raise
+            committed = loop.time()
             self._durable.set()
             for record in records:
                 self._send(record)

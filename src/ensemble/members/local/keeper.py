@@ -47,6 +47,8 @@ SPAWNS_A_TURN: Final = 64
 FRAME_EVENTS: Final = 512
 WINDOW_EVENTS: Final = 16384
 """How many events may be on their way unacknowledged: they wait with the engine, so that answers pass them."""
+SYNC_SECONDS: Final = 0.005
+"""Between two syncs, at least: an end is told that much later while many come, at once while few do."""
 SIZES_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 2.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -80,6 +82,7 @@ class Syncer(threading.Thread):
         self._log = log
         self._pipe = pipe
         self._wanted = threading.Event()
+        self._synced = 0.0
         self.asked = 0
         self.done = 0
         self.error = ""
@@ -94,12 +97,15 @@ class Syncer(threading.Thread):
         """Sync whenever asked."""
         while True:
             self._wanted.wait()
+            # under load a moment makes groups of what would be many syncs, each of which holds up the file system
+            time.sleep(max(0.0, self._synced + SYNC_SECONDS - time.monotonic()))
             self._wanted.clear()
             ticket = self.asked
             try:
                 self._log.sync()
             except OSError as error:
                 self.error = str(error)
+            self._synced = time.monotonic()
             self.done = ticket
             os.write(self._pipe, b"s")
 

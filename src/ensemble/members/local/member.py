@@ -40,6 +40,8 @@ ANSWER_SECONDS = 5.0
 """How long a keeper may take to hear that it is closed."""
 
 _PAGE = 5000
+_GROUP = 5000
+"""Events put into the journal at a time, about."""
 
 CAPABILITIES = frozenset(
     {"exactly-once", "resize", "durable", "gpus", "figures", "walltime", "absence-is-proof", "reopen"}
@@ -204,7 +206,15 @@ class LocalMember:
     async def _deliver(self, messages: asyncio.Queue[list[Any] | None]) -> None:
         """Put events into the journal in order and tell the keeper how far they are durable."""
         assert self._context is not None
-        while (batch := await messages.get()) is not None:
+        over = False
+        while not over and (batch := await messages.get()) is not None:
+            # what came while the journal was syncing goes into one group
+            while not messages.empty() and len(batch) < _GROUP:
+                more = messages.get_nowait()
+                if more is None:
+                    over = True
+                    break
+                batch += more
             events = msgspec.convert(batch, list[JobEvent | MemberEvent])
             position = await self._context.sink.put(events)
             failpoint("runtime.before-ack")
