@@ -66,7 +66,7 @@ SPOILS = {
     "created": lambda s: setattr(s.groups["a"].whole, "submitted", 3),
     "jobs with a member": lambda s: setattr(s.groups["a"], "outstanding", 7),
     "running": lambda s: shift(s.groups["a"].whole, "pending", "running"),
-    "active": lambda s: shift(s.groups["a"].cells[("T", 1),], "success", "pending"),
+    "active": lambda s: shift(s.groups["a"].cells[("T", 1),], "pending", "cancelled"),
     "waits": lambda s: s.groups["a"].whole.waits.enter(5.0),
     "total pending": lambda s: shift(s.total, "pending", "running"),
     "finished": lambda s: setattr(s.groups["b"].whole, "success", -1),
