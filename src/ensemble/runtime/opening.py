@@ -320,7 +320,9 @@ def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None) -> li
 
 
 def _size(member: MemberSpec) -> Size | None:
-    """The most a member can have; None where only it knows."""
+    """The most a member can have; None where only it knows (what a file says of a queue need not be all of it)."""
+    if member.kind not in ("local", "simulated"):
+        return None
     cores = member.cores
     if member.kind == "local":
         cores = cores or len(os.sched_getaffinity(0))
