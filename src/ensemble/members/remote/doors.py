@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["RECEPTION", "AnotherAgent", "Caller", "Doorway", "Place", "Reception"]
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
@@ -43,8 +42,9 @@ class Doorway(Protocol):
         """
         ...
 
-    def hurry(self, found: Callable[[], None]) -> None:
-        """`found` is called when a newer stream has come while the last one seems alive."""
+    def hurry(self, found: Callable[[], None], displaced: Callable[[], None]) -> None:
+        """`found` is called when a newer stream has come while the last one seems alive, and `displaced` when
+        somebody else has taken this doorway over."""
         ...
 
     def trouble(self) -> str:
@@ -116,7 +116,7 @@ class Caller:
             raise AnotherAgent
         return theirs
 
-    def hurry(self, found: Callable[[], None]) -> None:
+    def hurry(self, found: Callable[[], None], displaced: Callable[[], None]) -> None:
         """Nobody comes here unasked."""
 
     def trouble(self) -> str:
@@ -162,9 +162,17 @@ class Reception(rpc.MembersServicer):
 
     # ---- for the service ---------------------------------------------------------------------------
 
-    def expect(self, run: str, member: str) -> Place:
-        """A doorway for the agent of a member. The last that asks for a member gets its agents."""
-        place = self._places[run, member] = Place(self, run, member)
+    def expect(self, run: str, member: str, epoch: int = 0) -> Place:
+        """A doorway for the agent of a member. The last that asks for a member gets its agents.
+
+        Raises `MemberError` when a newer writer (a higher epoch) expects it already.
+        """
+        before = self._places.get((run, member))
+        if before is not None and before.epoch > epoch:
+            raise MemberError(f"a newer writer (epoch {before.epoch}) has run {run}")
+        place = self._places[run, member] = Place(self, run, member, epoch)
+        if before is not None:
+            before.give_way()
         return place
 
     def agents(self) -> Mapping[tuple[str, str], str]:
@@ -264,14 +272,20 @@ class Reception(rpc.MembersServicer):
             del self._places[place.run, place.member]
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Place:
     """Where one member's agent comes in (a `Doorway`)."""
 
-    def __init__(self, reception: Reception, run: str, member: str) -> None:
-        self.run, self.member = run, member
+    def __init__(self, reception: Reception, run: str, member: str, epoch: int) -> None:
+        self.run, self.member, self.epoch = run, member, epoch
         self._reception = reception
         self._knocked = asyncio.Event()
-        self._hurry: deque[Callable[[], None]] = deque(maxlen=1)
+        self._found: Callable[[], None] = _nothing
+        self._displaced: Callable[[], None] = _nothing
+        self._gone = False
 
     def wants(self, name: tuple[str, str]) -> bool:
         """Whether an agent of that (run, member) is for us."""
@@ -281,13 +295,14 @@ class Place:
         """Somebody has come; one that is for any run takes nobody's place."""
         self._knocked.set()
         if named:
-            for found in self._hurry:
-                found()
+            self._found()
 
     async def connect(self, hello: Callable[[], pb.ServiceHello], agent: str) -> tuple[ServiceStream, pb.AgentHello]:
         """Wait for an agent to come. See `Doorway`."""
         while True:
             self._knocked.clear()
+            if self._gone:
+                raise MemberError(f"a newer opening has taken member {self.member} of run {self.run} over")
             visitor = self._reception.take(self.run, self.member)
             if visitor is None:
                 await self._knocked.wait()
@@ -304,9 +319,15 @@ class Place:
             visitor.stream.send(pb.ServiceMessage(hello=ours))
             return visitor.stream, visitor.hello
 
-    def hurry(self, found: Callable[[], None]) -> None:
+    def hurry(self, found: Callable[[], None], displaced: Callable[[], None]) -> None:
         """`found` is called when an agent has come."""
-        self._hurry.append(found)
+        self._found, self._displaced = found, displaced
+
+    def give_way(self) -> None:
+        """A newer one expects this agent."""
+        self._gone = True
+        self._knocked.set()
+        self._displaced()
 
     def trouble(self) -> str:
         """Why there is no stream yet."""
@@ -314,7 +335,7 @@ class Place:
 
     async def close(self) -> None:
         """Expect nobody any more."""
-        self._hurry.clear()
+        self._found = self._displaced = _nothing
         self._reception.leave(self)
 
 

@@ -31,7 +31,10 @@ SourceEvent = JobEvent | NativeEvent | MemberEvent
 OPEN_SECONDS: Final = 120.0
 """How long a queue may take to open."""
 
-FINAL: Final = {ByeCode.VERSION, ByeCode.WRONG_MEMBER, ByeCode.FENCED, ByeCode.PROTOCOL, ByeCode.FLOOD}
+REFUSED: Final = {ByeCode.VERSION, ByeCode.WRONG_MEMBER, ByeCode.FENCED}
+"""After these no other session will do either."""
+
+FINAL: Final = {*REFUSED, ByeCode.PROTOCOL, ByeCode.FLOOD}
 """After these the same session cannot go on."""
 
 TOLD: Final = 32
@@ -85,7 +88,7 @@ class RemoteMember:
                 f"member {context.name}: it has no `address`, and no agent can dial in here; "
                 "give the address of an agent that listens, or run this on a server"
             )
-        return self._reception.expect(context.run, context.name)
+        return self._reception.expect(context.run, context.name, context.epoch)
 
     async def submit(self, batch: int, jobs: Sequence[JobSpec]) -> Sequence[Receipt]:
         """Hand over jobs, in messages of bounded size; one too large for any is refused."""
@@ -226,7 +229,7 @@ class _Connection:
             raise MemberError(f"no agent within {self.options.wait:g} s: {why}", transient=True) from None
         self._agent = agent.agent
         self._listen(stream)
-        self.doorway.hurry(self._superseded)
+        self.doorway.hurry(self._superseded, self._displaced)
         self._tasks = [
             asyncio.create_task(self._mend(), name=f"remote {self.context.name} stream"),
             asyncio.create_task(self._deliver(), name=f"remote {self.context.name} events"),
@@ -405,6 +408,11 @@ class _Connection:
         if self._stream is not None and self._stream.alive:
             self._stream.end(ByeCode.SUPERSEDED, "a newer stream has taken the place of this one")
 
+    def _displaced(self) -> None:
+        self._lose("a newer opening has taken this member over")
+        if self._stream is not None:
+            self._stream.end(ByeCode.REOPEN, "a newer opening has taken this member over")
+
     async def _mend(self) -> None:
         # a stream that brought nothing is not followed by another at once
         backoff, before = Backoff(0.05, 1.0), (-1, -1)
@@ -413,7 +421,7 @@ class _Connection:
             end = await self._stream.over()
             closing = asyncio.create_task(self._stream.close())
             if not self._lost and end.theirs and end.code in FINAL:
-                self._lose(end.text)
+                self._lose(end.text, transient=end.code not in REFUSED)
             if self._lost:
                 await closing
                 return
@@ -433,7 +441,7 @@ class _Connection:
             except TimeoutError:
                 self._lose(f"no stream for {self.options.outage:g} s: {why}; {self.doorway.trouble()}")
             except MemberError as error:
-                self._lose(str(error))
+                self._lose(str(error), transient=error.transient)
             finally:
                 await closing
 
@@ -441,12 +449,12 @@ class _Connection:
         """How far events and answers have come."""
         return self._incoming.received if self._incoming is not None else 0, self._asked.answered
 
-    def _lose(self, why: str) -> None:
+    def _lose(self, why: str, *, transient: bool = True) -> None:
         """End this opening: nobody gets an answer any more, and the engine hears of it after what came before."""
         if self._lost:
             return
         self._lost = why
-        self._asked.fail(MemberError(why, transient=True))
+        self._asked.fail(MemberError(why, transient))
         if not self.closing:
             self._queue.append((0, [MemberEvent(self.context.name, "down", time.time(), text=why)]))
             self._came.set()
