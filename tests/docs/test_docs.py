@@ -43,9 +43,7 @@ def test_the_rule_of_the_tutorial_fits_the_jobs_before_it(tmp_path):
 
 
 def test_the_traces_of_the_rules_are_what_happens(tmp_path):
-    rule = blocks("docs/rules.md")[0]
-    jobs = "jobs:\n- {name: sleep, command: 'true', count: 10}\n- {name: echo, command: 'true', submit: rules}\n"
-    (tmp_path / "file.yaml").write_text(f"name: trace\n{jobs}rules:\n{rule}")
+    (tmp_path / "file.yaml").write_text(blocks("docs/rules.md")[1].replace("sleep 1,", "'true',"))
     assert ensemble(tmp_path, "run", "file.yaml").returncode == 0
     assert ensemble(tmp_path, "explain", "last").stdout.count("fired after") == 3
     assert re.search(r"^echo +3 +3 ", ensemble(tmp_path, "status").stdout, re.MULTILINE)
