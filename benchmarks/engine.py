@@ -31,13 +31,13 @@ def engine_with(groups, jobs, rules):
 
 def bare(events):
     state, counts = {}, [0, 0]
-    began = time.perf_counter()
+    began = time.process_time()
     for event in events:
         found = state.get(event.key)
         state[event.key] = event.state
         counts[0] += 1
         counts[1] += event.time if found else 0.0
-    return len(events) / (time.perf_counter() - began)
+    return len(events) / (time.process_time() - began)
 
 
 def measure(groups, jobs, rules):
@@ -66,12 +66,12 @@ def measure(groups, jobs, rules):
             events.append(JobEvent("local", key, "inactive", at + 1.0, outcome="success", exit_code=0))
         loops.append(bare(events))
         gc.disable()
-        began = time.perf_counter()
+        began = time.process_time()
         for event in events:
             done = handle(event, event.time)
             if done.steps:
                 batch.append(done)
-        spent += time.perf_counter() - began
+        spent += time.process_time() - began
         gc.enable()
         count += len(events)
     return count / spent, sorted(loops)[len(loops) // 2]
@@ -92,7 +92,11 @@ def thresholds(count):
 
 
 def main():
-    print("engine: events per second on one core (two events a job), against a bare loop of two counters")
+    print(
+        f"engine: events per second on one core (two events a job), by processor time\n"
+        f"  reach: rate / {REACH:,}, the design's figure; bare: rate / that of a loop which looks a job up and adds to two\n"
+        f"  counters, timed in between; cost: of an event, against the first line of its kind (1 rule; 10^3 jobs)"
+    )
     rows = [
         ("1 rule", 1, 20_000, disjoint(1)),
         ("1,000 rules on disjoint metrics", 1000, 20_000, disjoint(1000)),
@@ -108,8 +112,8 @@ def main():
         kind = "rules" if rules else "jobs"
         base = first.setdefault(kind, rate)
         print(
-            f"  {name:34} {rate:>10,.0f}/s  {1e6 / rate:5.2f} us an event  {rate / limit:5.2f} of the bare loop"
-            f"  cost {base / rate:5.2f} x the first of its kind  ({rate / REACH:4.2f} of the figure to reach)"
+            f"  {name:34} {rate:>10,.0f}/s  {1e6 / rate:5.2f} us an event"
+            f"   reach {rate / REACH:4.2f}   bare {rate / limit:4.2f}   cost {base / rate:4.2f}"
         )
 
 

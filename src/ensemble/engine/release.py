@@ -60,7 +60,7 @@ class Release:
             if group.waiting or group.ready:
                 effects += self._hopeless(group)
                 self._group(group)
-        if not self._given and state.backlog and self._stalled():
+        if not self._given and (state.backlog or state.jobs) and self._stalled():
             for group in state.groups.values():
                 effects += self._hopeless(group, stalled=True)
         effects += [Submit(command(), name, tuple(spans)) for name, spans in self._given.items()]
