@@ -1,14 +1,15 @@
+# ruff: noqa: ASYNC110
 """What is put at one end is durable at the other once, in order, whatever happens to the stream between."""
 
 import asyncio
 import contextlib
 
 import pytest
-from tests.session.world import AgentProcess, Sink, both, context, job, reopen_when_down
 
 from ensemble.members.contract import Accepted, JobChange, Refused
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import AttemptRef
+from tests.session.world import AgentProcess, Sink, both, context, job, reopen_when_down
 
 DOORS = ["listen", "connect"]
 
@@ -118,7 +119,7 @@ def test_an_agent_killed_again_and_again_loses_nothing(door, tmp_path):
 @pytest.mark.parametrize("door", DOORS)
 def test_a_new_writer_goes_on_where_the_journal_ends_and_the_old_one_is_fenced(door, tmp_path):
     async def work():
-        async with both(door, tmp_path) as (agent, _, make, where):
+        async with both(door, tmp_path) as (_agent, _, make, where):
             old, sink = Sink(), Sink()
             first, second = make(), make()
             options = {**where, "events": 3000, "batch": 10, "pause": 0.001, "outage": 1, "wait": 2}

@@ -1,3 +1,4 @@
+# ruff: noqa: B006, B008, B023
 """What the tests of a session share: agents in processes of their own, a proxy that cuts, a sink that remembers."""
 
 import asyncio
