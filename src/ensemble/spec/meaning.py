@@ -108,6 +108,8 @@ def _group(
 ) -> None:
     place = _place(reader, where, "command", "name")
     if not group.command.strip():
+        if f"{where}.command" in {problem.where for problem in reader.problems}:
+            return
         reader.complain(place, where, f"group {group.name} has no command")
         return
     members = list(spec.members) or ["local"]
@@ -228,6 +230,8 @@ def check_rule(
 def _condition(reader: Converter, spec: EnsembleSpec, rule: RuleSpec, where: str) -> None:
     metric = rule.trigger == "metric"
     if rule.when is None and not metric:
+        return
+    if f"{where}.when" in {problem.where for problem in reader.problems}:
         return
     place = _place(reader, where, "when", "name")
     if metric and rule.when is None and not rule.name:
