@@ -11,7 +11,7 @@ from msgspec import to_builtins
 from ensemble.model.decisions import Call
 from tests.engine import machine
 
-EXAMPLES = int(os.environ.get("ENSEMBLE_ENGINE_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("ENSEMBLE_ENGINE_EXAMPLES", "100"))
 """More by hand: `ENSEMBLE_ENGINE_EXAMPLES=5000 pytest tests/engine/test_machine.py`."""
 
 
