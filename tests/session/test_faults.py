@@ -411,7 +411,7 @@ def test_a_port_in_use_and_a_socket_in_use_are_said_to_be(tmp_path):
     async def work():
         with socket.create_server(("127.0.0.1", 0)) as taken:
             with pytest.raises(InputError, match="cannot listen on .*address already in use"):
-                bind(aio.server(), "127.0.0.1:%d" % taken.getsockname()[1], Security())
+                bind(aio.server(), f"127.0.0.1:{taken.getsockname()[1]}", Security())
         path = str(tmp_path / "s")
         async with service(path) as (_, address):
             assert address == f"unix:{path}"
@@ -458,7 +458,7 @@ def test_a_proxy_cuts():
             writer.close()
 
         server = await asyncio.start_server(echo, "127.0.0.1", 0)
-        address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with Proxy(address, least=4, most=4) as proxy:
             host, port = proxy.address.split(":")
             _, writer = await asyncio.open_connection(host, int(port))
