@@ -10,7 +10,8 @@ from ensemble.cli.main import VERBS, ensemble
 from ensemble.cli.reference import reference as command_line
 from ensemble.cli.schema import command, reference
 from ensemble.spec.expressions import COUNTS, STATISTICS
-from ensemble.spec.loader import ACTIONS, MEMBER_TRIGGERS, TRIGGERS, loads
+from ensemble.spec.loader import loads
+from ensemble.spec.reader import ACTIONS, MEMBER_TRIGGERS, TRIGGERS
 from ensemble.spec.reference import ACTION_MEANINGS, COUNT_MEANINGS, STATISTIC_MEANINGS, TRIGGER_MEANINGS
 from ensemble.spec.schema import schema
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from ensemble.model.jobs import REASONS, STATES
-from ensemble.spec.loader import ACTIONS, LAUNCHERS, MEMBER_TRIGGERS, TAKES, TRIGGERS
 from ensemble.spec.model import EnsembleSpec
+from ensemble.spec.reader import ACTIONS, LAUNCHERS, MEMBER_TRIGGERS, TAKES, TRIGGERS
 
 _HIDDEN: Final = {
     "GroupSpec": ("points", "axes"),
