@@ -25,7 +25,7 @@ from ensemble.model.events import JobEvent
 from ensemble.model.jobs import AttemptRef, JobSpec
 from ensemble.session.limits import BATCH_EVENTS
 from ensemble.session.security import Security, options
-from ensemble.session.v1 import model_pb2, session_pb2, session_pb2_grpc
+from ensemble.session.v1 import session_pb2, session_pb2_grpc
 
 EVENTS = 200_000
 ROUNDS = 5
@@ -97,12 +97,11 @@ class Raw(session_pb2_grpc.MemberEndpointServicer):
         ready = None
         for first in range(1, EVENTS + 1, BATCH_EVENTS):
             if ready is None or mode == "built":
-                event, job = model_pb2.SourceEvent, model_pb2.JobEvent
-                events = [
-                    event(job=job(key=f"job-{n}", state=5, time=1.0, n=n, attempt=1))
-                    for n in range(first, min(first + BATCH_EVENTS, EVENTS + 1))
-                ]
-                ready = session_pb2.AgentMessage(events=session_pb2.EventBatch(first=first, events=events, run="run"))
+                batch = session_pb2.EventBatch(first=first, run="run")
+                for n in range(first, min(first + BATCH_EVENTS, EVENTS + 1)):
+                    job = batch.events.add().job
+                    job.key, job.state, job.time, job.n, job.attempt = f"job-{n}", 5, 1.0, n, 1
+                ready = session_pb2.AgentMessage(events=batch)
             await context.write(ready)
 
 

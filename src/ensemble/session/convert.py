@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
-    "batch_of",
+    "add_events",
     "event_from_message",
     "event_to_message",
     "events_of",
@@ -21,6 +21,7 @@ from typing import Any, Final
 from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
 from ensemble.model.jobs import OUTCOMES, STATES, AttemptRef, FileInput, JobSpec, OutputSpec, Resources, Scalar
 from ensemble.session.v1 import model_pb2 as pb
+from ensemble.session.v1 import session_pb2 as session
 
 SourceEvent = JobEvent | NativeEvent | MemberEvent
 
@@ -204,13 +205,18 @@ def _scalars(messages: Iterable[pb.NamedValue]) -> dict[str, Scalar]:
 
 def job_event_to_message(event: JobEvent) -> pb.JobEvent:
     """What happened to a job."""
-    message = pb.JobEvent(
-        key=event.key,
-        state=STATE_NUMBERS.get(event.state, 0),  # type: ignore[arg-type]
-        time=event.time,
-        n=event.n,
-        attempt=event.attempt,
-    )
+    message = pb.JobEvent()
+    _fill_job(message, event)
+    return message
+
+
+def _fill_job(message: pb.JobEvent, event: JobEvent) -> None:
+    # field by field into a message that is in its place: a quarter of the time of a constructor and a copy
+    message.key = event.key
+    message.state = STATE_NUMBERS.get(event.state, 0)  # type: ignore[assignment]
+    message.time = event.time
+    message.n = event.n
+    message.attempt = event.attempt
     # most events say no more than that
     if event.outcome:
         message.outcome = _OUTCOME_NUMBERS.get(event.outcome, 0)  # type: ignore[assignment]
@@ -234,7 +240,6 @@ def job_event_to_message(event: JobEvent) -> pb.JobEvent:
         message.incarnation = event.incarnation
     if event.text:
         message.text = _text(event.text)
-    return message
 
 
 def job_event_from_message(message: pb.JobEvent, member: str) -> JobEvent:
@@ -279,14 +284,21 @@ def job_event_from_message(message: pb.JobEvent, member: str) -> JobEvent:
 
 def event_to_message(event: SourceEvent) -> pb.SourceEvent:
     """What a member said."""
+    message = pb.SourceEvent()
+    _fill(message, event)
+    return message
+
+
+def _fill(message: pb.SourceEvent, event: SourceEvent) -> None:
     if isinstance(event, JobEvent):
-        return pb.SourceEvent(job=job_event_to_message(event))
-    if isinstance(event, NativeEvent):
+        _fill_job(message.job, event)
+    elif isinstance(event, NativeEvent):
         native = pb.NativeEvent(key=event.key, name=event.name, time=event.time, n=event.n, attempt=event.attempt)
         if event.data:
             native.data.CopyFrom(map_to_message(event.data))
-        return pb.SourceEvent(native=native)
-    return pb.SourceEvent(member=member_event_to_message(event))
+        message.native.CopyFrom(native)
+    else:
+        message.member.CopyFrom(member_event_to_message(event))
 
 
 def member_event_to_message(event: MemberEvent) -> pb.MemberEvent:
@@ -366,9 +378,11 @@ def queue_from_message(message: pb.QueueCounts) -> dict[str, int]:
     return {**{name: getattr(message, name) for name in _QUEUE}, **dict(message.other)}
 
 
-def batch_of(events: Sequence[SourceEvent]) -> list[pb.SourceEvent]:
-    """Events as messages."""
-    return [event_to_message(event) for event in events]
+def add_events(batch: session.EventBatch, events: Sequence[SourceEvent]) -> None:
+    """Add events to a batch."""
+    add = batch.events.add
+    for event in events:
+        _fill(add(), event)
 
 
 def events_of(messages: Iterable[pb.SourceEvent], member: str) -> list[SourceEvent]:

@@ -306,19 +306,21 @@ class Station:
             self._stream.wake()
 
     def _fill(self) -> pb.AgentMessage | None:
-        """The next batch: at once after a quiet time, else when it is full or a little old."""
+        """The next batch: at once when nothing else is on its way, else when it is full or a little old."""
         ready = self.outgoing.ready()
         if not ready:
             return None
         now = time.monotonic()
-        if ready < BATCH_EVENTS and now - self._flushed < BATCH_SECONDS:
+        out = self.outgoing
+        if ready < BATCH_EVENTS and out.sent >= out.first and now - self._flushed < BATCH_SECONDS:
             if not self._flush_due:
                 self._flush_due = True
                 asyncio.get_running_loop().call_later(BATCH_SECONDS - (now - self._flushed), self._flush)
             return None
         self._flushed = now
         first, events = self.outgoing.take(BATCH_EVENTS)
-        batch = pb.EventBatch(first=first, events=convert.batch_of(events), run=self.run)
+        batch = pb.EventBatch(first=first, run=self.run)
+        convert.add_events(batch, events)
         while batch.ByteSize() > BATCH_BYTES and len(batch.events) > 1:
             half = len(batch.events) // 2
             self.outgoing.put_back(len(batch.events) - half)
