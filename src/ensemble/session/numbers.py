@@ -77,9 +77,12 @@ class Outgoing:
         """All up to `durable` is safe. Raises `Gap` for a number that was never sent."""
         if durable > self.sent:
             raise Gap(f"event {durable} is acknowledged and {self.sent} was the last one sent")
-        while self.first <= durable:
-            self.position = max(self.position, self.kept.popleft().n)
-            self.first += 1
+        kept, position = self.kept, self.position
+        for _ in range(durable + 1 - self.first):
+            n = kept.popleft().n
+            if n > position:
+                position = n
+        self.first, self.position = max(self.first, durable + 1), position
         self.credit = max(self.credit, credit)
         self._tell(durable)
 

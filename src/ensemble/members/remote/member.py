@@ -384,7 +384,8 @@ class _Connection:
                 continue
             events = [event for _, some in batches for event in some]
             last = max(number for number, _ in batches)
-            highest = max(event.n for event in events)
+            # they rise; only what is not of the stream has no number
+            highest = next((event.n for event in reversed(events) if event.n), 0)
             durable = await sink.put(events)
             if durable < highest:
                 # the run is being left: whoever comes next gets them again
