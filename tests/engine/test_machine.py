@@ -150,12 +150,13 @@ class Life(RuleBasedStateMachine):
     def is_told_again(self, data, n):
         """A repeated, late or stale event: by the stream, or with a number of its own."""
         event = self.world.ends[data.draw(st.integers(0, len(self.world.ends) - 1))]
-        before = self.world.engine.state.total
-        counts = (before.success, before.failed, before.cancelled, before.lost)
+        # a limit that was reached meanwhile may cancel others with this event; succeed can none
+        total = self.world.engine.state.total
+        succeeded = total.success
         # in a new stream an old number would not be a repetition
         known = n and event.n <= self.world.engine.position(event.member)[1]
         self.world.tell(event if known else msgspec.structs.replace(event, n=0))
-        assert (before.success, before.failed, before.cancelled, before.lost) == counts
+        assert total.success == succeeded
 
     @rule(key=st.sampled_from(["a-0", "b-1", "zz-0", "nonsense", "a--1", "a-99"]), attempt=st.integers(1, 3))
     def comes_out_of_nowhere(self, key, attempt):
