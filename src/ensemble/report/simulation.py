@@ -35,14 +35,15 @@ def simulation(result: SimulationResult) -> str:
 
 
 def comparison(found: Sequence[Comparison], run: str) -> str:
-    """Each quantity simulated and recorded; the last column says whether the run lies within the repetitions."""
+    """Each quantity simulated and recorded; the last column says whether the run lies within the repetitions (`--repeat`)."""
     rows = [
         [
             one.quantity,
             number(one.simulated),
             number(one.recorded),
             number(one.ratio),
-            "yes" if one.inside else "no",
+            # one repetition has no spread that a run could lie within
+            "-" if one.ci95 is None else "yes" if one.inside else "no",
         ]
         for one in found
         if one.quantity in _SHOWN or one.quantity.startswith(("jobs.", "firings.", "mean."))
