@@ -22,7 +22,7 @@ rules:
 """
 VERBS = [
     *("run", "check", "simulate", "resume", "status", "explain", "results", "events", "logs", "list"),
-    *("compare", "cancel", "verify", "journal", "rm", "schema", "version"),
+    *("compare", "cancel", "verify", "journal", "rm", "agent", "schema", "version"),
 ]
 
 
