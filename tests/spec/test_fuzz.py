@@ -1,5 +1,6 @@
 """Whatever is done to a file, it is loaded or refused with its problems: nothing else ever happens."""
 
+import contextlib
 from pathlib import Path
 
 from hypothesis import example, given, settings
@@ -29,21 +30,30 @@ ODD = st.sampled_from(
         "*a",
         "&a x",
         "!!int 5",
-    ]
-    + [
         "'{'",
         "'{T}'",
         "'{T / 0}'",
         "{}: {}",
-        "9" * 50,
+        "99999999999999999999999999999999999999999999999999",
         "0x1F",
         "1_000",
         "2026-11-21",
         "'count.a.b'",
         "'> > 3'",
         "'5 ('",
+        "'mean.melt.'",
+        "unlimited",
+        "'*'",
+        "'a\\0b'",
+        "\u00e9\u4e2d",
+        "|",
+        "- - -",
+        "? x",
+        "%",
+        "@",
+        "`",
+        '"\\ud800"',
     ]
-    + ["'mean.melt.'", "unlimited", "'*'", "'a\\0b'", "\u00e9\u4e2d", "|", "- - -", "? x", "%", "@", "`", '"\\ud800"']
 )
 PLAIN = st.recursive(
     st.one_of(
@@ -55,13 +65,13 @@ PLAIN = st.recursive(
 
 
 def load(text):
+    said = ""
     try:
-        spec = loads(text, directory=str(EXAMPLES / "lammps"), algorithms=algorithms())
+        check(loads(text, directory=str(EXAMPLES / "lammps"), algorithms=algorithms()), {"local": Size(1, 2)})
     except InputError as error:
-        assert str(error).strip()
-        assert len(str(error)) < 20_000
-        return
-    check(spec, {"local": Size(1, 2)})
+        said = f"refused: {error}"
+    assert said.strip() != "refused:"
+    assert len(said) < 20_000
 
 
 @st.composite
@@ -113,13 +123,9 @@ def test_any_text_is_loaded_or_refused(text):
                 st.dictionaries(st.sampled_from(["name", "command", "count", "walltime", "parameters", "env"]), PLAIN)
             )
         },
-        optional={
-            name: PLAIN for name in ("rules", "limits", "members", "algorithm", "logging", "seed", "name", "custom")
-        },
+        optional=dict.fromkeys(("rules", "limits", "members", "algorithm", "logging", "seed", "name", "custom"), PLAIN),
     )
 )
 def test_any_plain_data_is_taken_or_refused(data):
-    try:
+    with contextlib.suppress(InputError):
         from_plain(data, str(EXAMPLES))
-    except InputError as error:
-        assert str(error).strip()

@@ -35,7 +35,7 @@ def simulation(result: SimulationResult) -> str:
 
 
 def comparison(found: Sequence[Comparison], run: str) -> str:
-    """Each quantity simulated and recorded; the last column says whether the run lies within the repetitions (`--repeat`)."""
+    """Each quantity simulated and recorded; the last column says whether the run lies within them (`--repeat`)."""
     rows = [
         [
             one.quantity,
