@@ -203,7 +203,9 @@ class Stream(Generic[In, Out]):
             await asyncio.wait([reader, writer] if cancel else [writer], timeout=LINGER_SECONDS)
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            # a read inside gRPC may not let itself be cancelled: it ends with its call
+            await asyncio.wait(self._tasks, timeout=LINGER_SECONDS)
         if cancel is not None:
             cancel()
 

@@ -216,6 +216,8 @@ class _Connection:
         self._agent = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._lost = ""
+        self._closings: set[asyncio.Task[None]] = set()
+        """Streams that are on their way out; the next one does not wait for them."""
         self.status: pb.StatusResponse | None = None
         """What the agent last said about nodes and queue."""
 
@@ -421,10 +423,11 @@ class _Connection:
             assert self._stream is not None
             end = await self._stream.over()
             closing = asyncio.create_task(self._stream.close())
+            self._closings.add(closing)
+            closing.add_done_callback(self._closings.discard)
             if not self._lost and end.theirs and end.code in FINAL:
                 self._lose(end.text, transient=end.code not in REFUSED)
             if self._lost:
-                await closing
                 return
             why = end.text
             try:
@@ -443,8 +446,6 @@ class _Connection:
                 self._lose(f"no stream for {self.options.outage:g} s: {why}; {self.doorway.trouble()}")
             except MemberError as error:
                 self._lose(str(error), transient=error.transient)
-            finally:
-                await closing
 
     def _come(self) -> tuple[int, int]:
         """How far events and answers have come."""
