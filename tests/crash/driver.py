@@ -7,11 +7,13 @@ import asyncio
 import sys
 from pathlib import Path
 
-from ensemble.runtime import RunOptions, resume, run
+from ensemble.runtime import RunOptions, loop, resume, run
 from ensemble.spec.loader import load
 
 
 def main():
+    # small enough that there are snapshots to be killed at, and to resume from
+    loop.SNAPSHOT_RECORDS = 25
     if sys.argv[1] == "run":
         result = asyncio.run(run(load(sys.argv[2]), RunOptions(run_dir=sys.argv[3])))
     else:

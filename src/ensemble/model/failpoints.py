@@ -24,7 +24,6 @@ FAILPOINTS: Final = (
     "runtime.after-send",
     "runtime.before-ack",
     "runtime.after-ack",
-    "keeper.before-claim",
     "keeper.before-spawn",
     "keeper.after-spawn",
     "keeper.after-reap",
