@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-from grpc import aio  # type: ignore[attr-defined]  # grpc does not say that it exports it
+from grpc import aio
 
 from ensemble.model.errors import InputError
 from ensemble.session.limits import MESSAGE_BYTES
@@ -122,10 +122,10 @@ def dial(address: str, security: Security) -> tuple[aio.Channel, tuple[tuple[str
     if security.server_name:
         settings.append(("grpc.ssl_target_name_override", security.server_name))
     own = (_read(security.key), _read(security.cert)) if security.cert else (None, None)
-    credentials = grpc.ssl_channel_credentials(_read(security.ca), *own)  # type: ignore[no-untyped-call]
+    credentials = grpc.ssl_channel_credentials(_read(security.ca), *own)
     if token:
-        call = grpc.access_token_call_credentials(token)  # type: ignore[no-untyped-call]
-        credentials = grpc.composite_channel_credentials(credentials, call)  # type: ignore[no-untyped-call]
+        call = grpc.access_token_call_credentials(token)
+        credentials = grpc.composite_channel_credentials(credentials, call)
     return aio.secure_channel(found, credentials, options=settings), ()
 
 
@@ -153,15 +153,15 @@ def bind(server: aio.Server, address: str, security: Security) -> str:
         if security.cert:
             pair = [(_read(security.key), _read(security.cert))]
             root = _read(security.ca) if security.ca else None
-            credentials = grpc.ssl_server_credentials(pair, root, require_client_auth=bool(security.ca))  # type: ignore[no-untyped-call]
-            port = server.add_secure_port(found, credentials)
+            credentials = grpc.ssl_server_credentials(pair, root, require_client_auth=bool(security.ca))
+            bound = server.add_secure_port(found, credentials)
         else:
-            port = server.add_insecure_port(found)
+            bound = server.add_insecure_port(found)
     except RuntimeError as error:
         raise InputError(f"cannot listen on {address}: {_why_not(found)}") from error
-    if not port:
+    if not bound:
         raise InputError(f"cannot listen on {address}: {_why_not(found)}")
-    return f"{found.rpartition(':')[0]}:{port}"
+    return f"{found.rpartition(':')[0]}:{bound}"
 
 
 def _bind_unix(server: aio.Server, found: str) -> str:

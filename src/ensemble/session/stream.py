@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
-from grpc import aio  # type: ignore[attr-defined]  # grpc does not say that it exports it
+from grpc import aio
 
 from ensemble.session.limits import HELLO_SECONDS, MESSAGE_BYTES, PING_SECONDS, SILENCE_SECONDS
 from ensemble.session.v1 import session_pb2 as pb

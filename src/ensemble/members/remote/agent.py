@@ -12,7 +12,7 @@ from secrets import token_hex
 from typing import Any, Final
 
 import grpc
-from grpc import aio  # type: ignore[attr-defined]  # grpc does not say that it exports it
+from grpc import aio
 
 from ensemble import __version__
 from ensemble.members.contract import Member
