@@ -1,0 +1,207 @@
+"""Slurm's commands as asyncio processes, one call for many jobs."""
+
+from __future__ import annotations
+
+__all__ = ["ENDED", "Busy", "Queue", "Row", "SbatchRefused", "Sizes"]
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from ensemble.model.errors import MemberError, MemberUnavailable
+
+CALL_SECONDS: Final = 60.0
+"""How long one command may take; Slurm's own patience (MessageTimeout) is 10 s and it tries again by itself."""
+
+ENDED: Final = frozenset(
+    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
+)
+"""States from which a job does not come back (a requeued one is PENDING again)."""
+
+_UNREACHABLE: Final = (
+    "unable to contact slurm controller",
+    "socket timed out",
+    "connection refused",
+    "zero bytes were transmitted",
+    "transport endpoint",
+    "communication connection failure",
+    "timed out",
+    "unexpected message received",
+    "munge",
+    "protocol authentication error",
+)
+_TRANSIENT: Final = ("temporarily", "try again", "submit limit", "maxsubmit", "resource temporarily", "at limit")
+_IDS: Final = 200
+"""Job ids in one `scancel`: below any limit on the length of a command line, and a bounded burst of messages."""
+
+
+class Busy(MemberError):
+    """The controller did not answer; whether it did what was asked is not known."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, transient=True)
+
+
+class SbatchRefused(Exception):
+    """Slurm refuses the submission; the text is its own."""
+
+    def __init__(self, reason: str) -> None:
+        self.transient = any(word in reason.lower() for word in _TRANSIENT)
+        super().__init__(reason)
+
+
+class Row(NamedTuple):
+    """One job as `squeue` shows it; `shipment` is what its comment names."""
+
+    job: str
+    task: int
+    state: str
+    reason: str
+    hosts: str
+    shipment: str
+
+
+class Sizes(NamedTuple):
+    """What the partition has."""
+
+    nodes_up: int
+    nodes_free: int
+    cores_up: int
+    cores_free: int
+    cores_per_node: int
+    cores_all: int
+    """Those of nodes that are down or drained included: they may come back."""
+
+
+class Queue:
+    """The controller that the commands on PATH speak with."""
+
+    def __init__(self, run: str, member: str) -> None:
+        self._label = f"ensemble:{run}:{member}:"
+        self._environment = {name: text for name, text in os.environ.items() if name != "ENSEMBLE_FAILPOINT"}
+        beside = os.path.dirname(sys.executable)
+        if beside not in self._environment.get("PATH", os.defpath).split(os.pathsep):
+            self._environment["PATH"] = beside + os.pathsep + self._environment.get("PATH", os.defpath)
+        self.seconds = 0.0
+        """How long the last `squeue` took: who asks a busy controller less often helps it."""
+
+    @staticmethod
+    def here() -> None:
+        """Raises `MemberUnavailable` when there is no Slurm on this machine."""
+        missing = [name for name in ("sbatch", "squeue", "scancel", "scontrol", "sinfo") if not shutil.which(name)]
+        if missing:
+            raise MemberUnavailable(f"Slurm's {', '.join(missing)} not found on PATH; run where its commands are")
+
+    async def _call(self, *words: str, text: str = "") -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environment,
+            start_new_session=True,  # Ctrl-C in the terminal is for the engine, not for a submission under way
+        )
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                out, err = await process.communicate(text.encode() if text else None)
+        except TimeoutError:
+            raise Busy(f"{words[0]} got no answer within {CALL_SECONDS:g} s") from None
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        code = process.returncode or 0
+        errors = err.decode(errors="replace").strip()
+        if code and any(word in errors.lower() for word in _UNREACHABLE):
+            raise Busy(f"{words[0]}: {_last(errors)}")
+        return code, out.decode(errors="replace"), errors
+
+    async def submit(self, shipment: str, count: int, words: Sequence[str], text: str) -> str:
+        """Submit an array of `count`; return its job id. Raises `SbatchRefused`, and `Busy` when nobody knows."""
+        call = ("sbatch", "--parsable", f"--comment={self._label}{shipment}", f"--array=0-{count - 1}", *words)
+        code, out, errors = await self._call(*call, text=text)
+        if code:
+            raise SbatchRefused(_last(errors) or f"sbatch ended with {code}")
+        return out.strip().partition(";")[0]
+
+    async def rows(self) -> list[Row]:
+        """Every job of this run that the controller still knows, ended ones included. Raises `MemberError`."""
+        began = time.monotonic()
+        shape = "%F|%K|%T|%r|%N|%k"
+        call = ("squeue", "-h", "-r", "-t", "all", "-u", str(os.getuid()), "-o", shape)
+        code, out, errors = await self._call(*call)
+        self.seconds = time.monotonic() - began
+        if code:
+            raise MemberError(f"squeue: {_last(errors)}", transient=True)
+        found = []
+        for line in out.splitlines():
+            words = line.split("|", 5)
+            if len(words) == 6 and words[5].startswith(self._label) and words[1].isdigit():
+                job, task, state, reason, hosts, comment = words
+                found.append(Row(job, int(task), state, reason, hosts, comment.removeprefix(self._label)))
+        return found
+
+    async def cancel(self, ids: Sequence[str], *words: str) -> None:
+        """`scancel` with these options; ids of jobs that have ended are no error. Raises `Busy`."""
+        for place in range(0, len(ids), _IDS):
+            await self._call("scancel", "-Q", *words, *ids[place : place + _IDS])
+
+    async def hold(self, ids: Sequence[str], hold: bool) -> str:
+        """Hold queued jobs or let them go; return what Slurm says against it."""
+        code, _, errors = await self._call("scontrol", "hold" if hold else "release", ",".join(ids))
+        return _last(errors) or "scontrol failed" if code else ""
+
+    async def largest_array(self) -> int:
+        """How many tasks an array may have. Raises `MemberError` when the controller does not answer."""
+        code, out, errors = await self._call("scontrol", "show", "config")
+        if code:
+            raise MemberError(f"scontrol: {_last(errors)}", transient=True)
+        for line in out.splitlines():
+            name, _, text = line.partition("=")
+            if name.strip() == "MaxArraySize":
+                return max(1, int(text))
+        return 1001
+
+    async def sizes(self, partition: str) -> Sizes:
+        """What a partition (empty: the default one, or all) has. Raises `MemberError`, for good if it is unknown."""
+        code, out, errors = await self._call("sinfo", "-h", "-o", "%P|%D|%C|%c|%t")
+        if code:
+            raise MemberError(f"sinfo: {_last(errors)}", transient=True)
+        rows = [line.split("|") for line in out.splitlines()]
+        names = {row[0].rstrip("*") for row in rows}
+        if partition and not set(partition.split(",")) <= names:
+            raise MemberError(f"there is no partition {partition!r} here; there is {', '.join(sorted(names))}")
+        wanted = set(partition.split(",")) or {""}
+        own = [row for row in rows if (row[0].rstrip("*") in wanted if partition else row[0].endswith("*"))] or rows
+        up = free = cores_up = cores_free = per_node = every = 0
+        for _, nodes, cores, each, state in own:
+            allocated, idle, other, total = (_number(word) for word in cores.split("/"))
+            every += total
+            per_node = max(per_node, _number(each.rstrip("+")))
+            cores_up += allocated + idle
+            cores_free += idle
+            if allocated + idle:
+                up += _number(nodes)
+            if state.startswith("idle") and not other:
+                free += _number(nodes)
+        return Sizes(up, free, cores_up, cores_free, per_node, every)
+
+
+def _number(text: str) -> int:
+    """A number as `sinfo` writes it: 1.5K is 1500."""
+    scale = {"K": 1000, "M": 1000_000}.get(text[-1:], 1)
+    return int(float(text.rstrip("KM")) * scale)
+
+
+def _last(errors: str) -> str:
+    """The last line of what a command said, without its name."""
+    line = errors.splitlines()[-1] if errors else ""
+    for prefix in ("sbatch: error: ", "squeue: error: ", "Batch job submission failed: ", "slurm_load_jobs error: "):
+        line = line.removeprefix(prefix)
+    return line

@@ -1,0 +1,144 @@
+"""What runs on a node: a shell script for each job that claims its ref, reports its start, runs it, reports its end.
+
+A node needs bash and coreutils; Python only where figures are read beside the files, and then the member reads
+them itself if the node could not.
+"""
+
+from __future__ import annotations
+
+__all__ = ["array_script", "job_script"]
+
+import os
+import re
+import shlex
+import sys
+
+import msgspec
+
+from ensemble.members.local.launch import JobFiles, wrapper
+from ensemble.model.errors import MemberError
+from ensemble.model.jobs import JobSpec
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def array_script(folder: str) -> str:
+    """The text that `sbatch` is given for a whole array."""
+    return f'#!/bin/bash\nexec /bin/bash {shlex.quote(folder)}/"$SLURM_ARRAY_TASK_ID".sh\n'
+
+
+# The claim: a file is linked to a name that only one can have. A job that Slurm itself has requeued (same job, higher
+# restart count) is the next incarnation of its own claim; whatever else finds a claim is a doubled submission.
+_HEAD = """\
+umask 077
+native=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+restart=${SLURM_RESTART_COUNT:-0}
+now() { if [ -n "$EPOCHREALTIME" ]; then REPLY=${EPOCHREALTIME/,/.}; else REPLY=$(date +%s.%N); fi; }
+now; begun=$REPLY
+tmp=$spool/tmp/$ref.$native.$restart.$$
+claim=$spool/claims/$ref
+incarnation=0
+printf '%s\\n' "ref=$ref" "job=$native" "restart=$restart" "host=${SLURMD_NODENAME:-$HOSTNAME}" "start=$begun" \\
+    > "$tmp" || exit 75
+duplicate() { rm -f "$tmp"; exit 0; }
+[ -e "$claim.end" ] && duplicate
+if ! ln "$tmp" "$claim" 2>/dev/null; then
+    [ -e "$claim" ] || exit 75
+    owner= before=
+    while IFS='=' read -r name text; do
+        case $name in job) owner=$text ;; restart) before=$text ;; esac
+    done < "$claim"
+    [ "$owner" = "$native" ] && [ "$restart" -gt "${before:-0}" ] || duplicate
+    ln "$tmp" "$claim.r$restart" 2>/dev/null || duplicate
+    incarnation=$restart
+fi
+echo "incarnation=$incarnation" >> "$tmp"
+mv "$tmp" "$spool/new/$ref.$incarnation.1start" || exit 75
+finish() {  # code, reason, text
+    now
+    printf '%s\\n' "ref=$ref" "job=$native" "host=${SLURMD_NODENAME:-$HOSTNAME}" "start=$begun" "end=$REPLY" \\
+        "incarnation=$incarnation" "code=$1" "reason=$2" "text=$3" > "$tmp"
+    [ -s "$tmp.figures" ] && { printf 'figures='; cat "$tmp.figures"; echo; } >> "$tmp"
+    rm -f "$tmp.figures"
+    echo "complete=1" >> "$tmp"
+    sync "$tmp" 2>/dev/null
+    ln "$tmp" "$claim.end" 2>/dev/null
+    mv "$tmp" "$spool/new/$ref.$incarnation.2end"
+    exit 0
+}
+trap 'trapped=1' TERM INT XCPU USR1 USR2 HUP
+"""
+
+
+def _launcher(spec: JobSpec) -> list[str]:
+    """The words before the program that start `tasks` of it. Raises `MemberError`."""
+    kind, tasks = spec.launcher, spec.resources.tasks
+    if kind == "none" or (kind == "auto" and tasks == 1):
+        return []
+    if kind in ("auto", "srun"):
+        return ["srun", f"--ntasks={tasks}", f"--cpus-per-task={spec.resources.cores}"]
+    if kind == "mpiexec":
+        return ["mpiexec", "-n", str(tasks)]
+    raise MemberError(f"this member has no launcher {kind!r}, only srun, mpiexec and none")
+
+
+def job_script(spec: JobSpec, run_dir: str, spool: str, path: str) -> tuple[str, dict[str, str]]:
+    """The text of one job's script `path`, and further files (path to text) that it needs. Raises `MemberError`."""
+    files = JobFiles(run_dir, spec.ref.key, spec.ref.attempt)
+    others: dict[str, str] = {}
+    words = [*_launcher(spec), *spec.command]
+    if spec.script:
+        inner = files.script + ".command"
+        others[inner] = spec.script
+        first = spec.script.split("\n", 1)[0]
+        words = [*_launcher(spec), *(shlex.split(first[2:]) if first.startswith("#!") else ("/bin/sh", "-e")), inner]
+    if not words:
+        raise MemberError("its command is empty")
+    first_word = words[0]
+    if spec.setup or spec.cleanup:
+        plain = msgspec.structs.replace(spec, command=tuple(words), script="", launcher="none")
+        others[files.script] = wrapper(plain, files, "")
+        words, first_word = ["/bin/sh", files.script], "/bin/sh"
+    quote = shlex.quote
+    lines = ["#!/bin/bash", f"spool={quote(spool)}", f"ref={quote(f'{spec.ref.key}.{spec.ref.attempt}')}", _HEAD]
+    odd = []
+    for name, text in {"OMP_NUM_THREADS": str(spec.resources.cores), **spec.env}.items():
+        if _NAME.match(name):
+            lines.append(f"export {name}={quote(text)}")
+        else:
+            odd.append(f"{name}={text}")
+    workdir = os.path.join(run_dir, spec.workdir)
+    lines.append(f"cd {quote(workdir)} || finish -1 launch {quote(f'{workdir}: cannot be entered on the node')}")
+    if "/" in first_word:
+        lines.append(f"[ -e {quote(first_word)} ] || finish -1 launch {quote(f'{first_word}: no such program')}")
+        bad = quote(f"{first_word}: not executable")
+        lines.append(f"[ -x {quote(first_word)} ] && [ ! -d {quote(first_word)} ] || finish -1 launch {bad}")
+    else:
+        lines.append(
+            f"type -P -- {quote(first_word)} >/dev/null || finish -1 launch {quote(f'{first_word}: not found on PATH')}"
+        )
+    call = shlex.join((["env", *odd] if odd else []) + words)
+    if spec.walltime:
+        # Slurm counts walltimes in minutes; this one is exact, and Slurm's own stands behind it
+        call = f"timeout --kill-after=5 {spec.walltime:.3f} {call}"
+    lines += [
+        f"rm -f {quote(files.phase)}",
+        # a subshell: the signals that the script must survive do what they do in the job
+        f"( trap - TERM INT XCPU USR1 USR2 HUP; exec -- {call} ) </dev/null >{quote(files.stdout)} 2>{quote(files.stderr)} &",
+        "job=$!",
+        # a wait that a signal breaks off says nothing yet
+        'while :; do trapped=; wait "$job"; code=$?; [ -z "$trapped" ] && break; done',
+        "reason=",
+        f"[ $code -ne 0 ] && [ -s {quote(files.phase)} ] && read -r reason < {quote(files.phase)}",
+    ]
+    if spec.walltime:
+        lines.append(
+            f"case $code in 124|137) now; awk -v a=\"$begun\" -v b=\"$REPLY\" 'BEGIN {{ exit !(b - a >= {spec.walltime}) }}'"
+            " && reason=walltime ;; esac"
+        )
+    if spec.outputs:
+        python = quote(sys.executable)
+        code = "from ensemble.members.slurm.figures import main; main()"
+        lines.append(f"{python} -c {quote(code)} {quote(path + '.json')} > \"$tmp.figures\" 2>/dev/null || : > \"$tmp.figures\"")
+    lines.append('finish "$code" "$reason" ""')
+    return "\n".join(lines) + "\n", others

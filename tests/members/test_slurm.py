@@ -1,0 +1,33 @@
+"""The Slurm member keeps the contract, on a real Slurm."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+from ensemble.members.contract import Member
+from ensemble.members.slurm import SlurmMember
+from ensemble.testing import MemberConformance, MemberHarness
+from tests.slurm.cluster import missing
+
+
+class SlurmHarness(MemberHarness):
+    patience = 60.0
+    burst = 100
+
+    @classmethod
+    def missing(cls) -> str:
+        return missing()
+
+    def member(self) -> Member:
+        return SlurmMember()
+
+    def options(self) -> dict[str, Any]:
+        return {"poll": 1.0, "settle": 0.5}
+
+    async def clean_up(self) -> None:
+        subprocess.run(["scancel", "--full", "--signal=KILL", "-u", "root"], check=False, timeout=30)
+
+
+class TestSlurm(MemberConformance):
+    harness_type = SlurmHarness
