@@ -41,7 +41,8 @@ def test_each_job_of_a_run_runs_once_though_streams_are_cut_and_the_agent_is_kil
 
     async def work():
         address = str(tmp_path / "agent.sock")
-        async with service() as (reception, bound), Proxy(bound, 3, 2000, 40_000) as proxy:
+        # at times a stream must live long enough for the command that submits all jobs (some 45 kB)
+        async with service() as (reception, bound), Proxy(bound, 3, 2000, 200_000) as proxy:
             RECEPTION.set(reception)
             if door == "listen":
                 arguments = ("--listen", address)
