@@ -7,7 +7,6 @@ Everything public is here and is imported when it is first used; `docs/python-ap
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,10 +33,7 @@ if TYPE_CHECKING:
     )
     from ensemble.model.errors import EnsembleError, InputError, SpecError, UnknownRun
 
-try:
-    __version__ = version("ensemble-hpc")
-except PackageNotFoundError:  # pragma: no cover - run from a tree that was never installed
-    __version__ = "0.0.0"
+__version__ = "0.1.0"
 
 __all__ = [
     "Action",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -27,20 +28,41 @@ class Folded(NamedTuple):
     warnings: list[str]
 
 
+class _Algorithms(Mapping[str, Algorithm]):
+    """Looks at other packages only when somebody asks beyond ours."""
+
+    def __getitem__(self, name: str) -> Algorithm:
+        return BUILTIN[name] if name in BUILTIN else self._others()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._others(), **BUILTIN})
+
+    def __len__(self) -> int:
+        return len({**self._others(), **BUILTIN})
+
+    def __bool__(self) -> bool:
+        return True
+
+    @staticmethod
+    @cache
+    def _others() -> dict[str, Algorithm]:
+        from importlib.metadata import entry_points
+
+        found: dict[str, Algorithm] = {}
+        for entry in entry_points(group="ensemble.algorithms"):
+            with contextlib.suppress(Exception):
+                loaded = entry.load()
+                found[entry.name] = loaded() if isinstance(loaded, type) else loaded
+        return found
+
+
 @cache
-def algorithms() -> dict[str, Algorithm]:
+def algorithms() -> Mapping[str, Algorithm]:
     """Every algorithm there is: ours and those of other packages (entry points `ensemble.algorithms`).
 
     One that does not load is left out, so that only the files that name it suffer.
     """
-    from importlib.metadata import entry_points
-
-    found: dict[str, Algorithm] = {}
-    for entry in entry_points(group="ensemble.algorithms"):
-        with contextlib.suppress(Exception):
-            loaded = entry.load()
-            found[entry.name] = loaded() if isinstance(loaded, type) else loaded
-    return found | BUILTIN
+    return _Algorithms()
 
 
 def begin(record: Record | None, run_dir: Path) -> tuple[Engine, RunStarted]:

@@ -7,7 +7,7 @@ import getpass
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -219,11 +219,27 @@ def on_member(spec: EnsembleSpec, kind: str = "", nodes: int = 0) -> EnsembleSpe
     return msgspec.structs.replace(spec, members=dict(members))
 
 
-def member_kinds() -> list[str]:
-    """The kinds of members there are here: ours and those of other packages."""
-    from importlib.metadata import entry_points
+class _Kinds(Collection[str]):
+    """Looks at other packages only when somebody asks beyond ours, which takes as long as a small run's start."""
 
-    return sorted({"local", "simulated", *(entry.name for entry in entry_points(group="ensemble.members"))})
+    def __contains__(self, kind: object) -> bool:
+        return kind in ("local", "simulated") or kind in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return 2
+
+    def _all(self) -> list[str]:
+        from importlib.metadata import entry_points
+
+        return sorted({"local", "simulated", *(entry.name for entry in entry_points(group="ensemble.members"))})
+
+
+def member_kinds() -> Collection[str]:
+    """The kinds of members there are here: ours and those of other packages."""
+    return _Kinds()
 
 
 def member_factory(kind: str) -> Callable[[], Member]:
