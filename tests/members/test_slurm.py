@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
+import asyncio
+from pathlib import Path
 from typing import Any
 
 from ensemble.members.contract import Member
 from ensemble.members.slurm import SlurmMember
 from ensemble.testing import MemberConformance, MemberHarness
-from tests.slurm.cluster import missing
+from tests.slurm.cluster import enter, leave, missing
 
 
 class SlurmHarness(MemberHarness):
     patience = 60.0
     burst = 100
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        enter()
 
     @classmethod
     def missing(cls) -> str:
@@ -26,7 +31,7 @@ class SlurmHarness(MemberHarness):
         return {"poll": 1.0, "settle": 0.5}
 
     async def clean_up(self) -> None:
-        subprocess.run(["scancel", "--full", "--signal=KILL", "-u", "root"], check=False, timeout=30)
+        await asyncio.to_thread(leave)
 
 
 class TestSlurm(MemberConformance):

@@ -11,10 +11,28 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm-cluster"
 
+_found: list[str] = []
+
+
+def enter() -> str:
+    """Make it the cluster of this process and its children; return its directory. Other tests must not see it."""
+    os.environ["SLURM_CLUSTER_DIR"] = _found[0]
+    os.environ["SLURM_CONF"] = f"{_found[0]}/slurm.conf"
+    return _found[0]
+
+
+def leave() -> None:
+    """End the jobs there are, and forget the cluster."""
+    user = str(os.getuid())
+    for words in (["--full", "--signal=KILL"], []):
+        subprocess.run(["scancel", *words, "-u", user], check=False, timeout=30)
+    os.environ.pop("SLURM_CONF", None)
+    os.environ.pop("SLURM_CLUSTER_DIR", None)
+
 
 @functools.cache
 def missing() -> str:
-    """Start the cluster; why there is none, or nothing. `SLURM_CONF` in the environment then names it."""
+    """Start the cluster; why there is none, or nothing. `enter` then makes it the one that Slurm's commands use."""
     folder = tempfile.mkdtemp(prefix="ensemble-slurm-")
     environment = {**os.environ, "SLURM_CLUSTER_DIR": f"{folder}/cluster"}
     with open(f"{folder}/start.log", "w+") as log:
@@ -28,8 +46,7 @@ def missing() -> str:
         told = log.read().strip().splitlines()
     if done.returncode:
         return f"no Slurm here: {told[-1] if told else done.returncode}"
-    os.environ["SLURM_CLUSTER_DIR"] = f"{folder}/cluster"
-    os.environ["SLURM_CONF"] = f"{folder}/cluster/slurm.conf"
+    _found.append(f"{folder}/cluster")
     atexit.register(_stop, folder, environment)
     return ""
 

@@ -219,6 +219,17 @@ def on_member(spec: EnsembleSpec, kind: str = "", nodes: int = 0) -> EnsembleSpe
     return msgspec.structs.replace(spec, members=dict(members))
 
 
+def refuse_login_node(spec: EnsembleSpec) -> None:
+    """Raises `InputError` where neither the file nor the command line names a member and this is a login node."""
+    from ensemble.members.slurm.here import login_node
+
+    if not spec.members and login_node():
+        raise InputError(
+            "this is a login node of a Slurm cluster and nothing says where to run: "
+            "say `--member slurm` for the cluster or `--member local` for this machine"
+        )
+
+
 class _Kinds(Collection[str]):
     """Looks at other packages only when somebody asks beyond ours, which takes as long as a small run's start."""
 

@@ -1,8 +1,23 @@
 """The member for Slurm, on its ordinary commands: arrays go out, jobs report through a spool directory.
 
 `queue.py` speaks with the controller, `script.py` writes what runs on the nodes, `spool.py` keeps what is known.
+`here.py` tells a login node.
 """
 
-from ensemble.members.slurm.member import SlurmMember
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ensemble.members.slurm.member import SlurmMember
 
 __all__ = ["SlurmMember"]
+
+
+def __getattr__(name: str) -> Any:
+    # the node's reader of figures and the command line import this package for less than the member
+    if name == "SlurmMember":
+        from ensemble.members.slurm.member import SlurmMember
+
+        return SlurmMember
+    raise AttributeError(name)

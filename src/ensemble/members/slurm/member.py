@@ -100,7 +100,7 @@ class SlurmMember:
     # ---- opening and letting go ----------------------------------------------------------------------
 
     async def open(self, context: Context) -> Hello:
-        """Read the spool, ask the controller. Raises `MemberUnavailable` without Slurm, `MemberError` without answer."""
+        """Read the spool, ask the controller. Raises `MemberUnavailable` without Slurm, else `MemberError`."""
         await self._halt()
         Queue.here()
         options = context.options
@@ -350,10 +350,12 @@ class SlurmMember:
         if wanted:
             for ref in wanted:
                 self._tasks[ref].cancelled = True
-            await asyncio.to_thread(self._spool.take, [{"cancel": list(ref)} for ref in wanted])
-            ids = [self._tasks[ref].native for ref in wanted if self._tasks[ref].native]
-            await self._queue.cancel(ids, "--state=PENDING")
-            await self._queue.cancel(ids, "--full", "--signal=TERM")
+            await asyncio.to_thread(self._spool.mark_cancelled, wanted)
+            tasks = [self._tasks[ref] for ref in wanted if self._tasks[ref].native]
+            # not by `--state=PENDING`: with it Slurm 22.05 cancels the whole array that a queued task is of
+            await self._queue.cancel([task.native for task in tasks if task.state == "submitted"])
+            running = [task.native for task in tasks if task.state != "submitted"]
+            await self._queue.cancel(running, "--full", "--signal=TERM")
             self._ask.set()
             self._work.append(asyncio.create_task(self._finish_off(wanted, grace)))
         return [Accepted() for _ in refs]
@@ -387,7 +389,7 @@ class SlurmMember:
                 await self._settle_shipments(await self._queue.rows())
         run = self._context.run
         items = []
-        for (key, attempt), task in self._tasks.items():
+        for task in self._tasks.values():
             ref = msgspec.structs.replace(task.spec.ref, run=run)
             items.append(InventoryItem(ref, task.state, native_id=task.native, event=task.end))
         for place in range(0, len(items), _PAGE):
@@ -579,7 +581,7 @@ class SlurmMember:
     def _judge_one(self, ref: Ref, states: dict[str, Row]) -> tuple[str, bool]:
         """What Slurm says of an attempt (empty: it lives), and whether its script has begun."""
         task = self._tasks[ref]
-        row = states.get(task.native)
+        row = _row(states, task.native)
         if row is not None and row.state not in ENDED:
             return "", False
         claim = self._spool.claim_of(ref)
@@ -591,7 +593,7 @@ class SlurmMember:
 
     def _judge(self, rows: list[Row], refs: set[Ref]) -> tuple[list[JobEvent], bool]:
         """The ends of what the queue says is over; and whether something still waits for its own report."""
-        states = {f"{row.job}_{row.task}": row for row in rows}
+        states = {f"{row.job}_{row.task}" if row.task >= 0 else row.job: row for row in rows}
         now, waiting = time.monotonic(), False
         events: list[JobEvent] = []
         for ref in sorted(refs & self._open):
@@ -610,21 +612,35 @@ class SlurmMember:
             if (begun or state != "CANCELLED") and now - task.ended_at < self._settle:
                 waiting = True
                 continue
-            events.append(self._verdict(ref, task, state, states.get(task.native)))
+            events.append(self._verdict(ref, task, state, _row(states, task.native)))
         return events, waiting
 
     def _verdict(self, ref: Ref, task: _Task, state: str, row: Row | None) -> JobEvent:
         """The end of an attempt that did not tell it itself."""
-        outcome, reason = "lost", "infrastructure"
-        if task.cancelled or state == "CANCELLED":
-            outcome = reason = "cancelled"
-        elif state in ("TIMEOUT", "DEADLINE"):
-            outcome, reason = "failed", "walltime"
-        elif state == "OUT_OF_MEMORY":
-            outcome, reason = "failed", "signal"
+        outcome, reason = _why("CANCELLED" if task.cancelled else state, "lost", "infrastructure")
         hosts = row.hosts if row is not None else ""
-        text = f"Slurm says {state}" if row is not None else "Slurm no longer knows it, and it left no record of its end"
+        text = (
+            f"Slurm says {state}" if row is not None else "Slurm no longer knows it, and it left no record of its end"
+        )
         return self._event(
             ref, "inactive", max(time.time(), task.start), outcome=outcome, reason=reason, start=task.start, hosts=hosts,
             incarnation=task.incarnation, native_id=task.native, text=text, signal=9 if reason == "signal" else 0,
         )  # fmt: skip
+
+
+def _row(states: dict[str, Row], native: str) -> Row | None:
+    """The row of a task, or that of its array, which is all that is left of tasks cancelled together in the queue."""
+    return states.get(native) or states.get(native.partition("_")[0])
+
+
+def _why(state: str, outcome: str, reason: str) -> tuple[str, str]:
+    """Outcome and reason by what Slurm says of an end; those given where it says nothing special."""
+    return {
+        "CANCELLED": ("cancelled", "cancelled"),
+        "TIMEOUT": ("failed", "walltime"),
+        "DEADLINE": ("failed", "walltime"),
+        "OUT_OF_MEMORY": ("failed", "signal"),
+        "NODE_FAIL": ("lost", "infrastructure"),
+        "BOOT_FAIL": ("lost", "infrastructure"),
+        "PREEMPTED": ("lost", "infrastructure"),
+    }.get(state, (outcome, reason))

@@ -19,7 +19,18 @@ CALL_SECONDS: Final = 60.0
 """How long one command may take; Slurm's own patience (MessageTimeout) is 10 s and it tries again by itself."""
 
 ENDED: Final = frozenset(
-    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
+    (
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "REVOKED",
+        "TIMEOUT",
+    )
 )
 """States from which a job does not come back (a requeued one is PENDING again)."""
 
@@ -56,7 +67,7 @@ class SbatchRefused(Exception):
 
 
 class Row(NamedTuple):
-    """One job as `squeue` shows it; `shipment` is what its comment names."""
+    """One job as `squeue` shows it; `shipment` is what its comment names. `task` -1: the whole array."""
 
     job: str
     task: int
@@ -142,9 +153,18 @@ class Queue:
         found = []
         for line in out.splitlines():
             words = line.split("|", 5)
-            if len(words) == 6 and words[5].startswith(self._label) and words[1].isdigit():
+            if len(words) == 6 and words[5].startswith(self._label) and (words[1].isdigit() or words[1] == "N/A"):
                 job, task, state, reason, hosts, comment = words
-                found.append(Row(job, int(task), state, reason, hosts, comment.removeprefix(self._label)))
+                found.append(
+                    Row(
+                        job,
+                        int(task) if task.isdigit() else -1,
+                        state,
+                        reason,
+                        hosts,
+                        comment.removeprefix(self._label),
+                    )
+                )
         return found
 
     async def cancel(self, ids: Sequence[str], *words: str) -> None:

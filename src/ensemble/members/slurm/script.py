@@ -37,7 +37,7 @@ now() { if [ -n "$EPOCHREALTIME" ]; then REPLY=${EPOCHREALTIME/,/.}; else REPLY=
 now; begun=$REPLY
 tmp=$spool/tmp/$ref.$native.$restart.$$
 claim=$spool/claims/$ref
-incarnation=0
+incarnation=0 terminated=
 printf '%s\\n' "ref=$ref" "job=$native" "restart=$restart" "host=${SLURMD_NODENAME:-$HOSTNAME}" "start=$begun" \\
     > "$tmp" || exit 75
 duplicate() { rm -f "$tmp"; exit 0; }
@@ -55,6 +55,8 @@ fi
 echo "incarnation=$incarnation" >> "$tmp"
 mv "$tmp" "$spool/new/$ref.$incarnation.1start" || exit 75
 finish() {  # code, reason, text
+    # ended from outside: whether for good (cancelled, timed out) or to run again (requeued), only Slurm knows
+    [ -n "$terminated" ] && [ "$1" != 0 ] && [ ! -e "$claim.cancel" ] && exit 143
     now
     printf '%s\\n' "ref=$ref" "job=$native" "host=${SLURMD_NODENAME:-$HOSTNAME}" "start=$begun" "end=$REPLY" \\
         "incarnation=$incarnation" "code=$1" "reason=$2" "text=$3" > "$tmp"
@@ -66,7 +68,7 @@ finish() {  # code, reason, text
     mv "$tmp" "$spool/new/$ref.$incarnation.2end"
     exit 0
 }
-trap 'trapped=1' TERM INT XCPU USR1 USR2 HUP
+trap 'trapped=1 terminated=1' TERM INT XCPU USR1 USR2 HUP
 """
 
 
@@ -124,7 +126,8 @@ def job_script(spec: JobSpec, run_dir: str, spool: str, path: str) -> tuple[str,
     lines += [
         f"rm -f {quote(files.phase)}",
         # a subshell: the signals that the script must survive do what they do in the job
-        f"( trap - TERM INT XCPU USR1 USR2 HUP; exec -- {call} ) </dev/null >{quote(files.stdout)} 2>{quote(files.stderr)} &",
+        f"( trap - TERM INT XCPU USR1 USR2 HUP; exec -- {call} ) \\",
+        f"    </dev/null >{quote(files.stdout)} 2>{quote(files.stderr)} &",
         "job=$!",
         # a wait that a signal breaks off says nothing yet
         'while :; do trapped=; wait "$job"; code=$?; [ -z "$trapped" ] && break; done',
@@ -133,12 +136,14 @@ def job_script(spec: JobSpec, run_dir: str, spool: str, path: str) -> tuple[str,
     ]
     if spec.walltime:
         lines.append(
-            f"case $code in 124|137) now; awk -v a=\"$begun\" -v b=\"$REPLY\" 'BEGIN {{ exit !(b - a >= {spec.walltime}) }}'"
-            " && reason=walltime ;; esac"
+            'case $code in 124|137) now; awk -v a="$begun" -v b="$REPLY" '
+            f"'BEGIN {{ exit !(b - a >= {spec.walltime}) }}' && reason=walltime ;; esac"
         )
     if spec.outputs:
         python = quote(sys.executable)
         code = "from ensemble.members.slurm.figures import main; main()"
-        lines.append(f"{python} -c {quote(code)} {quote(path + '.json')} > \"$tmp.figures\" 2>/dev/null || : > \"$tmp.figures\"")
+        lines.append(
+            f'{python} -c {quote(code)} {quote(path + ".json")} > "$tmp.figures" 2>/dev/null || : > "$tmp.figures"'
+        )
     lines.append('finish "$code" "$reason" ""')
     return "\n".join(lines) + "\n", others

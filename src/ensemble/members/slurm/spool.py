@@ -1,12 +1,12 @@
 """The directory through which jobs on the nodes and the member on the login node speak, and what is remembered there.
 
-    <run>/slurm/<member>/
-        epoch          the highest engine that was here; a lower one is refused
-        ships/<id>/    one array: `jobs.json`, a script for each task, `native` (Slurm's id) once it is known
-        claims/        <ref>: who executes it; <ref>.end: how it ended. Never listed.
-        new/           reports that nobody has taken in yet; short, so that listing it costs nothing
-        tmp/           what is being written
-        log.<stream>   what was taken in, durable before the report is removed
+<run>/slurm/<member>/
+    epoch          the highest engine that was here; a lower one is refused
+    ships/<id>/    one array: `jobs.json`, a script for each task, `native` (Slurm's id) once it is known
+    claims/        <ref>: who executes it; <ref>.end: how it ended. Never listed.
+    new/           reports that nobody has taken in yet; short, so that listing it costs nothing
+    tmp/           what is being written
+    log.<stream>   what was taken in, durable before the report is removed
 """
 
 from __future__ import annotations
@@ -154,6 +154,13 @@ class Spool:
     def claim_of(self, ref: Ref) -> Report | None:
         """Who executes a ref."""
         return self._report("x.1start", self.folder / "claims" / f"{ref[0]}.{ref[1]}")
+
+    def mark_cancelled(self, refs: Iterable[Ref]) -> None:
+        """Let the nodes and later members know that the signal which comes is ours."""
+        refs = list(refs)
+        self.take([{"cancel": list(ref)} for ref in refs])
+        for key, attempt in refs:
+            (self.folder / "claims" / f"{key}.{attempt}.cancel").touch()
 
     def take(self, entries: Iterable[dict[str, Any]], reports: Iterable[Report] = ()) -> None:
         """Make entries durable, then remove the reports they come from."""

@@ -1,0 +1,185 @@
+"""What goes wrong on a real Slurm, and what each gets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ensemble.members.slurm import SlurmMember
+from ensemble.model.jobs import JobSpec
+from ensemble.testing import Do, MemberHarness
+from ensemble.testing.bench import Bench, live
+from tests.slurm.cluster import SCRIPT, enter, leave, missing
+
+
+class Harness(MemberHarness):
+    patience = 60.0
+
+    def member(self) -> SlurmMember:
+        return SlurmMember()
+
+    def options(self) -> dict[str, Any]:
+        return {"poll": 0.5, "settle": 0.5}
+
+
+def slurm(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def until(true: Callable[[], object], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Path]:
+    if missing():
+        pytest.skip(missing())
+    yield Path(enter())
+    leave()
+
+
+@pytest.fixture
+def harness(cluster: Path, tmp_path: Path) -> MemberHarness:
+    return Harness(tmp_path)
+
+
+def on(bench: Bench, key: str, do: Do, **options: Any) -> JobSpec:
+    return bench.harness.job(key, do, options=options)
+
+
+def native(bench: Bench, key: str) -> str:
+    return next(event.native_id for event in bench.sink.of(key) if event.native_id)
+
+
+class TestFaults:
+    @live
+    async def test_a_bad_partition_is_refused_for_good_in_slurms_own_words(self, bench: Bench) -> None:
+        member = await bench.open()
+        (receipt,) = await member.submit(1, [on(bench, "a-0", Do(), partition="nowhere")])
+        assert receipt.transient is False
+        assert "partition" in receipt.reason.lower()
+
+    @live
+    async def test_a_job_that_a_person_cancels_is_cancelled(self, bench: Bench) -> None:
+        member = await bench.open()
+        await member.submit(1, [on(bench, "a-0", Do(120))])
+        await bench.running("a-0")
+        slurm("scancel", native(bench, "a-0"))
+        event = await bench.ended("a-0")
+        assert (event.outcome, event.reason) == ("cancelled", "cancelled")
+
+    @live
+    async def test_a_job_whose_node_dies_is_lost_to_the_infrastructure(self, bench: Bench) -> None:
+        member = await bench.open()
+        await member.submit(1, [on(bench, "a-0", Do(120), requeue=False)])
+        await bench.running("a-0")
+        host = next(event.hosts for event in bench.sink.of("a-0") if event.hosts)
+        folder = Path(os.environ["SLURM_CLUSTER_DIR"])
+        pid = (folder / f"slurmd.{host}.pid").read_text().strip()
+        os.kill(int(pid), signal.SIGKILL)
+        try:
+            slurm("scontrol", "update", f"nodename={host}", "state=down", "reason=test")
+            event = await bench.ended("a-0")
+        finally:
+            subprocess.run([SCRIPT, "start-node", host], check=True)
+            until(lambda: subprocess.run(["scontrol", "update", f"nodename={host}", "state=resume"]).returncode == 0)
+        assert (event.outcome, event.reason) == ("lost", "infrastructure")
+
+    @live
+    async def test_a_job_that_slurm_requeues_runs_as_its_next_incarnation(self, bench: Bench) -> None:
+        member = await bench.open()
+        marker = bench.harness.folder / "second"
+        wait = Do(script=f"[ -e {marker} ] || {{ touch {marker}; sleep 120; }}")
+        await member.submit(1, [on(bench, "a-0", wait, requeue=True)])
+        await bench.running("a-0")
+        await bench.seen(marker.exists, "it has begun")
+        slurm("scontrol", "requeue", native(bench, "a-0"))
+        # Slurm lets a requeued job wait for two minutes unless it is told not to
+
+        def hurried() -> bool:
+            words = ["scontrol", "update", f"jobid={native(bench, 'a-0')}", "starttime=now"]
+            return "PENDING" not in slurm("squeue", "-h", "-t", "all", "-o", "%T") or not subprocess.run(words).returncode
+
+        await bench.seen(hurried, "it may start")
+        await bench.until(lambda: any(e.incarnation == 1 and e.state == "inactive" for e in bench.sink.ends()), "again")
+        assert [(e.incarnation, e.outcome) for e in bench.sink.ends() if e.incarnation == 1] == [(1, "success")]
+
+    @live
+    async def test_a_doubled_array_executes_nothing_twice(self, bench: Bench) -> None:
+        member = await bench.open()
+        await member.submit(1, [on(bench, f"a-{i}", Do()) for i in range(5)])
+        (ship,) = (bench.harness.folder / "slurm" / "m" / "ships").iterdir()
+        text = f'#!/bin/bash\nexec /bin/bash {ship}/"$SLURM_ARRAY_TASK_ID".sh\n'
+        subprocess.run(
+            ["sbatch", "--wait", "--array=0-4", "--output=/dev/null"], input=text, text=True, check=True, timeout=60
+        )
+        await bench.all_ended(5)
+        assert len(bench.harness.lines("start")) == 5
+        assert Counter(e.key for e in bench.sink.ends()) == Counter(f"a-{i}" for i in range(5))
+
+
+FILE = """
+members: {{slurm: {{kind: slurm, options: {{poll: 1.0, settle: 1.0}}}}}}
+jobs:
+  - name: t
+    count: {count}
+    command: ["/bin/sh", "-c", 'echo "$ENSEMBLE_KEY" >> {ledger}; sleep {seconds}']
+"""
+
+
+def ensemble(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ensemble", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
+
+
+def test_an_engine_killed_with_9_among_200_jobs_is_resumed_and_each_ran_once(cluster: Path, tmp_path: Path) -> None:
+    ledger, run = tmp_path / "ledger", tmp_path / "run"
+    (tmp_path / "f.yaml").write_text(FILE.format(count=200, ledger=ledger, seconds=0.2))
+    first = ensemble("run", "--run-dir", str(run), str(tmp_path / "f.yaml"))
+    until(lambda: len(lines(ledger)) >= 20)
+    first.kill()
+    first.wait()
+    again = ensemble("resume", str(run))
+    told, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, told
+    assert Counter(lines(ledger)) == Counter(f"t-{i}" for i in range(200))
+
+
+def test_a_controller_that_stops_for_a_while_costs_no_job(cluster: Path, tmp_path: Path) -> None:
+    ledger, run = tmp_path / "ledger", tmp_path / "run"
+    (tmp_path / "f.yaml").write_text(FILE.format(count=60, ledger=ledger, seconds=1))
+    engine = ensemble("run", "--run-dir", str(run), str(tmp_path / "f.yaml"))
+    until(lambda: len(lines(ledger)) >= 10)
+    pid = int((cluster / "slurmctld.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(20)  # how long it is away is what is tested
+    subprocess.run([SCRIPT, "start-controller"], check=True)
+    told, _ = engine.communicate(timeout=200)
+    assert engine.returncode == 0, told
+    assert Counter(lines(ledger)) == Counter(f"t-{i}" for i in range(60))
+
+
+def test_a_login_node_asks_where_to_run(cluster: Path, tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_text("jobs: [{name: a, command: 'true'}]\n")
+    asked = ensemble("run", "--base", str(tmp_path), str(tmp_path / "f.yaml"))
+    told, _ = asked.communicate(timeout=60)
+    assert asked.returncode == 2
+    assert "--member slurm" in told
+    assert "--member local" in told
