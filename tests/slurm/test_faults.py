@@ -110,7 +110,9 @@ class TestFaults:
 
         def hurried() -> bool:
             words = ["scontrol", "update", f"jobid={native(bench, 'a-0')}", "starttime=now"]
-            return "PENDING" not in slurm("squeue", "-h", "-t", "all", "-o", "%T") or not subprocess.run(words).returncode
+            return (
+                "PENDING" not in slurm("squeue", "-h", "-t", "all", "-o", "%T") or not subprocess.run(words).returncode
+            )
 
         await bench.seen(hurried, "it may start")
         await bench.until(lambda: any(e.incarnation == 1 and e.state == "inactive" for e in bench.sink.ends()), "again")
