@@ -1,0 +1,232 @@
+"""Disks that fill, directories that cannot be written, processes and terminals that go away."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SLEEPERS = "name: s\nmembers: {local: {nodes: 1, cores: 4}}\njobs: [{name: a, command: %s, count: %d}]\n"
+
+
+def command(*args):
+    return [sys.executable, "-m", "ensemble", *args]
+
+
+def surroundings(where):
+    return {**os.environ, "ENSEMBLE_HOME": str(where / "home")}
+
+
+def ensemble(where, *args):
+    return subprocess.run(
+        command(*args), cwd=where, env=surroundings(where), capture_output=True, text=True, timeout=90
+    )
+
+
+def start(where, *args, **keys):
+    keys.setdefault("stdout", subprocess.DEVNULL)
+    return subprocess.Popen(command(*args), cwd=where, env=surroundings(where), **keys)
+
+
+def until(true, what, patience=30.0):
+    end = time.monotonic() + patience
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+
+
+def events(where, run="last"):
+    done = ensemble(where, "events", run)
+    return [json.loads(line)["event"] for line in done.stdout.splitlines()]
+
+
+def running(where, run="s-1"):
+    with contextlib.suppress(Exception):
+        return any(event["type"] == "job" and event["state"] == "run" for event in events(where, run))
+    return False
+
+
+@contextlib.contextmanager
+def disk(folder, size):
+    """A file system of so many bytes. Skips where none can be mounted."""
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        until(lambda: subprocess.run(["umount", str(folder)], capture_output=True).returncode == 0, "still in use", 80)
+
+
+def test_a_job_that_fills_the_disk_takes_no_other_with_it(tmp_path):
+    (tmp_path / "e.yaml").write_text(
+        "name: s\njobs:\n"
+        "  - {name: hog, command: \"sh -c 'cat /dev/zero > big; rm big; exit 3'\"}\n"
+        "  - {name: a, command: echo fine, count: 5}\n"
+    )
+    with disk(tmp_path / "disk", "8m") as small:
+        done = ensemble(tmp_path, "run", "e.yaml", "--run-dir", str(small / "run"))
+        # the journal had its reserve, or stopped and is resumed once there is room again
+        if "storage" in done.stderr:
+            done = ensemble(tmp_path, "resume", str(small / "run"))
+        status = json.loads(ensemble(tmp_path, "status", str(small / "run"), "-o", "json").stdout)
+        assert status["total"]["success"] + status["total"]["failed"] == 6, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        shutil.rmtree(small / "run")
+
+
+def test_a_disk_that_is_full_for_the_journal_is_said_and_resumed(tmp_path):
+    (tmp_path / "e.yaml").write_text(SLEEPERS % ("sleep 0.5", 30))
+    with disk(tmp_path / "disk", "6m") as small:
+        process = start(tmp_path, "run", "e.yaml", "--run-dir", str(small / "run"), stderr=subprocess.PIPE, text=True)
+        until(lambda: (small / "run" / "jobs" / "a-0").exists(), "no job starts")
+        with contextlib.suppress(OSError), (small / "filler").open("wb") as filler:
+            while True:
+                filler.write(b"\0" * 65536)
+                filler.flush()
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "Traceback" not in said
+        assert "storage" in said or "failed" in said
+        (small / "filler").unlink()
+        done = ensemble(tmp_path, "resume", str(small / "run"))
+        status = json.loads(ensemble(tmp_path, "status", str(small / "run"), "-o", "json").stdout)
+        assert status["total"]["submitted"] == 30, done.stdout + done.stderr
+        assert status["total"]["active"] == 0 if "active" in status["total"] else True
+        assert ensemble(tmp_path, "verify", str(small / "run")).returncode == 0
+        shutil.rmtree(small / "run")
+
+
+def test_a_directory_that_cannot_be_written_is_refused_before_anything_runs(tmp_path):
+    (tmp_path / "e.yaml").write_text(SLEEPERS % ("'true'", 1))
+    with disk(tmp_path / "disk", "1m") as small:
+        subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+        done = ensemble(tmp_path, "run", "e.yaml", "--run-dir", str(small / "run"))
+        assert done.returncode == 2
+        assert "a run needs a directory it can write to" in done.stderr
+
+
+def test_a_second_process_on_the_same_run_is_refused_and_the_first_goes_on(tmp_path):
+    (tmp_path / "e.yaml").write_text(SLEEPERS % ("sleep 2", 2))
+    first = start(tmp_path, "run", "e.yaml")
+    until(lambda: running(tmp_path), "no job starts")
+    second = ensemble(tmp_path, "resume", "s-1")
+    assert second.returncode == 2
+    assert f"is being run by process {first.pid}" in second.stderr
+    assert first.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("presses", "outcome", "finished"), [(1, "drained", 4), (2, "cancelled", 0), (0, "cancelled", 0)]
+)
+def test_ctrl_c_once_drains_and_twice_cancels_and_sigterm_cancels(tmp_path, presses, outcome, finished):
+    (tmp_path / "e.yaml").write_text(SLEEPERS % ("sleep 2", 40))
+    process = start(tmp_path, "run", "e.yaml")
+    until(lambda: running(tmp_path), "no job starts")
+    if not presses:
+        process.send_signal(signal.SIGTERM)
+    for number in range(presses):
+        until(
+            lambda number=number: sum(event["type"] == "request" for event in events(tmp_path)) >= number, "not heard"
+        )
+        process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    status = json.loads(ensemble(tmp_path, "status", "-o", "json").stdout)
+    assert status["outcome"] == outcome
+    assert status["total"]["success"] >= finished
+    assert status["total"]["success"] + status["total"]["cancelled"] == 40
+    asked = [event["by"] for event in events(tmp_path) if event["type"] == "request"]
+    assert asked == (["SIGINT"] * presses or ["SIGTERM"])
+
+
+def test_a_terminal_that_goes_away_is_noted_and_nothing_else(tmp_path):
+    (tmp_path / "e.yaml").write_text(SLEEPERS % ("sleep 1", 6))
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.environ["ENSEMBLE_HOME"] = str(tmp_path / "home")
+        os.execv(sys.executable, command("run", "e.yaml"))
+    until(lambda: running(tmp_path), "no job starts")
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    found = events(tmp_path)
+    assert "terminal-gone" in [event.get("name") for event in found if event["type"] == "fault"]
+    assert sum(event.get("outcome") == "success" for event in found) == 6
+
+
+def test_a_reader_that_stops_reading_ends_nothing(tmp_path):
+    (tmp_path / "e.yaml").write_text(SLEEPERS % ("'true'", 20))
+    process = start(tmp_path, "run", "e.yaml", "-o", "json", stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(30) == 0
+    assert json.loads(ensemble(tmp_path, "status", "-o", "json").stdout)["total"]["success"] == 20
+
+
+def test_a_keeper_that_is_killed_is_replaced_and_its_jobs_are_found(tmp_path):
+    (tmp_path / "e.yaml").write_text(SLEEPERS % ("sleep 2", 4))
+    process = start(tmp_path, "run", "e.yaml")
+    until(lambda: running(tmp_path), "no job starts")
+    keeper = int((tmp_path / "runs/s-1/keeper/local.socket").read_text().split()[2])
+    os.kill(keeper, signal.SIGKILL)
+    assert process.wait(30) == 0
+    found = events(tmp_path)
+    assert "down" in [event.get("name") for event in found if event["type"] == "member"]
+    assert sum(event.get("outcome") == "success" for event in found) == 4
+    assert {event["attempt"] for event in found if event["type"] == "job" and "attempt" in event} <= {1}
+
+
+FUNCTIONS = """
+name: f
+jobs:
+  - {name: a, command: 'true', count: 3}
+  - {name: b, command: 'true', submit: rules}
+rules:
+  - {id: raises, trigger: metric, when: count.a.success == 3, action: {name: custom, label: raises}}
+  - {id: dies, trigger: metric, when: count.a.success == 3, action: {name: custom, label: dies}}
+  - {id: nonsense, trigger: metric, when: count.a.success == 3, action: {name: custom, label: nonsense}}
+  - {id: works, trigger: metric, when: count.a.success == 3, action: {name: custom, label: works}}
+custom: |
+  import os
+  def raises(**kwargs): raise KeyError("pressure")
+  def dies(**kwargs): os._exit(3)
+  def nonsense(**kwargs): return {"name": "sumbit", "label": "b"}
+  def works(**kwargs): return {"name": "submit", "label": "b"}
+"""
+
+
+def test_a_function_that_raises_dies_or_talks_nonsense_costs_its_rule_only(tmp_path):
+    (tmp_path / "e.yaml").write_text(FUNCTIONS)
+    done = ensemble(tmp_path, "run", "e.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    faults = {
+        event["error"].split(":")[0].split()[0]: event["fault"] for event in events(tmp_path) if event.get("fault")
+    }
+    assert faults == {"raises": "raised", "dies": "died", "nonsense": "nonsense"}
+    for words in (
+        "raises: KeyError: 'pressure'",
+        "dies ended its process",
+        "'sumbit' is no action. Did you mean submit?",
+    ):
+        assert words in done.stdout, done.stdout
+    assert re.search(r"^b +1 +1 ", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_every_named_fault_stands_in_the_document():
+    from ensemble.model.jobs import REASONS
+
+    text = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
+    missing = [reason for reason in REASONS if f"`{reason}`" not in text]
+    assert missing == []
