@@ -25,7 +25,7 @@ jobs:
   - {name: setup, command: echo never, setup: 'false'}
   - {name: cleanup, command: echo done, cleanup: 'false'}
   - {name: gone-input, command: cat late.txt, inputs: ['late{attempt}.txt']}
-  - {name: huge-output, shell: true, command: 'yes | head -c 30000000; echo value 7', outputs: {value: 'value ([0-9.]+)'}}
+  - {name: huge-output, shell: true, command: 'yes | head -c 30000000; echo E 7', outputs: {energy: 'E ([0-9.]+)'}}
   - {name: rescue, command: echo rescued, submit: rules}
 rules:
   - {trigger: job-fail, name: killed, action: {name: submit, label: rescue}}

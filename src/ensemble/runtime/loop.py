@@ -36,7 +36,7 @@ BATCH: Final = 2000
 AHEAD: Final = 20_000
 """Records decided on and not yet durable, at most: a slow disk slows the members, it does not fill the memory."""
 
-COMMIT_SECONDS: Final = 0.004
+COMMIT_SECONDS: Final = 0.008
 """Between two syncs, at least: commands follow that much later while events pour in, at once while few do."""
 
 SNAPSHOT_RECORDS: Final = 100_000

@@ -47,7 +47,9 @@ SPAWNS_A_TURN: Final = 64
 FRAME_EVENTS: Final = 512
 WINDOW_EVENTS: Final = 16384
 """How many events may be on their way unacknowledged: they wait with the engine, so that answers pass them."""
-SYNC_SECONDS: Final = 0.005
+FLUSH_SECONDS: Final = 0.002
+"""Between two frames of events, at least."""
+SYNC_SECONDS: Final = 0.010
 """Between two syncs, at least: an end is told that much later while many come, at once while few do."""
 SIZES_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 2.0
@@ -144,6 +146,7 @@ class Keeper:
         self.sizes: dict[str, int] = {}
         self.sizes_at = 0.0
         self.swept_at = 0.0
+        self.flushed_at = 0.0
         self.reading = 0
         self.pool: ThreadPoolExecutor | None = None
         self.ready: deque[Callable[[], None]] = deque()
@@ -218,6 +221,8 @@ class Keeper:
             wait = min(wait, self.sizes_at + SIZES_SECONDS - now)
         if self.running:
             wait = min(wait, self.swept_at + SWEEP_SECONDS - now)
+        if self.client is not None and self.sent < min(len(self.outbox), WINDOW_EVENTS):
+            wait = min(wait, self.flushed_at + FLUSH_SECONDS - now)
         return max(0.0, min(wait, 10.0))
 
     can_start = False
@@ -313,6 +318,11 @@ class Keeper:
         client = self.client
         if client is None:
             return
+        now = time.monotonic()
+        if not self.out and now < self.flushed_at + FLUSH_SECONDS:
+            # under load many events go in one frame; an answer never waits
+            return
+        self.flushed_at = now
         while self.sent < min(len(self.outbox), WINDOW_EVENTS) and len(self.out) < 1 << 20:
             if self.sent:
                 batch = [self.outbox[i] for i in range(self.sent, min(len(self.outbox), self.sent + FRAME_EVENTS))]
