@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC221
 """What goes wrong on a real Slurm, and what each gets."""
 
 from __future__ import annotations
@@ -137,7 +138,8 @@ members: {{slurm: {{kind: slurm, options: {{poll: 1.0, settle: 1.0}}}}}}
 jobs:
   - name: t
     count: {count}
-    command: ["/bin/sh", "-c", 'echo "$ENSEMBLE_KEY" >> {ledger}; sleep {seconds}']
+    shell: true
+    command: 'echo "$ENSEMBLE_KEY" >> {ledger}; sleep {seconds}'
 """
 
 

@@ -17,7 +17,7 @@ def login_node() -> bool:
     if "SLURM_JOB_ID" in os.environ or not shutil.which("sbatch") or not shutil.which("scontrol"):
         return False
     try:
-        answer = subprocess.run(  # noqa: S603 - Slurm's own command
+        answer = subprocess.run(
             ["scontrol", "ping"],  # noqa: S607
             capture_output=True,
             text=True,

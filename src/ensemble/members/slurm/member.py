@@ -451,10 +451,8 @@ class SlurmMember:
     def _take_in(self, reports: list[Report], quiet: bool = False) -> None:
         if quiet:
             self._read_missing_figures(reports)
-        events = []
-        for report in reports:
-            if report.ref in self._open and (event := self._event_of(report)) is not None:
-                events.append(event)
+        found = (self._event_of(report) for report in reports if report.ref in self._open)
+        events = [event for event in found if event is not None]
         self._keep(events, reports, quiet)
 
     def _event_of(self, report: Report) -> JobEvent | None:
@@ -619,13 +617,20 @@ class SlurmMember:
         """The end of an attempt that did not tell it itself."""
         outcome, reason = _why("CANCELLED" if task.cancelled else state, "lost", "infrastructure")
         hosts = row.hosts if row is not None else ""
-        text = (
-            f"Slurm says {state}" if row is not None else "Slurm no longer knows it, and it left no record of its end"
-        )
+        text = f"Slurm says {state}" if row is not None else "Slurm no longer knows it, and it left no record"
         return self._event(
-            ref, "inactive", max(time.time(), task.start), outcome=outcome, reason=reason, start=task.start, hosts=hosts,
-            incarnation=task.incarnation, native_id=task.native, text=text, signal=9 if reason == "signal" else 0,
-        )  # fmt: skip
+            ref,
+            "inactive",
+            max(time.time(), task.start),
+            outcome=outcome,
+            reason=reason,
+            start=task.start,
+            hosts=hosts,
+            incarnation=task.incarnation,
+            native_id=task.native,
+            text=text,
+            signal=9 if reason == "signal" else 0,
+        )
 
 
 def _row(states: dict[str, Row], native: str) -> Row | None:
