@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from ensemble.members.slurm import SlurmMember
-from ensemble.model.jobs import JobSpec
+from ensemble.model.events import MemberEvent
+from ensemble.model.jobs import JobSpec, Resources
 from ensemble.testing import Do, MemberHarness
 from ensemble.testing.bench import Bench, live
 from tests.slurm.cluster import SCRIPT, enter, leave, missing
@@ -118,6 +119,68 @@ class TestFaults:
         await bench.seen(hurried, "it may start")
         await bench.until(lambda: any(e.incarnation == 1 and e.state == "inactive" for e in bench.sink.ends()), "again")
         assert [(e.incarnation, e.outcome) for e in bench.sink.ends() if e.incarnation == 1] == [(1, "success")]
+
+    @live
+    async def test_more_nodes_than_there_are_is_refused_for_good(self, bench: Bench) -> None:
+        member = await bench.open()
+        job = bench.harness.job("a-0", resources=Resources(nodes=9, tasks=9))
+        (receipt,) = await member.submit(1, [job])
+        assert receipt.transient is False
+        assert "9 nodes" in receipt.reason
+
+    @live
+    async def test_a_walltime_of_all_that_the_partition_gives_is_taken(self, bench: Bench) -> None:
+        member = await bench.open()
+        job = bench.harness.job("a-0", walltime=60.0, options={"partition": "short"})
+        assert (await bench.run(member, job)).outcome == "success"
+
+    @live
+    async def test_why_a_job_waits_is_told_in_slurms_words(self, bench: Bench) -> None:
+        member = await bench.open()
+        slurm("scontrol", "update", "partitionname=main", "state=down")
+        try:
+            await member.submit(1, [on(bench, "a-0", Do())])
+            await bench.until(lambda: [e for e in bench.sink.of("a-0") if e.state == "sched"], "it waits")
+            (event,) = bench.sink.of("a-0")
+            assert event.text == "pending: PartitionDown"
+            told = [e for e in bench.sink.events if isinstance(e, MemberEvent) and e.queue]
+            assert (told[-1].queue, told[-1].text) == ({"sched": 1, "run": 0}, "1 pending: PartitionDown")
+        finally:
+            slurm("scontrol", "update", "partitionname=main", "state=up")
+        assert (await bench.ended("a-0")).outcome == "success"
+
+    @live
+    async def test_a_job_that_was_cancelled_behind_the_queues_back_does_not_begin(self, bench: Bench) -> None:
+        member = await bench.open()
+        slurm("scontrol", "update", "partitionname=main", "state=down")
+        try:
+            await member.submit(1, [on(bench, "a-0", Do())])
+            # what a cancel leaves that the controller could not be told of
+            (bench.harness.folder / "slurm" / "m" / "claims" / "a-0.1.cancel").touch()
+        finally:
+            slurm("scontrol", "update", "partitionname=main", "state=up")
+        assert (await bench.ended("a-0")).outcome != "success"
+        assert not bench.harness.lines("start")
+
+    @live
+    async def test_the_allocation_that_the_engine_stands_in_does_not_shape_its_jobs(self, bench: Bench) -> None:
+        os.environ["SLURM_MEM_PER_CPU"] = "7"
+        try:
+            member = await bench.open()
+        finally:
+            del os.environ["SLURM_MEM_PER_CPU"]
+        job = on(bench, "a-0", Do(script='printf "%s" "${SLURM_MEM_PER_CPU-none}"'))
+        await bench.run(member, job)
+        assert await member.fetch(job.ref, "stdout", 0, 100) == b"none"
+
+    @live
+    async def test_several_tasks_are_started_by_srun(self, bench: Bench) -> None:
+        member = await bench.open()
+        job = bench.harness.job(
+            "a-0", command=("/bin/sh", "-c", "echo $SLURM_PROCID"), resources=Resources(tasks=3, binding="none")
+        )
+        assert (await bench.run(member, job)).outcome == "success"
+        assert sorted((await member.fetch(job.ref, "stdout", 0, 100)).split()) == [b"0", b"1", b"2"]
 
     @live
     async def test_a_doubled_array_executes_nothing_twice(self, bench: Bench) -> None:

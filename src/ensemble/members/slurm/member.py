@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from secrets import token_hex
 from typing import Any, Final
@@ -49,6 +49,9 @@ OWN: Final = ("poll", "settle", "requeue")
 _LOOK: Final = (0.02, 1.0)
 """Seconds between looks into the spool: doubled from the first to the second while nothing comes."""
 _PAGE: Final = 5000
+_QUEUED: Final = ("submitted", "sched")
+_MEASURE: Final = 60.0
+"""Seconds between two looks at how many nodes there are."""
 _FAILURES: Final = 3
 """Reconciliations in a row that fail before the member is down."""
 
@@ -95,6 +98,8 @@ class SlurmMember:
         self._n = 0
         self._down = ""
         self._sizes: Sizes | None = None
+        self._measured: tuple[dict[str, int], str] = ({}, "")
+        self._measured_at = time.monotonic()
         self._largest = 1001
 
     # ---- opening and letting go ----------------------------------------------------------------------
@@ -234,15 +239,19 @@ class SlurmMember:
         assert self._sizes is not None
         need, sizes = spec.resources, self._sizes
         partition = self._context.options.get("partition", "")
-        if spec.options.get("partition", partition) == partition and need.total_cores > sizes.cores_all:
-            raise MemberError(f"it needs {need.total_cores} cores; the partition has {sizes.cores_all}")
+        if spec.options.get("partition", partition) == partition:
+            if need.total_cores > sizes.cores_all:
+                raise MemberError(f"it needs {need.total_cores} cores; the partition has {sizes.cores_all}")
+            if need.nodes > sizes.nodes_all:
+                raise MemberError(f"it needs {need.nodes} nodes; the partition has {sizes.nodes_all}")
         options = {**self._context.options, **spec.options}
         words = [f"--job-name={spec.group}", f"--ntasks={need.tasks}", f"--cpus-per-task={need.cores}"]
         words += [f"--nodes={need.nodes}"] if need.nodes else []
         words += [f"--gpus-per-task={need.gpus}"] if need.gpus else []
         words += ["--exclusive"] if need.exclusive else []
         words += [f"--exclude={','.join(spec.avoid)}"] if spec.avoid else []
-        words += [f"--time={math.ceil(spec.walltime / 60) + 1}"] if spec.walltime else []
+        # not a minute more: a walltime of the partition's whole limit is the usual thing to ask for
+        words += [f"--time={math.ceil(spec.walltime / 60)}"] if spec.walltime else []
         words += ["--requeue" if options["requeue"] else "--no-requeue"] if "requeue" in options else []
         words += [f"--{name}={options[name]}" for name in PASSED if name in options]
         return (*words, "--output=/dev/null", "--error=/dev/null", "--chdir=/", "--export=ALL")
@@ -353,8 +362,8 @@ class SlurmMember:
             await asyncio.to_thread(self._spool.mark_cancelled, wanted)
             tasks = [self._tasks[ref] for ref in wanted if self._tasks[ref].native]
             # not by `--state=PENDING`: with it Slurm 22.05 cancels the whole array that a queued task is of
-            await self._queue.cancel([task.native for task in tasks if task.state == "submitted"])
-            running = [task.native for task in tasks if task.state != "submitted"]
+            await self._queue.cancel([task.native for task in tasks if task.state in _QUEUED])
+            running = [task.native for task in tasks if task.state not in _QUEUED]
             await self._queue.cancel(running, "--full", "--signal=TERM")
             self._ask.set()
             self._work.append(asyncio.create_task(self._finish_off(wanted, grace)))
@@ -491,7 +500,7 @@ class SlurmMember:
         task.native, task.ended_at = event.native_id or task.native, 0.0
         if event.state == "inactive":
             task.end = event
-        else:
+        elif event.state == "run":
             task.start = event.time
 
     def _keep(self, events: list[JobEvent], reports: Sequence[Report] = (), quiet: bool = False) -> None:
@@ -567,6 +576,8 @@ class SlurmMember:
                 if not reports:  # else the watch is behind, and knows better in a moment
                     ends, waiting = await asyncio.to_thread(self._judge, rows, before)
                     self._keep([event for event in ends if (event.key, event.attempt) in self._open])
+                    self._keep(self._queued(rows))
+                    await self._measure(rows)
                     if waiting:
                         wait = min(wait, 0.5)
                 else:
@@ -575,6 +586,42 @@ class SlurmMember:
                 self._go_down(f"the spool: {error.strerror}")
             # a controller that takes long is asked less often
             wait = max(wait, 10 * self._queue.seconds)
+
+    def _queued(self, rows: list[Row]) -> list[JobEvent]:
+        """What waits in the queue and was not told so yet, each with Slurm's reason."""
+        states = {f"{row.job}_{row.task}": row for row in rows if row.state == "PENDING"}
+        found = []
+        for ref in sorted(self._open):
+            task = self._tasks[ref]
+            row = states.get(task.native)
+            if row is not None and task.state == "submitted":
+                text = f"pending: {row.reason}" if row.reason != "None" else ""
+                found.append(self._event(ref, "sched", time.time(), native_id=task.native, text=text))
+        return found
+
+    async def _measure(self, rows: list[Row]) -> None:
+        """Tell how many wait (and for what) and run, and now and then what nodes there are, where that has changed."""
+        assert self._context is not None
+        queue = {"sched": 0, "run": 0}
+        reasons: Counter[str] = Counter()
+        for row in rows:
+            if row.state == "PENDING":
+                queue["sched"] += 1
+                reasons[row.reason] += 1
+            elif row.state not in ENDED:
+                queue["run"] += 1
+        sizes = self._sizes
+        if time.monotonic() - self._measured_at > _MEASURE:
+            self._measured_at = time.monotonic()
+            with contextlib.suppress(MemberError):
+                sizes = await self._queue.sizes(str(self._context.options.get("partition", "")))
+        text = ", ".join(f"{count} pending: {reason}" for reason, count in reasons.most_common(3) if reason != "None")
+        if sizes is None or (queue, text, sizes) == (*self._measured, self._sizes):
+            return
+        self._measured, self._sizes = (queue, text), sizes
+        event = MemberEvent(self._context.name, "nodes", time.time(), queue=queue, text=text)
+        told = {name: getattr(sizes, name) for name in ("nodes_up", "nodes_free", "cores_up", "cores_free")}
+        self._put(msgspec.structs.replace(event, cores_per_node=sizes.cores_per_node, **told))
 
     def _judge_one(self, ref: Ref, states: dict[str, Row]) -> tuple[str, bool]:
         """What Slurm says of an attempt (empty: it lives), and whether its script has begun."""

@@ -87,6 +87,8 @@ class Sizes(NamedTuple):
     cores_per_node: int
     cores_all: int
     """Those of nodes that are down or drained included: they may come back."""
+    nodes_all: int
+    """As well."""
 
 
 class Queue:
@@ -94,7 +96,12 @@ class Queue:
 
     def __init__(self, run: str, member: str) -> None:
         self._label = f"ensemble:{run}:{member}:"
-        self._environment = {name: text for name, text in os.environ.items() if name != "ENSEMBLE_FAILPOINT"}
+        # where we stand in an allocation ourselves, its variables (SLURM_CPU_BIND, ...) must not shape our jobs
+        self._environment = {
+            name: text
+            for name, text in os.environ.items()
+            if name != "ENSEMBLE_FAILPOINT" and (not name.startswith("SLURM_") or name == "SLURM_CONF")
+        }
         beside = os.path.dirname(sys.executable)
         if beside not in self._environment.get("PATH", os.defpath).split(os.pathsep):
             self._environment["PATH"] = beside + os.pathsep + self._environment.get("PATH", os.defpath)
@@ -199,10 +206,11 @@ class Queue:
             raise MemberError(f"there is no partition {partition!r} here; there is {', '.join(sorted(names))}")
         wanted = set(partition.split(",")) or {""}
         own = [row for row in rows if (row[0].rstrip("*") in wanted if partition else row[0].endswith("*"))] or rows
-        up = free = cores_up = cores_free = per_node = every = 0
+        up = free = cores_up = cores_free = per_node = every = nodes_all = 0
         for _, nodes, cores, each, state in own:
             allocated, idle, other, total = (_number(word) for word in cores.split("/"))
             every += total
+            nodes_all += _number(nodes)
             per_node = max(per_node, _number(each.rstrip("+")))
             cores_up += allocated + idle
             cores_free += idle
@@ -210,7 +218,7 @@ class Queue:
                 up += _number(nodes)
             if state.startswith("idle") and not other:
                 free += _number(nodes)
-        return Sizes(up, free, cores_up, cores_free, per_node, every)
+        return Sizes(up, free, cores_up, cores_free, per_node, every, nodes_all)
 
 
 def _number(text: str) -> int:

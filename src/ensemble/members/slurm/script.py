@@ -19,6 +19,7 @@ from ensemble.members.local.launch import JobFiles, wrapper
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
 
+_BINDINGS = {"core": "cores", "socket": "sockets"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -69,6 +70,8 @@ finish() {  # code, reason, text
     exit 0
 }
 trap 'trapped=1 terminated=1' TERM INT XCPU USR1 USR2 HUP
+# cancelled while nobody could tell the queue: it does not begin
+[ -e "$claim.cancel" ] && finish 143 "" "cancelled before it began"
 """
 
 
@@ -78,7 +81,9 @@ def _launcher(spec: JobSpec) -> list[str]:
     if kind == "none" or (kind == "auto" and tasks == 1):
         return []
     if kind in ("auto", "srun"):
-        return ["srun", f"--ntasks={tasks}", f"--cpus-per-task={spec.resources.cores}"]
+        words = ["srun", f"--ntasks={tasks}", f"--cpus-per-task={spec.resources.cores}"]
+        binding = spec.resources.binding
+        return [*words, f"--cpu-bind={_BINDINGS.get(binding, binding)}"] if binding else words
     if kind == "mpiexec":
         return ["mpiexec", "-n", str(tasks)]
     raise MemberError(f"this member has no launcher {kind!r}, only srun, mpiexec and none")
