@@ -29,6 +29,8 @@ class RunArgument(click.ParamType):  # type: ignore[type-arg]
         """Find the run."""
         from ensemble.runtime import index
 
+        if ctx is not None and ctx.params.get("server"):
+            return Path(str(value))  # the server knows it
         return value if isinstance(value, Path) else index.find(value)
 
 

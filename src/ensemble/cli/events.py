@@ -9,14 +9,19 @@ import click
 import msgspec
 
 from ensemble.cli.common import run_argument
+from ensemble.cli.remote import on_server, print_events, server_options
 
 
 @click.command("events")
 @run_argument()
 @click.option("--follow", "-f", is_flag=True, help="Go on as they come, until the run is over.")
 @click.option("--after", type=click.IntRange(0), default=0, help="Only records after this number.")
-def command(run_dir: Path, follow: bool, after: int) -> None:
+@server_options
+def command(run_dir: Path, follow: bool, after: int, server: str) -> None:
     """Print the records of RUN as JSON lines: each event with what was decided on it."""
+    if server:
+        on_server(server, lambda client: print_events(client, str(run_dir), after, follow))
+        return
     from ensemble.journal import follow as follow_journal
     from ensemble.journal import read
     from ensemble.model.decisions import End

@@ -7,14 +7,19 @@ from pathlib import Path
 import click
 
 from ensemble.cli.common import output_option, run_argument, say
+from ensemble.cli.remote import explain, on_server, server_options
 
 
 @click.command("explain")
 @run_argument()
 @click.argument("rule", default="")
+@server_options
 @output_option
-def command(run_dir: Path, rule: str, output: str) -> None:
+def command(run_dir: Path, rule: str, server: str, output: str) -> None:
     """Say for each rule of RUN (or one) when and why it fired, or what it waits for."""
+    if server:
+        on_server(server, lambda client: explain(client, str(run_dir), rule, output))
+        return
     from ensemble.journal import read
     from ensemble.model.decisions import Firing, Held
     from ensemble.model.errors import InputError

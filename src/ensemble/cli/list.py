@@ -7,12 +7,17 @@ import time
 import click
 
 from ensemble.cli.common import output_option, say
+from ensemble.cli.remote import list_runs, on_server, server_options
 
 
 @click.command("list")
+@server_options
 @output_option
-def command(output: str) -> None:
+def command(server: str, output: str) -> None:
     """Show the runs there are, newest last."""
+    if server:
+        on_server(server, lambda client: list_runs(client, output))
+        return
     from ensemble.report.text import table
     from ensemble.runtime import index
 

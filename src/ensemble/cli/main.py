@@ -19,6 +19,7 @@ VERBS = {
     "results": "One row a job, or a point.",
     "events": "The events of a run and what was decided on them.",
     "logs": "What a job wrote.",
+    "watch": "How a run of a server stands, as it changes.",
     "list": "The runs there are.",
     "compare": "Two runs side by side.",
     "cancel": "Ask a run to end.",

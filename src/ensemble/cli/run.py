@@ -8,6 +8,7 @@ import sys
 import click
 
 from ensemble.cli.common import output_option, show_warnings
+from ensemble.cli.remote import on_server, server_options
 
 
 @click.command("run")
@@ -19,6 +20,7 @@ from ensemble.cli.common import output_option, show_warnings
 @click.option("--seed", type=click.IntRange(0), default=None, help="Instead of the file's seed.")
 @click.option("--detach", is_flag=True, help="Leave once all is submitted; jobs go on, `resume` picks them up.")
 @click.option("--debug", is_flag=True, help="Show every event.")
+@server_options
 @output_option
 def command(
     file: str,
@@ -29,9 +31,12 @@ def command(
     seed: int | None,
     detach: bool,
     debug: bool,
+    server: str,
     output: str,
 ) -> None:
     """Run the ensemble of FILE to its end."""
+    if server:
+        sys.exit(_on_server(file, member, nodes, run_dir, seed, detach, debug, server, output))
     from msgspec import structs
 
     from ensemble.report.live import Live
@@ -55,3 +60,22 @@ def command(
         result = asyncio.run(run_ensemble(spec, options, [live.observe]))
     live.close(result)
     sys.exit(result.exit_code)
+
+
+def _on_server(
+    file: str,
+    member: str,
+    nodes: int | None,
+    run_dir: str,
+    seed: int | None,
+    detach: bool,
+    debug: bool,
+    server: str,
+    output: str,
+) -> int:
+    from ensemble.cli.remote import run
+
+    if run_dir:
+        raise click.UsageError("--run-dir is for this machine; the server has a directory for its runs")
+    more = {"member": member, "nodes": nodes or 0, "seed": seed, "detach": detach}
+    return on_server(server, lambda client: run(client, file, output, debug, **more))

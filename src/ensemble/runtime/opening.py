@@ -55,7 +55,8 @@ class RunOptions:
     """What a run is given besides its file.
 
     `script` is the Python script that built it, if one did. `detach`: leave once everything is submitted. `signals`:
-    listen to Ctrl-C and its like. `opened` is told of the loop before it begins, so that others can steer it.
+    listen to Ctrl-C and its like. `opened` is told of the loop before it begins, so that others can steer it. `by`: who
+    asked for it, for the journal; else the user whose process this is.
     """
 
     base: str = "runs"
@@ -65,6 +66,7 @@ class RunOptions:
     detach: bool = False
     signals: bool = True
     opened: Callable[[RunLoop], None] | None = None
+    by: str = ""
 
 
 async def run(spec: EnsembleSpec, options: RunOptions = RunOptions(), observers: Sequence[Observer] = ()) -> RunResult:
@@ -90,7 +92,7 @@ async def run(spec: EnsembleSpec, options: RunOptions = RunOptions(), observers:
         __version__,
         spec.seed,
         str(run_dir),
-        who(),
+        options.by or who(),
         _text(options.source),
         _text(options.script),
         _digest(options.script),
@@ -136,7 +138,7 @@ async def resume(
     if engine.ended is not None:
         journal.close()
         return _over(run_dir, Folded(engine, started, warnings))
-    first = RunResumed(journal.epoch, __version__, who(), _text(socket.gethostname()))
+    first = RunResumed(journal.epoch, __version__, options.by or who(), _text(socket.gethostname()))
     result = await _drive(engine, journal, run_dir, factories, first, options, observers, script)
     result.warnings[:0] = warnings
     return result

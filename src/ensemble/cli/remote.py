@@ -1,0 +1,148 @@
+"""What verbs do with `--server`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+from ensemble.cli.common import say
+
+if TYPE_CHECKING:
+    from ensemble.service.client import Client
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+_NAMES = ("token_file", "tls_ca", "tls_cert", "tls_key")
+
+
+def server_options(function: F) -> F:
+    """`--server ADDRESS` and what it takes to get in."""
+    for option in (
+        click.option("--tls-key", default="", expose_value=False, callback=_note, help="Its key."),
+        click.option("--tls-cert", default="", expose_value=False, callback=_note, help="Our certificate."),
+        click.option("--tls-ca", default="", expose_value=False, callback=_note, help="What verifies the server."),
+        click.option(
+            "--token-file", default="", envvar="ENSEMBLE_TOKEN_FILE", expose_value=False, callback=_note,
+            help="File with the token for the server.",
+        ),
+        click.option("--server", default="", is_eager=True, metavar="ADDRESS", help="On the server there."),
+    ):
+        function = option(function)
+    return function
+
+
+def _note(ctx: click.Context, param: click.Parameter, value: str) -> None:
+    ctx.meta[f"ensemble.{param.name}"] = value
+
+
+def on_server(address: str, work: Callable[[Client], Awaitable[T]]) -> T:
+    """Do something with a server. Raises `InputError` where the service's packages are missing."""
+    try:
+        from ensemble.service.client import Client
+        from ensemble.session.security import Security
+    except ModuleNotFoundError as error:
+        from ensemble.model.errors import InputError
+
+        raise InputError(f"--server needs {error.name}: pip install 'ensemble-hpc[service]'") from error
+    meta = click.get_current_context().meta
+    token, ca, cert, key = (meta.get(f"ensemble.{name}", "") for name in _NAMES)
+
+    async def inside() -> T:
+        async with Client(address, Security(ca, cert, key, token)) as client:
+            return await work(client)
+
+    return asyncio.run(inside())
+
+
+async def run(client: Client, file: str, output: str, debug: bool, **more: Any) -> int:
+    """Hand a file over and show what becomes of it. Ctrl-C stops the showing, not the run."""
+    from ensemble.model.events import RunStarted
+    from ensemble.report.live import Live
+    from ensemble.runtime.loop import EXIT_CODES, RunResult
+    from ensemble.spec.model import EnsembleSpec
+
+    answer = await client.submit(file, **more)
+    for warning in answer.warnings if output == "human" else ():
+        click.echo(f"warning: {warning.file}:{warning.line}:{warning.column}: {warning.message}", err=True)
+    live: Live | None = None
+    try:
+        async for record in client.events(answer.run, follow=True):
+            if isinstance(record.event, RunStarted):
+                spec = msgspec.convert(record.event.spec, EnsembleSpec)
+                if debug:
+                    spec = msgspec.structs.replace(spec, logging=msgspec.structs.replace(spec.logging, debug=True))
+                live = Live(spec, output)
+            if live is not None:
+                live.observe(record)
+    except asyncio.CancelledError:
+        click.echo(f"{answer.run} goes on at the server; `ensemble watch --server` shows it", err=True)
+        return 130
+    status = await client.status(answer.run)
+    outcome = status.outcome or "detached"
+    code = EXIT_CODES.get(outcome, 0 if more.get("detach") else 1)
+    if live is None:
+        click.echo(f"ensemble: {answer.run}: {status.reason}", err=True)
+        return 1
+    live.close(RunResult(answer.run, answer.run_dir, outcome, status.reason, code, status))
+    return code
+
+
+async def list_runs(client: Client, output: str) -> None:
+    """The runs of a server."""
+    from ensemble.report.text import table
+    from ensemble.session.v1 import ensembles_pb2 as pb
+
+    runs = await client.list()
+    rows, data = [], []
+    for one in runs:
+        phase = pb.RunPhase.Name(one.phase).removeprefix("RUN_PHASE_").lower()
+        begun = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.started)) if one.started else "-"
+        rows.append([one.run, begun, one.outcome or phase, one.by, one.reason])
+        data.append({"name": one.run, "created": one.started, "path": one.run_dir, "phase": phase, "by": one.by})
+        data[-1] |= {"outcome": one.outcome, "reason": one.reason}
+    say(output, table(["run", "begun", "state", "by", "reason"], rows) if rows else "there are no runs yet", data)
+
+
+async def show_status(client: Client, run: str, output: str) -> None:
+    """How a run stands."""
+    from ensemble.report.text import closing
+
+    status = await client.status(run)
+    say(output, closing(status), status)
+
+
+async def print_events(client: Client, run: str, after: int, follow: bool) -> None:
+    """Records as JSON lines."""
+    async for record in client.events(run, after, follow):
+        sys.stdout.buffer.write(msgspec.json.encode(record) + b"\n")
+        if follow:
+            sys.stdout.buffer.flush()
+
+
+async def explain(client: Client, run: str, rule: str, output: str) -> None:
+    """Why rules fired."""
+    from ensemble.report.text import explanation
+
+    rules = await client.explain(run, rule)
+    say(output, explanation(rules, {}), [{"rule": one, "history": []} for one in rules])
+
+
+async def watch(client: Client, run: str) -> None:
+    """One line whenever a run changed."""
+    from ensemble.report.text import progress
+
+    async for status in client.watch(run):
+        click.echo(progress(status))
+
+
+async def cancel(client: Client, run: str, keys: tuple[str, ...], drain: bool) -> None:
+    """Ask a run to end."""
+    await client.cancel(run, keys, drain)
+    what = f"cancel {', '.join(keys)}" if keys else "drain" if drain else "cancel"
+    click.echo(f"{run} was asked to {what}")

@@ -1,0 +1,290 @@
+"""The ensembles of a server: each a task of its own, each a directory below the state directory."""
+
+from __future__ import annotations
+
+__all__ = ["Busy", "Host", "Hosted", "Stopping", "Submission"]
+
+import asyncio
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from ensemble.model.decisions import Record
+from ensemble.model.errors import EnsembleError, InputError, UnknownRun
+from ensemble.model.events import Requested
+from ensemble.runtime import RunOptions
+from ensemble.runtime import resume as resume_run
+from ensemble.runtime import run as run_ensemble
+from ensemble.runtime.folding import fold
+from ensemble.runtime.index import make_run_dir
+from ensemble.runtime.loop import RunLoop, RunResult
+from ensemble.service.limits import CeilingError, Ceilings
+from ensemble.service.logs import Log
+from ensemble.spec.model import EnsembleSpec
+
+STOP_SECONDS: Final = 8.0
+"""How long runs may take to let go when the server stops."""
+
+
+class Stopping(EnsembleError):
+    """The server stops and takes nothing more."""
+
+
+class Busy(EnsembleError):
+    """The run is not in a state for that."""
+
+
+class Submission(Struct, frozen=True):
+    """What was accepted, durable before it is answered. A run without a journal begins from this."""
+
+    run: str
+    by: str
+    spec: dict[str, Any]
+    source: str = ""
+    request_id: str = ""
+    detach: bool = False
+
+
+class Hosted:
+    """One run."""
+
+    def __init__(self, submission: Submission, run_dir: Path) -> None:
+        self.submission, self.run_dir = submission, run_dir
+        self.loop: RunLoop | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.result: RunResult | None = None
+        self.trouble = ""
+        self.seq = 0
+        self._news: asyncio.Event = asyncio.Event()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is being run here."""
+        return self.task is not None and not self.task.done()
+
+    def observe(self, record: Record) -> None:
+        """A record is durable."""
+        self.seq = record.seq
+        self.wake()
+
+    def wake(self) -> None:
+        """Something changed."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def changed(self, seconds: float = 60.0) -> None:
+        """Wait until something changes, or so long."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), seconds)
+
+
+class Host:
+    """Begins, resumes, steers and leaves runs."""
+
+    def __init__(self, state: Path, ceilings: Ceilings, log: Log) -> None:
+        self.state, self.ceilings, self.log = state, ceilings, log
+        self.runs: dict[str, Hosted] = {}
+        self._asked: dict[tuple[str, str], str] = {}
+        """(who, request id) -> run."""
+        self._stopping = False
+        for name in ("runs", "submissions", "files"):
+            (state / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    # ---- from the beginning to the end -------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Go on with every run that is not over."""
+        for path in sorted((self.state / "submissions").glob("*.json"), key=lambda one: one.stat().st_mtime):
+            try:
+                submission = msgspec.json.decode(path.read_bytes(), type=Submission)
+            except (OSError, msgspec.MsgspecError) as error:
+                self.log("bad-submission", f"{path}: {error}")
+                continue
+            self._begin(self._note(submission))
+
+    def submit(self, submission: Submission) -> Hosted:
+        """Accept an ensemble; the same request of the same person again is the same run. Raises `CeilingError`."""
+        if self._stopping:
+            raise Stopping("the server is stopping; try again")
+        known = self.known(submission.by, submission.request_id)
+        if known is not None:
+            return known
+        self._refuse_more()
+        run_dir = self._directory(submission)
+        submission = msgspec.structs.replace(submission, run=run_dir.name)
+        _write_durably(self.state / "submissions" / f"{run_dir.name}.json", msgspec.json.encode(submission))
+        hosted = self._note(submission)
+        self._begin(hosted)
+        self.log("submitted", run=submission.run, by=submission.by)
+        return hosted
+
+    def known(self, by: str, request_id: str) -> Hosted | None:
+        """The run that this request began."""
+        run = self._asked.get((by, request_id)) if request_id else None
+        return self.runs.get(run) if run else None
+
+    def resume(self, run: str) -> Hosted:
+        """Go on with a run that was left. Raises `Busy` when it is over or going on."""
+        hosted = self.find(run)
+        if hosted.busy:
+            raise Busy(f"run {hosted.submission.run} is going on")
+        if self._stopping:
+            raise Stopping("the server is stopping; try again")
+        self._refuse_more()
+        self._begin(hosted)
+        return hosted
+
+    async def stop(self) -> None:
+        """Leave every run: its journal is whole and its jobs go on."""
+        self._stopping = True
+        tasks = [hosted.task for hosted in self.runs.values() if hosted.task is not None and hosted.busy]
+        for hosted in self.runs.values():
+            if hosted.loop is not None and hosted.busy:
+                hosted.loop.detach()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
+        for hosted in self.runs.values():
+            hosted.wake()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server is on its way out."""
+        return self._stopping
+
+    # ---- what is there -----------------------------------------------------------------------------
+
+    def find(self, run: str) -> Hosted:
+        """A run by name, or `last`. Raises `UnknownRun`."""
+        if run == "last" and self.runs:
+            return next(reversed(self.runs.values()))
+        if run in self.runs:
+            return self.runs[run]
+        from difflib import get_close_matches
+
+        close = get_close_matches(run, list(self.runs), 1)
+        hint = f"; did you mean {close[0]}?" if close else "; `ensemble list --server ...` shows those there are"
+        raise UnknownRun(f"there is no run {run!r} on this server{hint}")
+
+    def loop_of(self, run: str) -> RunLoop:
+        """The loop of a run that goes on. Raises `Busy`."""
+        hosted = self.find(run)
+        if hosted.loop is None or not hosted.busy:
+            raise Busy(f"run {hosted.submission.run} is not going on; there is nothing to steer")
+        return hosted.loop
+
+    async def ask(self, run: str, request: Requested) -> int:
+        """Put a request into the journal of a run; return the record up to which it is durable. Raises `Busy`."""
+        loop = self.loop_of(run)
+        if not await loop.enter([request]):
+            raise Busy(f"run {run} ended before this reached it")
+        return loop.journal.durable
+
+    # ---- inside ------------------------------------------------------------------------------------
+
+    def _refuse_more(self) -> None:
+        busy = sum(1 for hosted in self.runs.values() if hosted.busy)
+        if self.ceilings.ensembles and busy >= self.ceilings.ensembles:
+            raise CeilingError(f"this server runs {busy} ensembles, which is all that it may; try again later")
+
+    def _directory(self, submission: Submission) -> Path:
+        base = self.state / "runs"
+        if not submission.run:
+            return make_run_dir(str(submission.spec.get("name", "ensemble")), str(base))
+        if submission.run in (".", "..", "last") or "/" in submission.run or "\0" in submission.run:
+            raise InputError(f"{submission.run!r} is no name for a run")
+        if submission.run in self.runs:
+            raise Busy(f"there is a run {submission.run!r} already")
+        return make_run_dir("", str(base), str(base / submission.run))
+
+    def _note(self, submission: Submission) -> Hosted:
+        hosted = self.runs[submission.run] = Hosted(submission, self.state / "runs" / submission.run)
+        if submission.request_id:
+            self._asked[submission.by, submission.request_id] = submission.run
+        return hosted
+
+    def _begin(self, hosted: Hosted) -> None:
+        hosted.trouble = ""
+        hosted.task = asyncio.create_task(self._keep(hosted), name=f"run {hosted.submission.run}")
+
+    async def _keep(self, hosted: Hosted) -> None:
+        """Run one ensemble; whatever becomes of it stays with it."""
+        run = hosted.submission.run
+        try:
+            hosted.result = await self._run(hosted)
+            hosted.trouble = "" if hosted.loop is None or hosted.loop.engine.ended else hosted.result.reason
+            self.log("ended", hosted.result.reason, run=run, outcome=hosted.result.outcome)
+        except asyncio.CancelledError:
+            hosted.trouble = "it did not let go in time"
+            raise
+        except EnsembleError as error:
+            hosted.trouble = str(error)
+            self.log("left", hosted.trouble, run=run)
+        except Exception as error:
+            hosted.trouble = f"a fault of ours: {type(error).__name__}: {error}"
+            self.log("fault", hosted.trouble, run=run)
+        finally:
+            hosted.wake()
+
+    async def _run(self, hosted: Hosted) -> RunResult:
+        def opened(loop: RunLoop) -> None:
+            hosted.loop = loop
+
+        asked = hosted.submission
+        options = RunOptions(
+            base=str(self.state / "runs"),
+            run_dir=str(hosted.run_dir),
+            source=asked.source,
+            detach=asked.detach,
+            signals=False,
+            opened=opened,
+            by=asked.by,
+        )
+        if (hosted.run_dir / "journal").is_dir():
+            try:
+                return await resume_run(hosted.run_dir, options, [hosted.observe])
+            except UnknownRun:
+                self.log("begun-again", "it was killed before its first record", run=asked.run)
+        spec = msgspec.convert(asked.spec, EnsembleSpec)
+        return await run_ensemble(spec, options, [hosted.observe])
+
+    def remove(self, run: str) -> None:
+        """Remove a run that is over. Raises `Busy`."""
+        hosted = self.find(run)
+        if hosted.busy:
+            raise Busy(f"run {run} is going on")
+        name = hosted.submission.run
+        if fold(hosted.run_dir).engine.ended is None:
+            raise Busy(f"run {name} is not over; it can be resumed")
+        (self.state / "submissions" / f"{name}.json").unlink(missing_ok=True)
+        shutil.rmtree(hosted.run_dir, ignore_errors=True)
+        brought = Path(str(hosted.submission.spec.get("directory", "")))
+        if brought.parent == self.state / "files":
+            shutil.rmtree(brought, ignore_errors=True)
+        del self.runs[name]
+        for asked in [one for one, found in self._asked.items() if found == name]:
+            del self._asked[asked]
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """Raises `InputError` when it cannot be."""
+    fresh = path.with_suffix(".new")
+    try:
+        with fresh.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise InputError(f"{path.parent}: {error.strerror}; the server cannot accept this") from error

@@ -1,0 +1,210 @@
+"""The command `ensemble-server`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ensemble.model.errors import EnsembleError, InputError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def server() -> None:
+    """Host many ensembles at once."""
+
+
+def _state_option(function: Any) -> Any:
+    return click.option("--state", default="", help="Directory of runs and of the key; default: the user's own.")(
+        function
+    )
+
+
+def _state(state: str) -> Path:
+    from ensemble.runtime.index import home
+
+    path = Path(state).absolute() if state else home() / "server"
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; a server needs a directory it can write to") from error
+    return path
+
+
+def _key(state: Path) -> bytes:
+    """The key that signs tokens, made once."""
+    from ensemble.session.tokens import new_key, read_secret
+
+    path = state / "token.key"
+    if not path.exists():
+        try:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(new_key().hex() + "\n")
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from error
+    try:
+        return bytes.fromhex(read_secret(path))
+    except ValueError as error:
+        raise InputError(f"{path} holds no key") from error
+
+
+@server.command("start")
+@click.option("--listen", default="", metavar="ADDRESS", help="unix:PATH or HOST:PORT; default: a socket of this user.")
+@_state_option
+@click.option("--allow-custom", is_flag=True, help="Let ensembles bring functions of their own.")
+@click.option("--max-ensembles", type=click.IntRange(0), default=0, help="At once; 0: no ceiling.")
+@click.option("--max-jobs", type=click.IntRange(0), default=0, help="Of each ensemble.")
+@click.option("--max-nodes", type=click.IntRange(0), default=0, help="Of each member.")
+@click.option("--tls-cert", default="", help="Certificate of this server.")
+@click.option("--tls-key", default="", help="Its key.")
+@click.option("--tls-client-ca", default="", help="Certificates that clients must show one of.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines on stderr.")
+def start(
+    listen: str,
+    state: str,
+    allow_custom: bool,
+    max_ensembles: int,
+    max_jobs: int,
+    max_nodes: int,
+    tls_cert: str,
+    tls_key: str,
+    tls_client_ca: str,
+    log_format: str,
+) -> None:
+    """Serve until stopped; runs that are not over are gone on with."""
+    from ensemble.service.limits import Ceilings
+    from ensemble.service.logs import Log
+    from ensemble.service.server import default_address
+    from ensemble.session.security import Security
+
+    if bool(tls_cert) != bool(tls_key):
+        raise click.UsageError("--tls-cert and --tls-key go together")
+    where = _state(state)
+    ceilings = Ceilings(max_ensembles, max_jobs, max_nodes, allow_custom)
+    _key(where)
+    # a token is always asked for where others can connect: its key stands for it
+    security = Security(tls_client_ca, tls_cert, tls_key, str(where / "token.key"))
+    _raise_files()
+    asyncio.run(_serve(listen or default_address(), where, ceilings, security, Log(log_format)))
+
+
+def _raise_files() -> None:
+    """A run holds several files open."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: Any) -> None:
+    from grpc import aio
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+    from grpc_reflection.v1alpha import reflection
+
+    from ensemble.members.remote import RECEPTION, Reception
+    from ensemble.service.host import Host
+    from ensemble.service.server import EnsemblesService
+    from ensemble.session.security import bind, options, target
+    from ensemble.session.tokens import SignedBy
+    from ensemble.session.v1 import ensembles_pb2, session_pb2
+    from ensemble.session.v1.ensembles_pb2_grpc import add_EnsemblesServicer_to_server
+    from ensemble.session.v1.session_pb2_grpc import add_MembersServicer_to_server
+
+    lock = _lock(state)
+    # other users of this machine reach loopback, too; a socket only its owner
+    verifier = None if target(address).startswith("unix:") else SignedBy(_key(state))
+    reception = Reception(verifier, fault=lambda name, text: log(name, text))
+    RECEPTION.set(reception)
+    host = Host(state, ceilings, log)
+    grpc_server = aio.server(options=options())
+    add_EnsemblesServicer_to_server(EnsemblesService(host, verifier), grpc_server)  # type: ignore[no-untyped-call]
+    add_MembersServicer_to_server(reception, grpc_server)  # type: ignore[no-untyped-call]
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, grpc_server)
+    names = [
+        ensembles_pb2.DESCRIPTOR.services_by_name["Ensembles"].full_name,
+        session_pb2.DESCRIPTOR.services_by_name["Members"].full_name,
+    ]
+    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    bound = bind(grpc_server, address, security)
+    await grpc_server.start()
+    host.restore()
+    for name in ("", *names):
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    print(f"ensemble-server: listening on {bound}", flush=True)
+    await stop.wait()
+    log("stopping", "runs are left and can be gone on with")
+    await checks.enter_graceful_shutdown()
+    await host.stop()
+    await reception.close()
+    await grpc_server.stop(1.0)
+    os.close(lock)
+    log("stopped")
+
+
+def _lock(state: Path) -> int:
+    """Raises `InputError` when another server has this state directory."""
+    import fcntl
+
+    lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise InputError(f"another server is at {state}; give this one a --state of its own") from error
+    return lock
+
+
+@server.command("token")
+@_state_option
+@click.option("--role", type=click.Choice(["user", "agent", "admin"]), default="user", show_default=True)
+@click.option("--run", default="*", help="Only for this run.")
+@click.option("--member", default="*", help="Only for this member.")
+@click.option("--expires", default="30d", show_default=True, help="How long it is good, such as 12h; 0: for ever.")
+@click.option("--subject", default="", help="To whom it is given, for the journal.")
+def token(state: str, role: Any, run: str, member: str, expires: str, subject: str) -> None:
+    """Print a token that this server takes."""
+    from ensemble.session.tokens import Claims, issue
+    from ensemble.spec.units import parse_duration
+
+    seconds = 0.0 if expires == "0" else parse_duration(expires)
+    until = time.time() + seconds if seconds else 0.0
+    click.echo(issue(_key(_state(state)), Claims(role, run, member, until, subject)))
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 stopped, 1 failed, 2 bad input."""
+    try:
+        server.main(standalone_mode=False)
+        code = 0
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except ModuleNotFoundError as error:
+        print(f"ensemble-server: it needs {error.name}: pip install 'ensemble-hpc[service]'", file=sys.stderr)
+        code = 2
+    except InputError as error:
+        print(f"ensemble-server: {error}", file=sys.stderr)
+        code = 2
+    except EnsembleError as error:
+        print(f"ensemble-server: {error}", file=sys.stderr)
+        code = 1
+    except (KeyboardInterrupt, click.Abort):
+        code = 130
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+"""The calls of `ensemble.v1.Ensembles`, each checked against the caller's token."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+import msgspec
+
+from ensemble import __version__
+from ensemble.engine import Engine
+from ensemble.journal.following import Follower
+from ensemble.model.errors import EnsembleError, InputError, Problem, SpecError, UnknownRun
+from ensemble.model.events import Requested
+from ensemble.runtime import requests
+from ensemble.runtime.folding import fold
+from ensemble.runtime.opening import member_kinds, who
+from ensemble.service import files
+from ensemble.service.host import Busy, Host, Hosted, Stopping, Submission
+from ensemble.service.limits import CeilingError, names_code
+from ensemble.service.messages import record_to_message, struct_to_message
+from ensemble.session.convert import map_from_message
+from ensemble.session.limits import BATCH_BYTES
+from ensemble.session.security import bearer
+from ensemble.session.tokens import Claims, TokenError, Verifier
+from ensemble.session.v1 import ensembles_pb2 as pb
+from ensemble.session.v1 import ensembles_pb2_grpc as rpc
+
+PAGE: Final = 500
+WATCH_SECONDS: Final = 0.5
+LONGEST_PATH: Final = 107
+
+_CANCELS: Final = {pb.CANCEL_MODE_DRAIN: "drain", pb.CANCEL_MODE_CANCEL: "cancel", pb.CANCEL_MODE_UNSPECIFIED: "cancel"}
+_CODES: Final[tuple[tuple[type[Exception], grpc.StatusCode], ...]] = (
+    (UnknownRun, grpc.StatusCode.NOT_FOUND),
+    (CeilingError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (Busy, grpc.StatusCode.FAILED_PRECONDITION),
+    (Stopping, grpc.StatusCode.UNAVAILABLE),
+    (InputError, grpc.StatusCode.INVALID_ARGUMENT),
+    (EnsembleError, grpc.StatusCode.INTERNAL),
+)
+
+
+async def _refuse(context: Any, error: EnsembleError) -> None:
+    if isinstance(error, TokenError):
+        code = grpc.StatusCode.PERMISSION_DENIED if error.bound else grpc.StatusCode.UNAUTHENTICATED
+    else:
+        code = next(code for kind, code in _CODES if isinstance(error, kind))
+    await context.abort(code, str(error))
+
+
+def _unary(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Errors of ours as statuses."""
+
+    @functools.wraps(call)
+    async def wrapped(self: Any, request: Any, context: Any) -> Any:
+        try:
+            return await call(self, request, context)
+        except EnsembleError as error:
+            await _refuse(context, error)
+
+    return wrapped
+
+
+def _stream(call: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+    """Errors of ours as statuses."""
+
+    @functools.wraps(call)
+    async def wrapped(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            async for one in call(self, request, context):
+                yield one
+        except EnsembleError as error:
+            await _refuse(context, error)
+
+    return wrapped
+
+
+class EnsemblesService(rpc.EnsemblesServicer):
+    """Serves people and programs."""
+
+    def __init__(self, host: Host, verifier: Verifier | None) -> None:
+        """Without a `verifier` everybody who can connect is the user of this process: for a Unix socket alone."""
+        self._host, self._verifier = host, verifier
+
+    def _caller(self, context: Any, run: str = "") -> str:
+        """Who calls, for the journal. Raises `TokenError`."""
+        if self._verifier is None:
+            return who()
+        claims: Claims = self._verifier.verify(bearer(context.invocation_metadata()))
+        claims.require("user", run)
+        names = context.auth_context().get("x509_common_name", [])
+        name = claims.subject or (names[0].decode(errors="replace") if names else "") or f"token {claims.id}"
+        return name
+
+    def _run(self, run: str, context: Any) -> tuple[Hosted, str]:
+        """A run and who asks for it; a token for one run learns nothing of others."""
+        by = self._caller(context, "" if run == "last" else run)
+        hosted = self._host.find(run)
+        self._caller(context, hosted.submission.run)
+        return hosted, by
+
+    # ---- beginning ---------------------------------------------------------------------------------
+
+    @_unary
+    async def Submit(self, request: pb.SubmitRequest, context: Any) -> pb.SubmitResponse:  # noqa: N802
+        """Check and begin."""
+        by = self._caller(context, request.run or "*")
+        known = self._host.known(by, request.request_id)
+        problems: list[Problem] = []
+        if known is None:
+            path = await asyncio.to_thread(files.unpack, request.file, self._host.state / "files")
+            spec, problems = await asyncio.to_thread(
+                files.read, path, request.file.name, request.member, request.nodes
+            )
+            spec = files.with_seed(spec, request.seed if request.HasField("seed") else None)
+            spec = self._host.ceilings.folded(spec)
+            plain = msgspec.to_builtins(spec)
+            known = self._host.submit(
+                Submission(request.run, by, plain, str(path), request.request_id, request.detach)
+            )
+        found = [_problem(one) for one in problems]
+        return pb.SubmitResponse(run=known.submission.run, run_dir=str(known.run_dir), warnings=found)
+
+    @_unary
+    async def Check(self, request: pb.CheckRequest, context: Any) -> pb.CheckResponse:  # noqa: N802
+        """Look at a file."""
+        self._caller(context)
+        path = await asyncio.to_thread(files.unpack, request.file, self._host.state / "files")
+        try:
+            _, problems = await asyncio.to_thread(files.read, path, request.file.name)
+        except SpecError as error:
+            return pb.CheckResponse(errors=[_problem(one) for one in error.problems])
+        return pb.CheckResponse(warnings=[_problem(one) for one in problems])
+
+    @_unary
+    async def Resume(self, request: pb.ResumeRequest, context: Any) -> pb.ResumeResponse:  # noqa: N802
+        """Go on."""
+        hosted, _ = self._run(request.run, context)
+        return pb.ResumeResponse(run=self._host.resume(hosted.submission.run).submission.run)
+
+    # ---- looking -----------------------------------------------------------------------------------
+
+    @_unary
+    async def List(self, request: pb.ListRequest, context: Any) -> pb.ListResponse:  # noqa: N802
+        """The newest first."""
+        self._caller(context, "*")
+        runs = list(reversed(self._host.runs.values()))
+        begin = int(request.page_token) if request.page_token.isdecimal() else 0
+        end = begin + (min(request.page_size, PAGE) or PAGE)
+        summaries = [await self._summary(hosted) for hosted in runs[begin:end]]
+        wanted = set(request.phases)
+        kept = [one for one in summaries if not wanted or one.phase in wanted]
+        return pb.ListResponse(runs=kept, next_page_token=str(end) if end < len(runs) else "")
+
+    async def _summary(self, hosted: Hosted) -> pb.RunSummary:
+        message = pb.RunSummary(run=hosted.submission.run, run_dir=str(hosted.run_dir), by=hosted.submission.by)
+        engine = await self._engine(hosted)
+        if engine is None:
+            message.phase = pb.RUN_PHASE_STARTING if hosted.busy else pb.RUN_PHASE_LEFT
+            message.reason = hosted.trouble
+            return message
+        status = engine.status()
+        message.phase = _phase(hosted, engine)
+        message.outcome, message.reason = status.outcome, status.reason or hosted.trouble
+        message.started = max(0.0, engine.state.started)
+        if engine.ended is not None:
+            message.ended = engine.state.now
+        struct_to_message(status.total, message.total)
+        return message
+
+    async def _engine(self, hosted: Hosted) -> Engine | None:
+        """The engine of a run, live or from its journal; None where it has not begun."""
+        if hosted.loop is not None:
+            return hosted.loop.engine
+        try:
+            return (await asyncio.to_thread(fold, hosted.run_dir)).engine
+        except EnsembleError:
+            return None
+
+    @_unary
+    async def Status(self, request: pb.RunStatusRequest, context: Any) -> pb.RunStatusResponse:  # noqa: N802
+        """How it stands."""
+        hosted, _ = self._run(request.run, context)
+        return pb.RunStatusResponse(status=await self._status(hosted))
+
+    async def _status(self, hosted: Hosted) -> pb.RunStatus:
+        engine = await self._engine(hosted)
+        message = pb.RunStatus(run=hosted.submission.run, phase=pb.RUN_PHASE_STARTING)
+        if engine is None:
+            message.phase = pb.RUN_PHASE_STARTING if hosted.busy else pb.RUN_PHASE_LEFT
+            message.reason = hosted.trouble
+            return message
+        status = engine.status()
+        struct_to_message(status, message)
+        message.phase, message.seq = _phase(hosted, engine), engine.state.seq
+        message.reason = status.reason or hosted.trouble
+        return message
+
+    @_stream
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchResponse]:  # noqa: N802
+        """Again and again, until no process is at it."""
+        hosted, _ = self._run(request.run, context)
+        pause = max(request.interval, WATCH_SECONDS)
+        while True:
+            busy = hosted.busy and not self._host.stopping
+            yield pb.WatchResponse(status=await self._status(hosted))
+            if not busy:
+                return
+            await hosted.changed()
+            await asyncio.sleep(pause)
+
+    @_stream
+    async def Events(self, request: pb.EventsRequest, context: Any) -> AsyncIterator[pb.EventsResponse]:  # noqa: N802
+        """Durable records, in messages of bounded size."""
+        hosted, _ = self._run(request.run, context)
+        follower = Follower(hosted.run_dir, max(0, getattr(request, "from") - 1))
+        while True:
+            busy = hosted.busy and not self._host.stopping
+            upto = hosted.loop.journal.durable if busy and hosted.loop is not None else None
+            if (hosted.run_dir / "journal").is_dir() and not (busy and upto is None):
+                records = follower.new(upto)
+                while batch := await asyncio.to_thread(_batch, records, request.key):
+                    yield pb.EventsResponse(records=batch)
+            if self._host.stopping and request.follow:
+                raise Stopping("the server is stopping; go on when it is back")
+            if not busy or not request.follow:
+                return
+            if hosted.seq == (upto or 0):
+                await hosted.changed(1.0)
+
+    @_unary
+    async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:  # noqa: N802
+        """Why rules fired."""
+        hosted, _ = self._run(request.run, context)
+        engine = await self._engine(hosted)
+        rules = engine.explain(request.rule) if engine is not None else []
+        if request.rule and not rules:
+            there = ", ".join(engine.state.rules) if engine is not None else ""
+            raise InputError(f"run {hosted.submission.run} has no rule {request.rule!r}; it has {there}")
+        response = pb.ExplainResponse()
+        for rule in rules:
+            struct_to_message(rule, response.rules.add())
+        return response
+
+    # ---- steering ----------------------------------------------------------------------------------
+
+    @_unary
+    async def Cancel(self, request: pb.CancelRequest, context: Any) -> pb.CancelResponse:  # noqa: N802
+        """Ask a run to end."""
+        hosted, by = self._run(request.run, context)
+        run = hosted.submission.run
+        if request.mode == pb.CANCEL_MODE_DETACH:
+            self._host.loop_of(run).detach()
+            return pb.CancelResponse(seq=hosted.seq)
+        what = "cancel-jobs" if request.keys else _CANCELS[request.mode]
+        return pb.CancelResponse(seq=await self._host.ask(run, Requested(what, by, tuple(request.keys))))
+
+    @_unary
+    async def Steer(self, request: pb.SteerRequest, context: Any) -> pb.SteerResponse:  # noqa: N802
+        """Carry out an action, or add a rule."""
+        hosted, by = self._run(request.run, context)
+        kind = request.WhichOneof("what")
+        if kind is None:
+            raise InputError("an action or a rule is expected")
+        plain = map_from_message(getattr(request, kind))
+        if names_code(plain) and not self._host.ceilings.custom:
+            raise InputError("custom functions run only on a server that was started with --allow-custom")
+        asked = Requested("add-rule" if kind == "rule" else "", by, (), plain)
+        requests.check(asked, self._host.loop_of(hosted.submission.run).engine.spec)
+        return pb.SteerResponse(seq=await self._host.ask(hosted.submission.run, asked))
+
+    @_unary
+    async def Remove(self, request: pb.RemoveRequest, context: Any) -> pb.RemoveResponse:  # noqa: N802
+        """Remove a run that is over."""
+        hosted, _ = self._run(request.run, context)
+        self._host.remove(hosted.submission.run)
+        return pb.RemoveResponse()
+
+    @_unary
+    async def Info(self, request: pb.InfoRequest, context: Any) -> pb.InfoResponse:  # noqa: N802
+        """What this is."""
+        by, ceilings = self._caller(context), self._host.ceilings
+        return pb.InfoResponse(
+            version=__version__,
+            host=socket.gethostname(),
+            user=who(),
+            caller=by,
+            allows_custom=ceilings.custom,
+            max_ensembles=ceilings.ensembles,
+            max_jobs=ceilings.jobs,
+            max_nodes=ceilings.nodes,
+            member_kinds=list(member_kinds()),
+            ensembles=sum(1 for hosted in self._host.runs.values() if hosted.busy),
+        )
+
+
+def _batch(records: Any, key: str) -> list[Any]:
+    """Some records as messages; none: there are no more for now."""
+    found: list[Any] = []
+    size = 0
+    for record in records:
+        if key and getattr(record.event, "key", "") != key:
+            continue
+        found.append(record_to_message(record))
+        size += found[-1].ByteSize()
+        if size > BATCH_BYTES // 2 or len(found) >= 512:
+            break
+    return found
+
+
+def _phase(hosted: Hosted, engine: Engine) -> pb.RunPhase:
+    if engine.ended is not None:
+        return pb.RUN_PHASE_OVER
+    if not hosted.busy:
+        return pb.RUN_PHASE_LEFT
+    return pb.RUN_PHASE_DRAINING if engine.status().draining else pb.RUN_PHASE_RUNNING
+
+
+def _problem(problem: Problem) -> pb.FileProblem:
+    return pb.FileProblem(
+        message=problem.message,
+        file=problem.file,
+        line=problem.line,
+        column=problem.column,
+        where=problem.where,
+        hint=problem.hint,
+    )
+
+
+def default_address() -> str:
+    """The Unix socket of this user's server."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        return f"unix:{runtime}/ensemble.sock"
+    from ensemble.runtime.index import home
+
+    return f"unix:{home()}/server.sock"
