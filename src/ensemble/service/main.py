@@ -182,6 +182,18 @@ def token(state: str, role: Any, run: str, member: str, expires: str, subject: s
     click.echo(issue(_key(_state(state)), Claims(role, run, member, until, subject)))
 
 
+@server.command("certificate")
+@click.argument("folder", type=click.Path())
+@click.option("--host", "hosts", multiple=True, help="Name or address of the server; default: this machine's name.")
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True)
+def certificate(folder: str, hosts: tuple[str, ...], days: int) -> None:
+    """Make a CA and a certificate of it in FOLDER: ca.pem for clients, server.pem and server.key for the server."""
+    from ensemble.service.certificates import make
+
+    make(Path(folder), hosts, days)
+    click.echo(f"made {folder}/ca.pem (give it to clients), {folder}/server.pem and {folder}/server.key")
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0 stopped, 1 failed, 2 bad input."""
     try:

@@ -114,7 +114,8 @@ def _plain(field: Any, value: Any) -> Any:
     if field.is_repeated and kind and field.message_type.GetOptions().map_entry:
         if field.message_type.fields_by_name["value"].message_type is None:
             return dict(value)
-        return {name: {"mean": None, "ci95": None, "min": None, "max": None} | message_to_plain(value[name]) for name in value}
+        unknown = {"mean": None, "ci95": None, "min": None, "max": None}
+        return {name: unknown | message_to_plain(value[name]) for name in value}
     if field.is_repeated and kind == "NamedValue":
         return convert.named_from_messages(value)
     if field.is_repeated and kind == "ReadValue":
@@ -135,4 +136,7 @@ def _plain_kind(message: Any) -> Any:
         source = model_pb2.SourceEvent()
         getattr(source, name).CopyFrom(inner.event)
         return {"type": name, **msgspec.to_builtins(convert.event_from_message(source, inner.member))}
-    return {**message_to_plain(inner), "type": _NAMES.get(name, name)}
+    plain = {**message_to_plain(inner), "type": _NAMES.get(name, name)}
+    if name == "create" and not plain["values"]:
+        del plain["values"]  # a point that was known
+    return plain

@@ -1,0 +1,305 @@
+"""A real server, real verbs, real jobs: what a person gets, and what each fault gets."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("grpc", reason="the service needs the extra `service`")
+
+from ensemble.service.client import Client  # noqa: E402
+from ensemble.session.security import Security  # noqa: E402
+
+SMALL = """
+name: small
+jobs:
+  - name: work
+    parameters: {N: [1, 2]}
+    command: echo result {N}
+    outputs: {result: 'result (.*)'}
+rules:
+  - {id: never, trigger: metric, when: count.work.failed > 0, action: terminate}
+"""
+SLOW = "name: slow\njobs:\n  - {name: work, count: 2, command: 'echo {key} >> LEDGER && sleep 1'}\n"
+LONG = "name: long\njobs:\n  - {name: work, count: 3, command: sleep 600}\n"
+
+
+class Server:
+    def __init__(self, where, *options, address=""):
+        self.where, self.options = where, options
+        self.address = address or f"unix:{where}/s"
+        self.env = {**os.environ, "ENSEMBLE_HOME": str(where / "home")}
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ensemble.service.main", "start", "--listen", self.address, "--state", "state"]
+            + list(self.options),
+            cwd=self.where,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=(self.where / "log").open("a"),
+            text=True,
+        )
+        said = self.process.stdout.readline()
+        assert "listening on" in said, (self.where / "log").read_text()
+        self.bound = said.split()[-1]
+
+    def verb(self, verb, *args, **env):
+        return subprocess.run(
+            [sys.executable, "-m", "ensemble", verb, "--server", self.bound, *args],
+            cwd=self.where,
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        code = self.process.wait(20)
+        self.process.stdout.close()
+        return code
+
+
+def start_failing(where, *options):
+    return subprocess.run(
+        [sys.executable, "-m", "ensemble.service.main", "start", "--state", "state", *options],
+        cwd=where,
+        env={**os.environ, "ENSEMBLE_HOME": str(where / "home")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def serve(tmp_path):
+    servers = []
+
+    def make(*options, address=""):
+        servers.append(Server(tmp_path, *options, address=address))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        if server.process.poll() is None:
+            server.end()
+
+
+def write(where, text, name="a.yaml"):
+    (where / name).write_text(text)
+    return name
+
+
+def local(where, *args):
+    return subprocess.run(
+        [sys.executable, "-m", "ensemble", *args],
+        cwd=where,
+        env={**os.environ, "ENSEMBLE_HOME": str(where / "home")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_run_on_the_server_is_seen_as_one_here_would_be(serve, tmp_path):
+    server = serve()
+    done = server.verb("run", write(tmp_path, SMALL))
+    assert done.returncode == 0, done.stderr
+    assert "small-1: success" in done.stdout
+    here = local(tmp_path, "events", "state/runs/small-1").stdout
+    assert here
+    assert server.verb("events", "small-1").stdout == here
+    status = json.loads(server.verb("status", "-o", "json").stdout)
+    assert status == json.loads(local(tmp_path, "status", "state/runs/small-1", "-o", "json").stdout)
+    assert "never: on metric" in server.verb("explain", "small-1").stdout
+    assert json.loads(server.verb("list", "-o", "json").stdout)[0]["outcome"] == "success"
+    assert "2" in server.verb("watch", "small-1").stdout
+    assert local(tmp_path, "verify", "state/runs/small-1").returncode == 0
+
+
+def test_a_bad_file_gets_the_message_it_gets_here(serve, tmp_path):
+    server = serve()
+    name = write(tmp_path, "jobs:\n  - {name: s, cout: 4, command: 'true'}\n")
+    there, here = server.verb("run", name), local(tmp_path, "run", name)
+    assert (there.returncode, there.stderr) == (2, here.stderr)
+    assert "a.yaml:2:15" in there.stderr
+
+
+def test_an_unknown_run_is_named(serve):
+    answer = serve().verb("status", "nix")
+    assert answer.returncode == 2
+    assert "there is no run 'nix' on this server" in answer.stderr
+
+
+def test_who_cancels_is_in_the_journal(serve, tmp_path):
+    server = serve()
+    token = make_token(tmp_path, "--subject", "alice")
+    server.end()
+    server = serve(address="127.0.0.1:0")
+    env = {"ENSEMBLE_TOKEN_FILE": token}
+    with subprocess.Popen(
+        [sys.executable, "-m", "ensemble", "run", "--server", server.bound, write(tmp_path, LONG)],
+        cwd=tmp_path,
+        env={**server.env, **env},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert "run long-1" in running.stdout.readline()
+        assert server.verb("cancel", "long-1", **env).returncode == 0
+        assert running.wait(60) == 130
+    events = [json.loads(line)["event"] for line in server.verb("events", "long-1", **env).stdout.splitlines()]
+    assert events[0]["by"] == "alice"
+    assert [event["by"] for event in events if event["type"] == "request"] == ["alice"]
+
+
+def make_token(where, *options):
+    made = subprocess.run(
+        [sys.executable, "-m", "ensemble.service.main", "token", "--state", "state", *options],
+        cwd=where,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    path = where / f"token{len(options)}{options[-1] if options else ''}"
+    path.touch(0o600)
+    path.write_text(made.stdout)
+    return str(path)
+
+
+def test_who_has_no_good_token_is_turned_away(serve, tmp_path):
+    server = serve(address="127.0.0.1:0")
+    assert "a token is needed" in server.verb("list").stderr
+    agent = make_token(tmp_path, "--role", "agent")
+    assert "the token is for role 'agent'" in server.verb("list", "--token-file", agent).stderr
+    one = make_token(tmp_path, "--run", "other-1")
+    assert "the token is for run 'other-1'" in server.verb("status", "x", "--token-file", one).stderr
+    from ensemble.session.tokens import Claims, issue
+
+    key = bytes.fromhex((tmp_path / "state/token.key").read_text())
+    old = tmp_path / "old"
+    old.touch(0o600)
+    old.write_text(issue(key, Claims("user", expires=time.time() - 7200)))
+    assert "the token expired 2 hours ago" in server.verb("list", "--token-file", str(old)).stderr
+    old.write_text(issue(bytes(32), Claims("user")))
+    answer = server.verb("list", "--token-file", str(old))
+    assert answer.returncode == 2
+    assert "not issued by this server" in answer.stderr
+
+
+def test_other_machines_come_in_with_tls_and_a_token_only(serve, tmp_path):
+    refused = start_failing(tmp_path, "--listen", "0.0.0.0:0")
+    assert refused.returncode == 2
+    assert "it needs TLS and a token" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    subprocess.run(
+        [sys.executable, "-m", "ensemble.service.main", "certificate", "tls"], cwd=tmp_path, check=True, timeout=60
+    )
+    tls = ("--tls-cert", "tls/server.pem", "--tls-key", "tls/server.key")
+    server = serve(*tls, address="0.0.0.0:0")
+    server.bound = "localhost:" + server.bound.rpartition(":")[2]
+    token = make_token(tmp_path)
+    answer = server.verb("list", "--tls-ca", "tls/ca.pem", "--token-file", token)
+    assert (answer.returncode, answer.stdout) == (0, "there are no runs yet\n"), answer.stderr
+
+
+def test_a_port_in_use_and_a_state_in_use_are_said(serve, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        answer = start_failing(tmp_path, "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert answer.returncode == 2
+    assert "in use" in answer.stderr
+    serve()
+    answer = start_failing(tmp_path, "--listen", f"unix:{tmp_path}/other")
+    assert answer.returncode == 2
+    assert "another server is at" in answer.stderr
+
+
+def test_a_file_too_large_for_a_message_is_refused(serve, tmp_path):
+    answer = serve().verb("run", write(tmp_path, SMALL + "# " + "x" * (5 << 20)))
+    assert answer.returncode == 2
+    assert "fit into a message" in answer.stderr
+
+
+def test_ceilings_hold_whatever_the_file_says(serve, tmp_path):
+    server = serve("--max-jobs", "1", "--max-nodes", "2", "--max-ensembles", "1")
+    assert server.verb("run", write(tmp_path, SMALL)).returncode == 3
+    many = "members: {local: {kind: local, nodes: 3}}\n" + SMALL
+    assert "asks for 3 nodes; this server allows 2" in server.verb("run", write(tmp_path, many)).stderr
+    own = SMALL + "custom: |\n  def f(ctx):\n    return None\n"
+    assert "--allow-custom" in server.verb("run", write(tmp_path, own)).stderr
+
+
+def test_the_same_request_again_is_the_same_run_even_after_a_restart(serve, tmp_path):
+    server = serve()
+    name = str(tmp_path / write(tmp_path, SMALL))
+
+    async def submit():
+        from ensemble.service.client import _packed
+        from ensemble.session.v1 import ensembles_pb2 as pb
+
+        async with Client(server.address, Security()) as client:
+            request = pb.SubmitRequest(file=_packed(name), request_id="once")
+            return (await client._again("Submit", request)).run
+
+    assert asyncio.run(submit()) == asyncio.run(submit()) == "small-1"
+    server.end(signal.SIGKILL)
+    server.start()
+    assert asyncio.run(submit()) == "small-1"
+    assert len(list((tmp_path / "state/runs").iterdir())) == 1
+
+
+def test_a_server_told_to_stop_leaves_its_jobs_and_goes_on_with_them(serve, tmp_path):
+    server = serve()
+    name = write(tmp_path, SLOW.replace("LEDGER", str(tmp_path / "ledger")).replace("sleep 1", "sleep 3"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "ensemble", "run", "--server", server.bound, name],
+        cwd=tmp_path,
+        env=server.env,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert "run slow-1" in running.stdout.readline()
+        begun = time.monotonic()
+        assert server.end() == 0
+        assert time.monotonic() - begun < 10
+        server.start()
+        assert running.wait(60) == 0
+    assert sorted((tmp_path / "ledger").read_text().split()) == ["work-0", "work-1"] or len(
+        (tmp_path / "ledger").read_text().split()
+    ) == 2
+
+
+def test_a_server_killed_among_20_ensembles_ends_all_of_them_each_job_once(serve, tmp_path):
+    server = serve()
+    ledger = tmp_path / "ledger"
+    text = SLOW.replace("{key}", "{run}/{key}").replace("LEDGER", str(ledger))
+    name = str(tmp_path / write(tmp_path, text))
+
+    async def submit_all():
+        async with Client(server.address, Security()) as client:
+            return [(await client.submit(name)).run for _ in range(20)]
+
+    runs = asyncio.run(submit_all())
+    server.end(signal.SIGKILL)
+    server.start()
+
+    async def outcomes():
+        async with Client(server.address, Security()) as client:
+            for run in runs:
+                async for _ in client.events(run, follow=True):
+                    pass
+            return [(await client.status(run)).outcome for run in runs]
+
+    assert asyncio.run(outcomes()) == ["success"] * 20
+    lines = ledger.read_text().split()
+    assert len(lines) == len(set(lines)) == 40
+    for run in runs:
+        assert local(tmp_path, "verify", f"state/runs/{run}").returncode == 0, run
