@@ -21,7 +21,7 @@ rules:
   - {id: never, trigger: metric, when: count.work.failed > 0, action: terminate}
 """
 VERBS = [
-    *("run", "check", "simulate", "resume", "status", "explain", "results", "events", "logs", "list"),
+    *("run", "check", "simulate", "resume", "status", "explain", "results", "events", "logs", "watch", "list"),
     *("compare", "cancel", "verify", "journal", "rm", "agent", "schema", "version"),
 ]
 

@@ -28,7 +28,11 @@ def server_options(function: F) -> F:
         click.option("--tls-cert", default="", expose_value=False, callback=_note, help="Our certificate."),
         click.option("--tls-ca", default="", expose_value=False, callback=_note, help="What verifies the server."),
         click.option(
-            "--token-file", default="", envvar="ENSEMBLE_TOKEN_FILE", expose_value=False, callback=_note,
+            "--token-file",
+            default="",
+            envvar="ENSEMBLE_TOKEN_FILE",
+            expose_value=False,
+            callback=_note,
             help="File with the token for the server.",
         ),
         click.option("--server", default="", is_eager=True, metavar="ADDRESS", help="On the server there."),
@@ -98,7 +102,7 @@ async def list_runs(client: Client, output: str) -> None:
     from ensemble.report.text import table
     from ensemble.session.v1 import ensembles_pb2 as pb
 
-    runs = await client.list()
+    runs = await client.runs()
     rows, data = [], []
     for one in runs:
         phase = pb.RunPhase.Name(one.phase).removeprefix("RUN_PHASE_").lower()

@@ -26,7 +26,7 @@ def make(folder: Path, hosts: Sequence[str] = (), days: int = 365) -> None:
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"ensemble-server of {socket.gethostname()[:40]}")])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
-    begin = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=5)
+    begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=5)
     end = begin + datetime.timedelta(days=days)
 
     def builder(subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

@@ -66,7 +66,7 @@ class Client:
             )
         return await self._again("Submit", request, SUBMIT_SECONDS)  # type: ignore[no-any-return]
 
-    async def list(self) -> list[pb.RunSummary]:
+    async def runs(self) -> list[pb.RunSummary]:
         """Every run, the newest last."""
         runs: list[pb.RunSummary] = []
         token = ""
@@ -93,7 +93,7 @@ class Client:
         """Records as they are durable; goes on where it was after the server was away."""
         backoff, tries = Backoff(), TRIES
         while True:
-            request = pb.EventsRequest(run=run, follow=follow, **{"from": after + 1})
+            request = pb.EventsRequest(run=run, follow=follow, **{"from": after + 1})  # type: ignore[arg-type]
             try:
                 async for response in self._stub.Events(request, metadata=self._metadata):
                     backoff, tries = Backoff(), TRIES

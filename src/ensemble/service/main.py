@@ -106,7 +106,6 @@ def _raise_files() -> None:
 async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: Any) -> None:
     from grpc import aio
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-
     from grpc_reflection.v1alpha import reflection
 
     from ensemble.members.remote import RECEPTION, Reception
@@ -125,8 +124,8 @@ async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: A
     RECEPTION.set(reception)
     host = Host(state, ceilings, log)
     grpc_server = aio.server(options=options())
-    add_EnsemblesServicer_to_server(EnsemblesService(host, verifier), grpc_server)  # type: ignore[no-untyped-call]
-    add_MembersServicer_to_server(reception, grpc_server)  # type: ignore[no-untyped-call]
+    add_EnsemblesServicer_to_server(EnsemblesService(host, verifier), grpc_server)
+    add_MembersServicer_to_server(reception, grpc_server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, grpc_server)
     names = [

@@ -88,7 +88,7 @@ def _fill_kind(message: Any, value: Any) -> None:
     inner.SetInParent()
     if message.DESCRIPTOR.name == "Event" and name in _FROM_MEMBER:
         inner.member = value.member
-        getattr(inner, "event").CopyFrom(getattr(convert.event_to_message(value), name))
+        inner.event.CopyFrom(getattr(convert.event_to_message(value), name))
     else:
         struct_to_message(value, inner)
 

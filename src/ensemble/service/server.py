@@ -7,6 +7,7 @@ import functools
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import islice
 from typing import Any, Final
 
 import grpc
@@ -20,11 +21,12 @@ from ensemble.model.events import Requested
 from ensemble.runtime import requests
 from ensemble.runtime.folding import fold
 from ensemble.runtime.opening import member_kinds, who
+from ensemble.runtime.results import rows
 from ensemble.service import files
 from ensemble.service.host import Busy, Host, Hosted, Stopping, Submission
 from ensemble.service.limits import CeilingError, names_code
 from ensemble.service.messages import record_to_message, struct_to_message
-from ensemble.session.convert import map_from_message
+from ensemble.session.convert import map_from_message, map_to_message
 from ensemble.session.limits import BATCH_BYTES
 from ensemble.session.security import bearer
 from ensemble.session.tokens import Claims, TokenError, Verifier
@@ -32,8 +34,8 @@ from ensemble.session.v1 import ensembles_pb2 as pb
 from ensemble.session.v1 import ensembles_pb2_grpc as rpc
 
 PAGE: Final = 500
+ROWS: Final = 200
 WATCH_SECONDS: Final = 0.5
-LONGEST_PATH: Final = 107
 
 _CANCELS: Final = {pb.CANCEL_MODE_DRAIN: "drain", pb.CANCEL_MODE_CANCEL: "cancel", pb.CANCEL_MODE_UNSPECIFIED: "cancel"}
 _CODES: Final[tuple[tuple[type[Exception], grpc.StatusCode], ...]] = (
@@ -95,8 +97,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
         claims: Claims = self._verifier.verify(bearer(context.invocation_metadata()))
         claims.require("user", run)
         names = context.auth_context().get("x509_common_name", [])
-        name = claims.subject or (names[0].decode(errors="replace") if names else "") or f"token {claims.id}"
-        return name
+        return claims.subject or (names[0].decode(errors="replace") if names else "") or f"token {claims.id}"
 
     def _run(self, run: str, context: Any) -> tuple[Hosted, str]:
         """A run and who asks for it; a token for one run learns nothing of others."""
@@ -115,15 +116,11 @@ class EnsemblesService(rpc.EnsemblesServicer):
         problems: list[Problem] = []
         if known is None:
             path = await asyncio.to_thread(files.unpack, request.file, self._host.state / "files")
-            spec, problems = await asyncio.to_thread(
-                files.read, path, request.file.name, request.member, request.nodes
-            )
+            spec, problems = await asyncio.to_thread(files.read, path, request.file.name, request.member, request.nodes)
             spec = files.with_seed(spec, request.seed if request.HasField("seed") else None)
             spec = self._host.ceilings.folded(spec)
             plain = msgspec.to_builtins(spec)
-            known = self._host.submit(
-                Submission(request.run, by, plain, str(path), request.request_id, request.detach)
-            )
+            known = self._host.submit(Submission(request.run, by, plain, str(path), request.request_id, request.detach))
         found = [_problem(one) for one in problems]
         return pb.SubmitResponse(run=known.submission.run, run_dir=str(known.run_dir), warnings=found)
 
@@ -162,7 +159,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
         message = pb.RunSummary(run=hosted.submission.run, run_dir=str(hosted.run_dir), by=hosted.submission.by)
         engine = await self._engine(hosted)
         if engine is None:
-            message.phase = pb.RUN_PHASE_STARTING if hosted.busy else pb.RUN_PHASE_LEFT
+            message.phase = _unbegun(hosted)
             message.reason = hosted.trouble
             return message
         status = engine.status()
@@ -193,7 +190,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
         engine = await self._engine(hosted)
         message = pb.RunStatus(run=hosted.submission.run, phase=pb.RUN_PHASE_STARTING)
         if engine is None:
-            message.phase = pb.RUN_PHASE_STARTING if hosted.busy else pb.RUN_PHASE_LEFT
+            message.phase = _unbegun(hosted)
             message.reason = hosted.trouble
             return message
         status = engine.status()
@@ -247,6 +244,21 @@ class EnsemblesService(rpc.EnsemblesServicer):
         for rule in rules:
             struct_to_message(rule, response.rules.add())
         return response
+
+    @_stream
+    async def Results(self, request: pb.ResultsRequest, context: Any) -> AsyncIterator[pb.ResultsResponse]:  # noqa: N802
+        """One row a job, or a point."""
+        hosted, _ = self._run(request.run, context)
+        found = rows(hosted.run_dir, "point" if request.by == pb.RESULTS_BY_POINT else "job")
+        while some := await asyncio.to_thread(lambda: list(islice(found, ROWS))):
+            yield pb.ResultsResponse(rows=[map_to_message(row) for row in some])
+
+    @_stream
+    async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsResponse]:  # noqa: N802
+        """Not there yet: what members elsewhere hold needs a way through their links."""
+        self._run(request.run, context)
+        raise InputError("this server does not hand out what jobs wrote yet; it is in the run's directory")
+        yield
 
     # ---- steering ----------------------------------------------------------------------------------
 
@@ -314,7 +326,11 @@ def _batch(records: Any, key: str) -> list[Any]:
     return found
 
 
-def _phase(hosted: Hosted, engine: Engine) -> pb.RunPhase:
+def _unbegun(hosted: Hosted) -> Any:
+    return pb.RUN_PHASE_STARTING if hosted.busy else pb.RUN_PHASE_LEFT
+
+
+def _phase(hosted: Hosted, engine: Engine) -> Any:
     if engine.ended is not None:
         return pb.RUN_PHASE_OVER
     if not hosted.busy:
