@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("grpc", reason="the service needs the extra `service`")
 
+from msgspec.structs import replace
+
 from ensemble.model.decisions import Record
 from ensemble.service.client import Client
 from ensemble.session.security import Security
@@ -110,10 +112,10 @@ def serve(tmp_path):
 
 def record(line):
     """What a line says; the counts of a queue go over the wire with their zeros."""
-    found = msgspec.to_builtins(decode(line))
-    queue = found["event"].get("queue")
-    if queue is not None:
-        found["event"]["queue"] = {name: count for name, count in queue.items() if count}
+    found = decode(line)
+    if getattr(found.event, "queue", None) is not None:
+        queue = {name: count for name, count in found.event.queue.items() if count}
+        found = replace(found, event=replace(found.event, queue=queue))
     return found
 
 
