@@ -329,3 +329,19 @@ def test_a_server_killed_among_20_ensembles_ends_all_of_them_each_job_once(serve
     assert len(lines) == len(set(lines)) == 40
     for run in runs:
         assert local(tmp_path, "verify", f"state/runs/{run}").returncode == 0, run
+
+
+def test_an_agent_that_dials_in_runs_the_jobs(serve, tmp_path):
+    server = serve(address="127.0.0.1:0")
+    user, agent = make_token(tmp_path), make_token(tmp_path, "--role", "agent", "--member", "far")
+    name = write(tmp_path, "members: {far: {kind: remote}}\n" + SMALL)
+    with subprocess.Popen(
+        [sys.executable, "-m", "ensemble", "agent", "--connect", server.bound, "--name", "far", "--token-file", agent],
+        cwd=tmp_path,
+        env=server.env,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        done = server.verb("run", name, "--token-file", user)
+        process.terminate()
+    assert done.returncode == 0, done.stderr
+    assert "small-1: success" in done.stdout
