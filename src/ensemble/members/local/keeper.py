@@ -47,6 +47,8 @@ SPAWNS_A_TURN: Final = 64
 FRAME_EVENTS: Final = 512
 WINDOW_EVENTS: Final = 16384
 """How many events may be on their way unacknowledged: they wait with the engine, so that answers pass them."""
+RETRY_SECONDS: Final = 0.5
+"""After a sync that failed."""
 FLUSH_SECONDS: Final = 0.002
 """Between two frames of events, at least."""
 SYNC_SECONDS: Final = 0.010
@@ -88,6 +90,7 @@ class Syncer(threading.Thread):
         self.asked = 0
         self.done = 0
         self.error = ""
+        """Why nothing can be made durable at present."""
 
     def want(self) -> int:
         """Ask that all written so far be made durable; return a ticket that `done` will reach."""
@@ -106,7 +109,13 @@ class Syncer(threading.Thread):
             try:
                 self._log.sync()
             except OSError as error:
-                self.error = str(error)
+                # nothing of it is told until it is durable: again once there may be room
+                self.error = error.strerror or str(error)
+                os.write(self._pipe, b"e")
+                time.sleep(RETRY_SECONDS)
+                self._wanted.set()
+                continue
+            self.error = ""
             self._synced = time.monotonic()
             self.done = ticket
             os.write(self._pipe, b"s")
@@ -147,6 +156,7 @@ class Keeper:
         self.sizes_at = 0.0
         self.swept_at = 0.0
         self.flushed_at = 0.0
+        self.stuck = False
         self.reading = 0
         self.pool: ThreadPoolExecutor | None = None
         self.ready: deque[Callable[[], None]] = deque()
@@ -476,7 +486,7 @@ class Keeper:
         failpoint("keeper.after-spawn")
         start = time.time()
         ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
-        self.log.write(Started(spec.ref.key, spec.ref.attempt, pid, ticks, start))
+        self.log.note(Started(spec.ref.key, spec.ref.attempt, pid, ticks, start))
         job = Running(spec, files, pid, placement, start)
         self.running[pid] = job
         self.pids[spec.ref.key, spec.ref.attempt] = pid
@@ -588,7 +598,7 @@ class Keeper:
         if spec.resources.tasks > 1 or job.wrapped or job.killed:
             self._sweep()
         if spec.outputs and status is not None:
-            self.log.write(Exited(spec.ref.key, spec.ref.attempt, status))
+            self.log.note(Exited(spec.ref.key, spec.ref.attempt, status))
             self._read_figures(job, event)
         else:
             self._ended(spec, event, job)
@@ -622,10 +632,7 @@ class Keeper:
             time=event.time or time.time(),
         )
         failpoint("keeper.before-exit-record")
-        try:
-            self.log.write(Ended(full))
-        except OSError as error:
-            full = msgspec.structs.replace(full, text=f"its end could not be written down: {error}")
+        self.log.note(Ended(full))
         failpoint("keeper.after-exit-record")
         keep = spec.keep
         if job is not None and (keep == "none" or (keep == "failed" and full.outcome == "success")):
@@ -633,7 +640,10 @@ class Keeper:
         self.held.append((self.syncer.want(), full, job))
 
     def _tell_durable(self) -> None:
-        done = self.syncer.done
+        done, error = self.syncer.done, self.syncer.error
+        if error and not self.stuck:
+            self._put(MemberEvent(self.name, "fault", time.time(), text=f"its keeper cannot write down ends: {error}"))
+        self.stuck = bool(error)
         while self.held and self.held[0][0] <= done:
             _, event, _ = self.held.popleft()
             self.seen[event.key, event.attempt] = event

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 __all__ = ["Ended", "Exited", "KeeperLog", "Started", "Starting", "read_keeper_log"]
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Union
 
 import msgspec
@@ -61,26 +63,67 @@ _DECODER = msgspec.json.Decoder(Entry)
 
 
 class KeeperLog:
-    """Appends entries; `sync` makes them durable."""
+    """Appends entries; `sync` makes them durable. Two threads may use it.
+
+    What could not be written (a full disk) or synced is kept and written again, and until then nothing counts as
+    durable. A line that was written in part is ended first, so that it spoils no other.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._encoder = msgspec.json.Encoder()
         self._number = 0
+        self._lock = Lock()
+        self._owed: list[bytes] = []
+        self._unsynced: list[bytes] = []
+        self._torn = False
 
-    def write(self, *entries: Entry) -> None:
-        """Hand entries to the operating system. Raises `OSError`."""
-        lines = []
-        for entry in entries:
-            self._number += 1
-            lines.append(encode_line(self._number, self._encoder.encode(entry)))
-        data = b"".join(lines)
-        while data:
-            data = data[os.write(self._file, data) :]
+    def write(self, entry: Entry) -> None:
+        """Hand an entry to the operating system. Raises `OSError`; then it counts for nothing."""
+        with self._lock:
+            line = self._line(entry)
+            self._pay()
+            self._put(line)
+            self._unsynced.append(line)
+
+    def note(self, entry: Entry) -> None:
+        """The same for what has happened and must not be lost: what cannot be written now is written later."""
+        with self._lock:
+            self._owed.append(self._line(entry))
+            with contextlib.suppress(OSError):
+                self._pay()
 
     def sync(self) -> None:
-        """Make everything written durable. Raises `OSError`."""
-        os.fdatasync(self._file)
+        """Make everything so far durable. Raises `OSError`; then all since the last time that it did not is owed."""
+        with self._lock:
+            self._pay()
+            taken = len(self._unsynced)
+        try:
+            os.fdatasync(self._file)
+        except OSError:
+            # the kernel may have dropped what it could not write, and would call it clean the next time
+            with self._lock:
+                self._owed[:0] = self._unsynced
+                self._unsynced.clear()
+            raise
+        with self._lock:
+            del self._unsynced[:taken]
+
+    def _line(self, entry: Entry) -> bytes:
+        self._number += 1
+        return encode_line(self._number, self._encoder.encode(entry))
+
+    def _pay(self) -> None:
+        while self._owed:
+            self._put(self._owed[0])
+            self._unsynced.append(self._owed.pop(0))
+
+    def _put(self, line: bytes) -> None:
+        data = b"\n" + line if self._torn else line
+        while data:
+            gone = os.write(self._file, data)
+            self._torn = gone < len(data)
+            data = data[gone:]
 
 
 def read_keeper_log(path: Path) -> Iterator[Entry]:
