@@ -123,8 +123,8 @@ class Agent:
 
         Raises `InputError` for an address that is in use, or that other machines reach without TLS and token.
         """
-        from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-        from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+        from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+        from grpc_reflection.v1alpha import reflection
 
         token = security.token()
         verifier = Held(token) if token else None
