@@ -232,10 +232,10 @@ class Ensemble:
     # ---- small things ----------------------------------------------------------------------------
 
     def _ready(self, member: str, nodes: int, seed: int | None) -> EnsembleSpec:
-        from ensemble.runtime.opening import examine, on_member
+        from ensemble.runtime.opening import examine, kind_here, on_member
 
         _not_in_a_worker()
-        spec = on_member(self.spec(), member, nodes)
+        spec = on_member(self.spec(), member or kind_here(self.spec()), nodes)
         try:
             examine(spec)
         except SpecError as error:

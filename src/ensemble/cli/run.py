@@ -42,14 +42,14 @@ def command(
     from ensemble.report.live import Live
     from ensemble.runtime import RunOptions
     from ensemble.runtime import run as run_ensemble
-    from ensemble.runtime.opening import algorithms, examine, member_kinds, on_member, refuse_login_node
+    from ensemble.runtime.opening import algorithms, examine, kind_here, member_kinds, on_member
     from ensemble.spec.loader import load_with_places
 
     spec, places = load_with_places(file, algorithms(), () if member else member_kinds())
     if seed is not None:
         spec = structs.replace(spec, seed=seed)
-    if not member:
-        refuse_login_node(spec)
+    if not member and (member := kind_here(spec)) and output == "human":
+        click.echo("in a Flux instance: running there (`--member local` for this machine)", err=True)
     spec = on_member(spec, member, nodes or 0)
     show_warnings(examine(spec, places), output)
     if debug:

@@ -221,15 +221,24 @@ def on_member(spec: EnsembleSpec, kind: str = "", nodes: int = 0) -> EnsembleSpe
     return msgspec.structs.replace(spec, members=dict(members))
 
 
-def refuse_login_node(spec: EnsembleSpec) -> None:
-    """Raises `InputError` where neither the file nor the command line names a member and this is a login node."""
+def kind_here(spec: EnsembleSpec) -> str:
+    """Where an ensemble runs that names no member: `flux` inside a Flux instance, else this machine (empty).
+
+    Empty as well where the file names its members. Raises `InputError` on a login node of Slurm, which has to be told.
+    """
+    from ensemble.members.flux.here import instance
     from ensemble.members.slurm.here import login_node
 
-    if not spec.members and login_node():
+    if spec.members:
+        return ""
+    if instance():
+        return "flux"
+    if login_node():
         raise InputError(
             "this is a login node of a Slurm cluster and nothing says where to run: "
             "say `--member slurm` for the cluster or `--member local` for this machine"
         )
+    return ""
 
 
 class _Kinds(Collection[str]):

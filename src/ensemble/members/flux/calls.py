@@ -1,0 +1,47 @@
+"""What is asked of Flux: each a call that returns a Flux future, and what its answer is read with."""
+
+from __future__ import annotations
+
+__all__ = ["Asked", "cancel", "feasible", "kill", "rpc", "sizes", "submit"]
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+Asked = tuple[Callable[[Any], Any], Callable[[Any], Any] | None]
+"""Called with the handle; and with the future that came of it, once it is fulfilled (None: only whether it failed)."""
+
+
+def submit(text: bytes) -> Asked:
+    """Submit a jobspec, held. Answers the job's id."""
+    job = import_module("flux.job")
+    return lambda handle: job.submit_async(handle, text.decode(), urgency=0), lambda future: int(
+        job.submit_get_id(future)
+    )
+
+
+def kill(number: int, signal: int) -> Asked:
+    """Send a signal to all tasks of a running job."""
+    job = import_module("flux.job")
+    return lambda handle: job.kill_async(handle, number, signal), None
+
+
+def cancel(number: int, why: str = "") -> Asked:
+    """End a job, in whatever state."""
+    job = import_module("flux.job")
+    return lambda handle: job.cancel_async(handle, number, why or None), None
+
+
+def rpc(topic: str, payload: dict[str, Any] | None = None) -> Asked:
+    """A request whose answer says only that it was done."""
+    return lambda handle: handle.rpc(topic, payload or {}), None
+
+
+def feasible(jobspec: dict[str, Any]) -> Asked:
+    """Whether the scheduler could ever run it."""
+    return rpc("feasibility.check", {"jobspec": jobspec})
+
+
+def sizes() -> Asked:
+    """All, allocated and down resources, as text."""
+    return lambda handle: handle.rpc("sched.resource-status"), lambda future: future.get_str()

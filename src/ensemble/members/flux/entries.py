@@ -1,0 +1,83 @@
+"""The messages of the job manager's journal, as far as they are read."""
+
+from __future__ import annotations
+
+__all__ = ["SENTINEL", "Entry", "Event", "Granted", "Jobspec", "Mark"]
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from ensemble.model.jobs import OutputSpec
+
+SENTINEL: Final = -1
+"""The id of the entry that parts what has been from what comes."""
+
+
+class Event(Struct, frozen=True, gc=False):
+    """One event of a job (RFC 18, RFC 21)."""
+
+    timestamp: float
+    name: str
+    context: dict[str, Any] = {}
+
+
+class Mark(Struct, frozen=True, omit_defaults=True):
+    """What travels with a job of ours, as `attributes.user.ensemble`: whose it is, and how its end is read."""
+
+    token: str
+    run: str
+    member: str
+    group: str
+    key: str
+    attempt: int
+    epoch: int = 0
+    workdir: str = ""
+    outputs: tuple[OutputSpec, ...] = ()
+    keep: str = "all"
+    phases: bool = False
+    """Whether the script tells which of its parts failed."""
+
+
+class Attributes(Struct, frozen=True, gc=False):
+    """What is read of a jobspec's attributes (RFC 14)."""
+
+    user: dict[str, Any] = {}
+
+
+class Jobspec(Struct, frozen=True, gc=False):
+    """What is read of a jobspec."""
+
+    attributes: Attributes = Attributes()
+
+    def mark(self, token: str) -> Mark | None:
+        """Our mark, where the job is one of this token's."""
+        told = self.attributes.user.get("ensemble")
+        if not isinstance(told, dict) or told.get("token") != token:
+            return None
+        try:
+            return msgspec.convert(told, Mark)
+        except msgspec.ValidationError:
+            return None
+
+
+class Execution(Struct, frozen=True, gc=False):
+    """What is read of the execution part of R."""
+
+    nodelist: tuple[str, ...] = ()
+
+
+class Granted(Struct, frozen=True, gc=False):
+    """What is read of R, the resources that a job was given (RFC 20)."""
+
+    execution: Execution = Execution()
+
+
+class Entry(Struct, frozen=True, gc=False):
+    """One message of the job manager's journal: events of one job; with `submit` its jobspec, with `alloc` its R."""
+
+    id: int
+    events: tuple[Event, ...] = ()
+    jobspec: Jobspec | None = None
+    R: Granted | None = None

@@ -1,0 +1,162 @@
+"""From a job's description to a jobspec of Flux (RFC 14, RFC 25) and the files that it needs."""
+
+from __future__ import annotations
+
+__all__ = ["OPTIONS", "jobspec", "prepare"]
+
+import os
+import shlex
+import shutil
+from typing import Any, Final
+
+import msgspec
+
+from ensemble.members.flux.entries import Mark
+from ensemble.members.local.launch import JobFiles, wrapper
+from ensemble.members.staging import stage
+from ensemble.model.errors import MemberError
+from ensemble.model.jobs import JobSpec
+
+OPTIONS: Final = ("bank", "queue", "requires", "urgency")
+"""Options, of the member or of a group, that say how a job is submitted."""
+_AFFINITY: Final = {"core": "per-task", "none": "off", "socket": "on", "": "on"}
+
+
+def prepare(spec: JobSpec, run_dir: str) -> list[str]:
+    """Make a job's directories and files; return the words of one task.
+
+    Raises `MemberError`, `StagingError`, `OSError`.
+    """
+    files = JobFiles(run_dir, spec.ref.key, spec.ref.attempt)
+    os.makedirs(files.folder, exist_ok=True)
+    workdir = os.path.join(run_dir, spec.workdir)
+    os.makedirs(workdir, exist_ok=True)
+    stage(spec.inputs, workdir)
+    inner = _words(spec, files)
+    if spec.setup or spec.cleanup:
+        plain = msgspec.structs.replace(spec, command=(*_launch(spec), *inner), script="", launcher="none")
+        _write(files.script, wrapper(plain, files, ""))
+        if os.path.lexists(files.phase):
+            os.unlink(files.phase)
+        return ["/bin/sh", files.script]
+    return [*_launch(spec), *inner] if runs_once(spec) else inner
+
+
+def _words(spec: JobSpec, files: JobFiles) -> list[str]:
+    """The program of one task."""
+    if spec.script:
+        path = files.script + ".command"
+        _write(path, spec.script)
+        first = spec.script.split("\n", 1)[0]
+        return [*(shlex.split(first[2:]) if first.startswith("#!") else ("/bin/sh", "-e")), path]
+    if not spec.command:
+        raise MemberError("its command is empty")
+    return list(spec.command)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def runs_once(spec: JobSpec) -> bool:
+    """Whether Flux starts one program for the whole job, which sees to its tasks itself."""
+    if spec.launcher not in ("auto", "flux", "mpiexec", "none"):
+        raise MemberError(f"this member has no launcher {spec.launcher!r}, only flux, mpiexec and none")
+    return spec.launcher in ("mpiexec", "none") or (spec.resources.tasks > 1 and bool(spec.setup or spec.cleanup))
+
+
+def _launch(spec: JobSpec) -> list[str]:
+    """The words before the program where it is started by one script for all tasks."""
+    need = spec.resources
+    if not runs_once(spec) or spec.launcher == "none":
+        return []
+    if spec.launcher == "mpiexec":
+        return ["mpiexec", "-n", str(need.tasks)]
+    gpus = [f"--gpus-per-task={need.gpus}"] if need.gpus else []
+    return ["flux", "run", f"--ntasks={need.tasks}", f"--cores-per-task={need.cores}", *gpus]
+
+
+def nested(spec: JobSpec) -> bool:
+    """Whether the job needs an instance of its own: its script starts tasks by itself, or it spans nodes."""
+    if not runs_once(spec):
+        return False
+    return spec.resources.nodes > 1 or (spec.launcher in ("auto", "flux") and spec.resources.tasks > 1)
+
+
+def _resources(spec: JobSpec, cores_per_node: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The resources, and the count of tasks in them."""
+    need = spec.resources
+    one = runs_once(spec) and not nested(spec)
+    slots = 1 if one else need.tasks
+    scale = need.tasks if one else 1
+    inside: list[dict[str, Any]] = [{"type": "core", "count": need.cores * scale}]
+    if need.gpus:
+        inside.append({"type": "gpu", "count": need.gpus * scale})
+    nodes = need.nodes
+    if need.exclusive and not nodes:
+        nodes = max(1, -(-need.total_cores // max(1, cores_per_node)))
+    slot = {"type": "slot", "count": slots, "with": inside, "label": "task"}
+    if nodes:
+        slot["count"] = -(-slots // nodes)
+        node: dict[str, Any] = {"type": "node", "count": nodes, "with": [slot]}
+        if need.exclusive:
+            node["exclusive"] = True
+        found, even = [node], slots % nodes == 0
+    else:
+        found, even = [slot], True
+    return found, {"per_slot": 1} if even else {"total": slots}
+
+
+def jobspec(
+    spec: JobSpec,
+    words: list[str],
+    *,
+    run_dir: str,
+    environment: dict[str, str],
+    options: dict[str, Any],
+    mark: Mark,
+    cores_per_node: int,
+    constraints: list[Any],
+) -> bytes:
+    """The jobspec, version 1, as JSON. `environment` is the whole one of each task, `constraints` are all to be met."""
+    files = JobFiles(run_dir, spec.ref.key, spec.ref.attempt)
+    resources, count = _resources(spec, cores_per_node)
+    shell: dict[str, Any] = {
+        "output": {"stdout": _file(files.stdout), "stderr": _file(files.stderr)},
+        # the shell tells the KVS that input is redirected; it would wait half a second for more to tell
+        "input": {"stdin": _file(os.devnull), "batch-timeout": 0.0},
+    }
+    if spec.resources.binding:
+        shell["cpu-affinity"] = _AFFINITY.get(spec.resources.binding, spec.resources.binding)
+    if spec.resources.gpus and count != {"total": 1}:
+        shell["gpu-affinity"] = "per-task"
+    if nested(spec):
+        words = [shutil.which("flux") or "flux", "start", *words]
+        shell["per-resource"] = {"type": "node"}
+        shell["mpi"] = "none"
+        shell["cpu-affinity"] = shell["gpu-affinity"] = "off"
+    elif runs_once(spec):
+        shell["pmi"] = "off"  # mpiexec sees to it
+    system: dict[str, Any] = {
+        "duration": spec.walltime,
+        "environment": environment,
+        "cwd": os.path.join(run_dir, spec.workdir),
+        "shell": {"options": shell},
+        "job": {"name": spec.group},
+    }
+    system.update({name: str(options[name]) for name in ("bank", "queue") if name in options})
+    if constraints:
+        system["constraints"] = constraints[0] if len(constraints) == 1 else {"and": constraints}
+    return msgspec.json.encode(
+        {
+            "version": 1,
+            "resources": resources,
+            "tasks": [{"command": words, "slot": "task", "count": count}],
+            "attributes": {"system": system, "user": {"ensemble": mark}},
+        }
+    )
+
+
+def _file(path: str) -> dict[str, str]:
+    return {"type": "file", "path": path}

@@ -1,0 +1,512 @@
+"""The engine's end of a Flux member."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from secrets import token_hex
+from typing import Any, Final
+
+import msgspec
+
+from ensemble.members.contract import (
+    Accepted,
+    CloseMode,
+    Context,
+    Hello,
+    InventoryItem,
+    JobChange,
+    Page,
+    Receipt,
+    Refused,
+    Unknown,
+)
+from ensemble.members.flux import calls
+from ensemble.members.flux.broker import Broker, FluxError
+from ensemble.members.flux.ends import in_files, read_end
+from ensemble.members.flux.entries import SENTINEL, Entry, Mark
+from ensemble.members.flux.jobspec import OPTIONS
+from ensemble.members.flux.records import Instance, Records, Ref
+from ensemble.members.flux.register import Register
+from ensemble.members.flux.shipping import Broken, Shipping
+from ensemble.members.flux.sizes import Sizes, read_sizes
+from ensemble.members.flux.story import Story
+from ensemble.members.local.launch import JobFiles
+from ensemble.model.errors import MemberError
+from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
+from ensemble.model.jobs import FINISHED, AttemptRef, JobSpec
+
+CAPABILITIES: Final = frozenset(
+    {"exactly-once", "durable", "gpus", "figures", "walltime", "update", "native-events", "absence-is-proof", "reopen"}
+)
+PREVIOUS: Final = "ENSEMBLE_FLUX_PREVIOUS"
+"""Set to `gone` by who knows that the instance which had this run's jobs has ended."""
+_HISTORY_SECONDS: Final = 120.0
+_PAGE: Final = 2000
+_LOOK: Final = 1.0
+"""Seconds between two looks at what is free, while jobs come and go."""
+_URGENCY: Final = 16
+_TERM, _KILL = 15, 9
+_FULL: Final = {11, 12, 28}
+"""Errors (EAGAIN, ENOMEM, ENOSPC) after which the same submission may succeed."""
+
+
+class FluxMember:
+    """Runs jobs in the Flux instance it stands in. See `members.contract.Member` for what each call promises.
+
+    Jobs are submitted held (urgency 0). Of all jobs that bear one ref the first in the job manager's journal is let go
+    and the others are cancelled: the journal is one for every engine, so a ref executes once however often it was sent.
+
+    Options: `uri`, another instance than that of `FLUX_URI`; and those in `jobspec.OPTIONS`.
+    """
+
+    def __init__(self) -> None:
+        self._context: Context | None = None
+        self._broker: Broker | None = None
+        self._work: list[asyncio.Task[None]] = []
+        self._reset()
+
+    def _reset(self) -> None:
+        self._history: list[Entry] | None = []
+        self._heard: deque[Entry] = deque()
+        self._arrived, self._ready = asyncio.Event(), asyncio.Event()
+        self._outbox: deque[JobEvent | NativeEvent | MemberEvent] = deque()
+        self._news, self._told, self._dirty = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._n = 0
+        self._down = ""
+        self._to_cancel: dict[Ref, float] = {}
+        """Refs to cancel, with their grace, that were accepted and that the journal has not told of yet."""
+        self._later: set[asyncio.Task[None]] = set()
+
+    # ---- opening and letting go ----------------------------------------------------------------------
+
+    async def open(self, context: Context) -> Hello:
+        """Connect, and read the journal up to now. Raises `MemberUnavailable` without Flux, else `MemberError`."""
+        await self._halt()
+        options = context.options
+        unknown = sorted(set(options) - {"uri", *OPTIONS})
+        if unknown:
+            raise MemberError(
+                f"unknown option {unknown[0]!r} of a Flux member; there is {', '.join(('uri', *OPTIONS))}"
+            )
+        self._reset()
+        self._context = context
+        self._records = Records(context.run_dir, context.name)
+        try:
+            sizes = await self._connect(context)
+        except OSError as error:
+            await self._halt()
+            raise MemberError(f"{self._records.folder}: {error.strerror}", transient=True) from error
+        except BaseException:
+            await self._halt()
+            raise
+        self._work = [
+            asyncio.create_task(work(), name=f"member {context.name}")
+            for work in (self._digest, self._deliver, self._measure)
+        ]
+        self._arrived.set()
+        return Hello(
+            CAPABILITIES,
+            f"{context.name}@{context.epoch}-{token_hex(4)}",
+            nodes_up=sizes.nodes_up,
+            nodes_free=sizes.nodes_free,
+            cores_up=sizes.cores_up,
+            cores_free=sizes.cores_free,
+            gpus_up=sizes.gpus_up,
+            cores_per_node=sizes.cores_per_node,
+            launchers=("flux", "mpiexec", "none"),
+        )
+
+    async def _connect(self, context: Context) -> Sizes:
+        if await asyncio.to_thread(self._records.epoch) > context.epoch:
+            raise MemberError(f"a newer engine has taken over; {context.epoch} is too old")
+        broker = self._broker = Broker(str(context.options.get("uri", "")), self._hear, self._lost, self._dirty.set)
+        await broker.open()
+        await asyncio.to_thread(self._same_instance, broker.mark)
+        token = await asyncio.to_thread(self._records.open, context.epoch)
+        released = await asyncio.to_thread(self._records.released)
+        self._register = Register(context.name, token, released, broker.named, context.wanted)
+        self._shipping = Shipping(context, broker, token)
+        try:
+            async with asyncio.timeout(_HISTORY_SECONDS):
+                await self._ready.wait()
+        except TimeoutError:
+            raise MemberError("the job manager's journal does not come to its end", transient=True) from None
+        history, self._history = self._history or [], None
+        self._register.learn(history)
+        sizes = await self._look()
+        if self._down:
+            raise MemberError(self._down, transient=True)
+        return sizes
+
+    def _same_instance(self, mark: str) -> None:
+        """See that our jobs, if there are any, are here. Raises `MemberError` when they may be elsewhere, and run."""
+        assert self._context is not None
+        uri = str(self._context.options.get("uri", "")) or os.environ.get("FLUX_URI", "")
+        here, before = Instance(mark, uri, socket.gethostname()), self._records.instance()
+        if before is not None and before.mark == mark:
+            return
+        known_gone = before is None or os.environ.get(PREVIOUS) == "gone"
+        if before is not None and not known_gone and (before.host != here.host or _reachable(before.uri)):
+            raise MemberError(
+                f"this run's jobs are with another Flux instance ({before.uri} on {before.host}): resume it there, "
+                f"or, if that instance has ended, with {PREVIOUS}=gone in the environment"
+            )
+        self._records.moved(here)
+
+    async def _halt(self) -> None:
+        tasks = [*self._work, *self._later]
+        self._work = []
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        broker, self._broker = self._broker, None
+        if broker is not None:
+            await broker.close()
+
+    async def close(self, mode: CloseMode) -> None:
+        """Let go; with `detach` jobs go on, else their ends are waited for and told."""
+        if self._context is None:
+            return
+        try:
+            if mode != "detach" and self._work and not self._down:
+                stories = self._register.stories
+                if mode == "cancel" and stories:
+                    await self._cancel(self._up(), list(stories.values()), 1.0)
+                while (stories or self._outbox or self._heard) and not self._down:
+                    self._told.clear()
+                    await self._told.wait()
+        finally:
+            async with self._lock:  # a submission under way is brought to its end first
+                await self._halt()
+            self._records.close()
+
+    # ---- commands ------------------------------------------------------------------------------------
+
+    def _up(self) -> Broker:
+        if self._down or self._broker is None:
+            raise MemberError(self._down or "the Flux member is not open", transient=True)
+        return self._broker
+
+    async def submit(self, batch: int, jobs: Sequence[JobSpec]) -> Sequence[Receipt]:
+        """Send all jobs at once, held; the journal says which of them are let go."""
+        self._up()
+        # broken off or not, what is on its way is brought to its end
+        return await asyncio.shield(asyncio.ensure_future(self._submit(jobs)))
+
+    async def _submit(self, jobs: Sequence[JobSpec]) -> list[Receipt]:
+        async with self._lock:
+            broker, accepted = self._up(), self._register.accepted
+            assert self._context is not None
+            if await asyncio.to_thread(self._records.epoch) > self._context.epoch:
+                raise MemberError("a newer engine has taken over")
+            receipts: dict[Ref, Receipt] = {}
+            fresh: list[JobSpec] = []
+            for spec in jobs:
+                ref = (spec.ref.key, spec.ref.attempt)
+                if ref in accepted:
+                    receipts[ref] = Accepted(accepted[ref])
+                elif why := await self._shipping.impossible(spec):
+                    receipts[ref] = Refused(why)
+                else:
+                    fresh.append(spec)
+            ready, broken = await asyncio.to_thread(self._shipping.make, fresh)
+            for one in broken:
+                receipts[one.spec.ref.key, one.spec.ref.attempt] = self._end_broken(one)
+            answers = await self._send(broker, [text for _, text in ready])
+            for (spec, _), answer in zip(ready, answers, strict=True):
+                ref = (spec.ref.key, spec.ref.attempt)
+                if isinstance(answer, int):
+                    answer = Accepted(accepted.setdefault(ref, broker.named(answer)))
+                receipts[ref] = answer
+            return [receipts[spec.ref.key, spec.ref.attempt] for spec in jobs]
+
+    async def _send(self, broker: Broker, texts: list[bytes]) -> list[int | Receipt]:
+        """The id of each job, or why it has none."""
+        try:
+            answers = await broker.calls([calls.submit(text) for text in texts])
+        except MemberError as error:
+            return [Unknown(str(error)) for _ in texts]
+        found: list[int | Receipt] = []
+        for answer in answers:
+            if isinstance(answer, FluxError):
+                found.append(Refused(str(answer), transient="disabled" in str(answer) or answer.number in _FULL))
+            else:
+                found.append(Unknown(str(answer)) if isinstance(answer, MemberError) else answer)
+        return found
+
+    def _end_broken(self, broken: Broken) -> Receipt:
+        """Accept a job that fails before it is with Flux, and tell its end."""
+        assert self._context is not None
+        ref = (broken.spec.ref.key, broken.spec.ref.attempt)
+        end = JobEvent(
+            self._context.name, ref[0], FINISHED, time.time(), attempt=ref[1], outcome="failed", reason=broken.reason,
+            text=broken.text,
+        )  # fmt: skip
+        self._register.accepted[ref] = ""
+        self._register.ends[ref] = end
+        self._put(end)
+        return Accepted()
+
+    async def cancel(self, refs: Sequence[AttemptRef], grace: float) -> Sequence[Receipt]:
+        """SIGTERM to all tasks of running jobs, and after `grace` seconds SIGKILL; what waits leaves at once."""
+        broker, register = self._up(), self._register
+        wanted = []
+        for one in refs:
+            ref = (one.key, one.attempt)
+            story = register.stories.get(register.first.get(ref, 0))
+            if story is not None:
+                wanted.append(story)
+            elif ref in register.accepted and ref not in register.ends:
+                self._to_cancel[ref] = grace
+        if wanted:
+            await self._cancel(broker, wanted, grace)
+        return [Accepted() for _ in refs]
+
+    async def _cancel(self, broker: Broker, stories: list[Story], grace: float) -> None:
+        for story in stories:
+            story.cancelled = True
+        running = [story.id for story in stories if story.state == "run"]
+        waiting = [story.id for story in stories if story.state != "run"]
+        answers = await broker.calls([calls.kill(number, _TERM) for number in running])
+        # it had not begun, or is over
+        waiting += [number for number, answer in zip(running, answers, strict=True) if isinstance(answer, MemberError)]
+        await broker.calls([calls.cancel(number) for number in waiting])
+        self._soon(self._finish_off([story.id for story in stories], grace))
+
+    async def _finish_off(self, numbers: list[int], grace: float) -> None:
+        await asyncio.sleep(grace)
+        left = [number for number in numbers if number in self._register.stories]
+        if left:
+            await self._ask([calls.kill(number, _KILL) for number in left] + [calls.cancel(number) for number in left])
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    async def _ask(self, asked: list[calls.Asked]) -> None:
+        """Ask what needs no answer: of a job that is over there is nothing to ask."""
+        with contextlib.suppress(MemberError):
+            await self._up().calls(asked)
+
+    async def update(self, refs: Sequence[AttemptRef], change: JobChange) -> Sequence[Receipt]:
+        """Urgency (`priority`, 0 to 31) and hold of queued jobs, walltime of queued and running ones."""
+        broker = self._up()
+        receipts: list[Receipt] = []
+        for ref in refs:
+            number = self._register.first.get((ref.key, ref.attempt), 0)
+            known = number in self._register.stories
+            receipts.append(await self._update(broker, number, change) if known else Accepted())
+        return receipts
+
+    async def _update(self, broker: Broker, number: int, change: JobChange) -> Receipt:
+        asked: list[calls.Asked] = []
+        if change.hold is not None or change.priority is not None:
+            urgency = self._urgency() if change.priority is None else min(31, max(0, change.priority))
+            asked.append(calls.rpc("job-manager.urgency", {"id": number, "urgency": 0 if change.hold else urgency}))
+        if change.walltime is not None:
+            updates = {"attributes.system.duration": change.walltime}
+            asked.append(calls.rpc("job-manager.update", {"id": number, "updates": updates}))
+        for answer in await broker.calls(asked):
+            if isinstance(answer, FluxError):
+                return Refused(str(answer))
+            if isinstance(answer, MemberError):
+                return Unknown(str(answer))
+        return Accepted()
+
+    def _urgency(self) -> int:
+        assert self._context is not None
+        return int(self._context.options.get("urgency", _URGENCY))
+
+    async def resize(self, command: int, nodes: int) -> Receipt:
+        """An instance has the nodes it has; a MiniCluster is resized by its operator."""
+        return Refused("this Flux instance cannot be resized from here")
+
+    async def inventory(self) -> AsyncIterator[Page]:
+        """Every attempt that Flux knows, or that was let go once."""
+        assert self._context is not None
+        self._up()
+        register, run = self._register, self._context.run
+        refs = sorted(register.first.keys() | register.ends.keys() | register.accepted.keys())
+        for place in range(0, len(refs), _PAGE):
+            some = refs[place : place + _PAGE]
+            await self._complete([register.ends[ref] for ref in some if ref in register.unread])
+            items = []
+            for ref in some:
+                end, story = register.ends.get(ref), register.stories.get(register.first.get(ref, 0))
+                state = FINISHED if end is not None else story.state if story is not None else "submitted"
+                items.append(InventoryItem(AttemptRef(run, *ref), state, register.accepted.get(ref, ""), end))
+            yield Page(tuple(items))
+        yield Page((), last=True, complete=True)
+
+    async def fetch(self, ref: AttemptRef, path: str, offset: int, limit: int) -> bytes:
+        """Read part of a file of a job. Raises `MemberError` when there is none, or it is outside the job's folder."""
+        assert self._context is not None
+        files = JobFiles(self._context.run_dir, ref.key, ref.attempt)
+        named = {"stdout": files.stdout, "stderr": files.stderr}.get(path, os.path.join(files.folder, path))
+        if not os.path.realpath(named).startswith(os.path.realpath(files.folder) + os.sep):
+            raise MemberError(f"{path} is outside the folder of {ref.key}")
+
+        def read() -> bytes:
+            with open(named, "rb") as file:
+                file.seek(offset)
+                return file.read(limit)
+
+        try:
+            return await asyncio.to_thread(read)
+        except OSError as error:
+            raise MemberError(f"{path} of {ref.key}: {error.strerror}") from error
+
+    # ---- what comes back -----------------------------------------------------------------------------
+
+    def _hear(self, entries: list[Entry]) -> None:
+        if self._history is not None and not self._ready.is_set():
+            for place, entry in enumerate(entries):
+                if entry.id == SENTINEL:
+                    self._ready.set()
+                    entries = entries[place + 1 :]
+                    break
+                self._history.append(entry)
+            else:
+                return
+        self._heard.extend(entries)
+        self._arrived.set()
+
+    def _lost(self, why: str) -> None:
+        assert self._context is not None
+        if not self._down:
+            self._down = why
+            self._ready.set()
+            self._told.set()
+            if self._work:
+                self._put(MemberEvent(self._context.name, "down", time.time(), text=why))
+
+    async def _digest(self) -> None:
+        """Make events of what was heard, let go what is to run, read what has ended."""
+        register = self._register
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            heard, self._heard = self._heard, deque()
+            found: list[JobEvent | NativeEvent] = []
+            for entry in heard:
+                register.count(entry)
+                found += register.follow(entry)
+            self._dirty.set()
+            try:
+                await self._release()
+                await self._complete([one for one in found if isinstance(one, JobEvent) and one.state == FINISHED])
+            except OSError as error:
+                self._lost(f"{error.filename or self._records.folder}: {error.strerror}")
+                return
+            for one in found:
+                ended = isinstance(one, JobEvent) and one.state == FINISHED
+                self._put(register.ends[one.key, one.attempt] if ended else one)
+            self._told.set()
+
+    async def _release(self) -> None:
+        """Let jobs go, after it is written down that they may run; end those that double another."""
+        register = self._register
+        waiting, register.to_release = register.to_release, []
+        doubles, register.doubles = register.doubles, []
+        stories = [story for story in waiting if story.id in register.stories]
+        fresh = [(story.id, story.ref) for story in stories if story.ref not in register.released]
+        if fresh:
+            await asyncio.to_thread(self._records.release, fresh)
+            register.released.update((ref, number) for number, ref in fresh)
+        asked = [
+            calls.rpc("job-manager.urgency", {"id": story.id, "urgency": self._urgency()})
+            for story in stories
+            if not story.released
+        ]
+        asked += [calls.cancel(number, "another job of this ensemble bears the same key") for number in doubles]
+        if asked:
+            self._soon(self._ask(asked))
+        for story in stories:
+            grace = self._to_cancel.pop(story.ref, None)
+            if grace is not None:
+                self._soon(self._cancel(self._up(), [story], grace))
+
+    async def _complete(self, ends: list[JobEvent]) -> None:
+        """Add to ends what the jobs have written."""
+        assert self._context is not None
+        unread, run_dir = self._register.unread, self._context.run_dir
+        marks = [(end, unread.pop((end.key, end.attempt))) for end in ends if (end.key, end.attempt) in unread]
+        costly = [(end, mark) for end, mark in marks if in_files(mark)]
+        if costly:
+            for end in await asyncio.to_thread(_read, run_dir, costly):
+                self._register.ends[end.key, end.attempt] = end
+
+    def _put(self, event: JobEvent | NativeEvent | MemberEvent) -> None:
+        self._n += 1
+        self._outbox.append(msgspec.structs.replace(event, n=self._n))
+        self._news.set()
+
+    async def _deliver(self) -> None:
+        assert self._context is not None
+        while True:
+            while self._outbox:
+                batch = list(self._outbox)
+                await self._context.sink.put(batch)
+                for _ in batch:
+                    self._outbox.popleft()
+            self._told.set()
+            self._news.clear()
+            if not self._outbox:
+                await self._news.wait()
+
+    # ---- sizes ---------------------------------------------------------------------------------------
+
+    async def _look(self) -> Sizes:
+        try:
+            sizes = read_sizes(await self._up().call(calls.sizes()))
+        except msgspec.MsgspecError as error:
+            raise MemberError(f"what the scheduler says of its resources cannot be read: {error}") from error
+        self._shipping.resized(sizes)
+        return sizes
+
+    async def _measure(self) -> None:
+        """Tell what is up, free and queued when it changes: at most once a second, less often where it takes long."""
+        assert self._context is not None
+        before: tuple[Sizes, dict[str, int]] | None = None
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            began = time.monotonic()
+            with contextlib.suppress(MemberError):
+                sizes = await self._look()
+                queue = {
+                    **dict.fromkeys(("depend", "sched", "run", "cleanup"), 0),
+                    **Counter(self._register.active.values()),
+                }
+                if (sizes, queue) != before:
+                    before = (sizes, queue)
+                    event = MemberEvent(
+                        self._context.name, "nodes", time.time(), nodes_up=sizes.nodes_up, nodes_free=sizes.nodes_free,
+                        cores_up=sizes.cores_up, cores_free=sizes.cores_free, gpus_up=sizes.gpus_up,
+                        cores_per_node=sizes.cores_per_node, queue=queue,
+                    )  # fmt: skip
+                    self._put(event)
+            await asyncio.sleep(max(_LOOK, 10 * (time.monotonic() - began)))
+
+
+def _read(run_dir: str, ends: list[tuple[JobEvent, Mark]]) -> list[JobEvent]:
+    return [read_end(run_dir, end, mark) for end, mark in ends]
+
+
+def _reachable(uri: str) -> bool:
+    """Whether somebody listens at a local address of Flux (`local:///path`)."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(uri.partition("://")[2])
+        except OSError:
+            return False
+    return True

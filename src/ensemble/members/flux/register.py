@@ -1,0 +1,128 @@
+"""Who executes each ref: the jobs of one run as the job manager's journal tells of them. Pure: no Flux needed."""
+
+from __future__ import annotations
+
+__all__ = ["Register"]
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from ensemble.members.flux.entries import Entry, Event, Mark
+from ensemble.members.flux.story import Story
+from ensemble.model.events import JobEvent, NativeEvent
+from ensemble.model.jobs import FINISHED
+
+Ref = tuple[str, int]
+
+_STATES: Final = {
+    "submit": "depend", "depend": "sched", "alloc": "run", "start": "run", "finish": "cleanup", "exception": "cleanup",
+}  # fmt: skip
+"""The queue's state of a job after an event, as it is counted."""
+
+
+class Register:
+    """Every job that bears our token. Of all that bear one ref the first in the journal executes it.
+
+    `named` writes a job's id as people do; `released` are the jobs that were let go before, by ref; `wanted` the names
+    of native events that rules wait for (`*`: all).
+    """
+
+    def __init__(
+        self,
+        member: str,
+        token: str,
+        released: Mapping[Ref, int],
+        named: Callable[[int], str],
+        wanted: Sequence[str] = (),
+    ) -> None:
+        self._member, self._token, self._named, self._wanted = member, token, named, frozenset(wanted)
+        self.released = dict(released)
+        self.stories: dict[int, Story] = {}
+        """Those that are not over, by id."""
+        self.first: dict[Ref, int] = {}
+        """The job that executes each ref."""
+        self.ends: dict[Ref, JobEvent] = {}
+        self.unread: dict[Ref, Mark] = {}
+        """Ends that still lack what the job's own files say."""
+        self.accepted: dict[Ref, str] = {}
+        """What Flux calls the job of each ref that it has taken; empty where it never got there."""
+        self.to_release: list[Story] = []
+        self.doubles: list[int] = []
+        """Jobs to cancel: another executes their ref."""
+        self.active: dict[int, str] = {}
+        """The state of every active job of the instance, whoever's."""
+
+    def learn(self, history: Sequence[Entry]) -> None:
+        """Take in all that has been, in whatever order the jobs come."""
+        mine: dict[int, list[Entry]] = {}
+        for entry in history:
+            self.count(entry)
+            if entry.id in mine or (entry.jobspec is not None and entry.jobspec.mark(self._token) is not None):
+                mine.setdefault(entry.id, []).append(entry)
+        taken_in = {number: entries[0].events[0].timestamp for number, entries in mine.items() if entries[0].events}
+        for number in sorted(taken_in, key=lambda number: (taken_in[number], number)):
+            for entry in mine[number]:
+                self.follow(entry, quiet=True)
+        for ref, number in self.released.items():
+            if number not in self.stories and ref not in self.ends:
+                self.first[ref] = number
+                self.accepted[ref] = self._named(number)
+                self.ends[ref] = self._forgotten(ref, number)
+
+    def _forgotten(self, ref: Ref, number: int) -> JobEvent:
+        """The end of a job that was let go, and that Flux has forgotten since."""
+        text = "Flux no longer knows it: its instance has ended, or its record was purged"
+        return JobEvent(
+            self._member, ref[0], FINISHED, time.time(), attempt=ref[1], outcome="lost", reason="infrastructure",
+            native_id=self._named(number), text=text,
+        )  # fmt: skip
+
+    def count(self, entry: Entry) -> None:
+        """Keep count of every job of the instance by its state."""
+        for event in entry.events:
+            if event.name == "clean":
+                self.active.pop(entry.id, None)
+            elif event.name in _STATES:
+                self.active[entry.id] = _STATES[event.name]
+
+    def follow(self, entry: Entry, quiet: bool = False) -> list[JobEvent | NativeEvent]:
+        """Take in what is told of one job; return what the engine is to be told, ends without what is in files."""
+        if entry.jobspec is not None and entry.id not in self.stories:
+            mark = entry.jobspec.mark(self._token)
+            if mark is None or not self._executes(entry.id, mark):
+                return []
+        story = self.stories.get(entry.id)
+        if story is None:
+            return []
+        hosts = entry.R.execution.nodelist if entry.R is not None else ()
+        found: list[JobEvent | NativeEvent] = []
+        for event in entry.events:
+            if not quiet and (event.name in self._wanted or "*" in self._wanted):
+                found.append(self._native(story, event))
+            told = story.hear(event, hosts)
+            if told is not None:
+                found.append(told)
+                if told.state == FINISHED:
+                    self._over(story, told)
+        return found
+
+    def _native(self, story: Story, event: Event) -> NativeEvent:
+        key, attempt = story.ref
+        return NativeEvent(self._member, key, event.name, event.timestamp, attempt=attempt, data=event.context)
+
+    def _over(self, story: Story, end: JobEvent) -> None:
+        del self.stories[story.id]
+        self.ends[story.ref] = end
+        self.unread[story.ref] = story.mark
+
+    def _executes(self, number: int, mark: Mark) -> bool:
+        """Whether this is the job that executes its ref."""
+        ref = (mark.key, mark.attempt)
+        if self.first.setdefault(ref, self.released.get(ref, number)) != number:
+            self.doubles.append(number)
+            return False
+        self.accepted[ref] = name = self._named(number)
+        self.stories[number] = story = Story(self._member, ref, number, name, mark)
+        self.to_release.append(story)
+        return True

@@ -1,0 +1,110 @@
+"""Making jobs of descriptions: what can never run is found before anything is sent."""
+
+from __future__ import annotations
+
+__all__ = ["Broken", "Shipping"]
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ensemble.members.contract import Context
+from ensemble.members.flux.broker import Broker, FluxError
+from ensemble.members.flux.calls import feasible
+from ensemble.members.flux.entries import Mark
+from ensemble.members.flux.jobspec import jobspec, prepare
+from ensemble.members.flux.sizes import Sizes
+from ensemble.members.local.launch import base_environment
+from ensemble.members.staging import StagingError
+from ensemble.model.errors import MemberError
+from ensemble.model.jobs import JobSpec
+
+_NO_SERVICE: Final = 38
+"""ENOSYS: nobody offers that service."""
+
+
+class Broken(NamedTuple):
+    """A job that ends before it is with Flux."""
+
+    spec: JobSpec
+    reason: str
+    text: str
+
+
+class Shipping:
+    """For one opening of the member. `token` marks our jobs."""
+
+    def __init__(self, context: Context, broker: Broker, token: str) -> None:
+        self._context, self._broker, self._token = context, broker, token
+        self._base = base_environment()
+        self._feasible: dict[bytes, str] = {}
+        self._sizes: Sizes | None = None
+
+    def resized(self, sizes: Sizes) -> None:
+        """The instance has this size now: what could not run may, and the other way round."""
+        if self._sizes is None or sizes.cores_all != self._sizes.cores_all or sizes.nodes_all != self._sizes.nodes_all:
+            self._feasible.clear()
+        self._sizes = sizes
+
+    async def impossible(self, spec: JobSpec) -> str:
+        """Why this instance can never run a job, by its size and by what its scheduler says; empty when it can.
+
+        Raises `MemberError` when the broker does not answer.
+        """
+        need, sizes = spec.resources, self._sizes
+        if sizes is not None and need.total_cores > sizes.cores_all:
+            return f"it needs {need.total_cores} cores; this Flux instance has {sizes.cores_all}"
+        if sizes is not None and need.nodes > sizes.nodes_all:
+            return f"it needs {need.nodes} nodes; this Flux instance has {sizes.nodes_all}"
+        shape = msgspec.json.encode([need, spec.launcher, spec.avoid, spec.options, bool(spec.setup or spec.cleanup)])
+        if shape not in self._feasible:
+            self._feasible[shape] = await self._ask_scheduler(spec)
+        return self._feasible[shape]
+
+    async def _ask_scheduler(self, spec: JobSpec) -> str:
+        try:
+            text = self._jobspec(spec, ["true"], {})
+        except MemberError as error:
+            return str(error)
+        try:
+            await self._broker.call(feasible(msgspec.json.decode(text)))
+        except FluxError as error:
+            # a scheduler that offers no such check says so at its own time, by an exception
+            return "" if error.number == _NO_SERVICE else str(error)
+        return ""
+
+    def make(self, specs: list[JobSpec]) -> tuple[list[tuple[JobSpec, bytes]], list[Broken]]:
+        """Make directories, inputs and scripts: the jobs with their jobspecs, and those that cannot be. Blocks."""
+        ready: list[tuple[JobSpec, bytes]] = []
+        broken: list[Broken] = []
+        for spec in specs:
+            try:
+                words = prepare(spec, self._context.run_dir)
+                environment = {**self._base, "OMP_NUM_THREADS": str(spec.resources.cores), **spec.env}
+                ready.append((spec, self._jobspec(spec, words, environment)))
+            except StagingError as error:
+                broken.append(Broken(spec, "inputs", str(error)))
+            except MemberError as error:
+                broken.append(Broken(spec, "launch", str(error)))
+            except OSError as error:
+                reason = "launch" if isinstance(error, FileExistsError) else "storage"
+                broken.append(Broken(spec, reason, f"{error.filename}: {error.strerror}"))
+        return ready, broken
+
+    def _jobspec(self, spec: JobSpec, words: list[str], environment: dict[str, str]) -> bytes:
+        """Raises `MemberError` for what cannot be said in a jobspec."""
+        options = {**self._context.options, **spec.options}
+        constraints: list[Any] = []
+        if "requires" in options:
+            constraints.append(self._broker.constraint(str(options["requires"])))
+        if spec.avoid:
+            constraints.append({"not": [{"hostlist": [",".join(spec.avoid)]}]})
+        mark = Mark(
+            self._token, self._context.run, self._context.name, spec.group, spec.ref.key, spec.ref.attempt,
+            epoch=self._context.epoch, workdir=spec.workdir, outputs=spec.outputs, keep=spec.keep,
+            phases=bool(spec.setup or spec.cleanup),
+        )  # fmt: skip
+        return jobspec(
+            spec, words, run_dir=self._context.run_dir, environment=environment, options=options, mark=mark,
+            cores_per_node=self._sizes.cores_per_node if self._sizes else 1, constraints=constraints,
+        )  # fmt: skip

@@ -1,0 +1,84 @@
+"""A real Flux instance of two brokers for the tests: started once for a session, ended with it."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from ensemble.members.flux.bindings import load
+from ensemble.model.errors import MemberUnavailable
+
+_found: list[Instance] = []
+
+
+class Instance:
+    """`flux start` with `size` brokers on this machine."""
+
+    def __init__(self, size: int = 2, *options: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ensemble-flux-"))
+        told = self.folder / "uri"
+        script = f'echo "$FLUX_URI" > {told}.new && mv {told}.new {told} && exec sleep inf'
+        with open(self.folder / "log", "w") as log:
+            self.process = subprocess.Popen(
+                ["flux", "start", f"--test-size={size}", *options, "/bin/sh", "-c", script],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until = time.monotonic() + 60
+        while not told.exists():
+            if self.process.poll() is not None or time.monotonic() > until:
+                raise OSError((self.folder / "log").read_text().strip() or "flux start did not come up")
+            time.sleep(0.02)
+        self.uri = told.read_text().strip()
+
+    def run(self, *words: str) -> str:
+        """What a `flux` command prints in it."""
+        done = subprocess.run(
+            ["flux", "proxy", self.uri, "flux", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+        )
+        return done.stdout
+
+    def stop(self) -> None:
+        """End it and all its jobs."""
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@functools.cache
+def missing() -> str:
+    """Start the instance of this session; why there is none, or nothing."""
+    if shutil.which("flux") is None:
+        return "no Flux here: `flux` is not on PATH"
+    try:
+        load()
+        _found.append(Instance())
+    except (MemberUnavailable, OSError) as error:
+        return f"no Flux here: {error}"
+    atexit.register(_found[0].stop)
+    return ""
+
+
+def uri() -> str:
+    """The address of the session's instance; `missing` has been asked."""
+    return _found[0].uri
+
+
+def leave() -> None:
+    """End the jobs that a test left behind."""
+    _found[0].run("cancel", "--all")
