@@ -49,14 +49,25 @@ class Instance:
         )
         return done.stdout
 
+    def kill(self) -> None:
+        """End its brokers without mercy, as a node that dies."""
+        self._all("KILL", "-x", "flux-broker.*")
+        self.process.kill()
+        self.process.wait()
+
+    def _all(self, name: str, *which: str) -> None:
+        """Send a signal to its processes."""
+        subprocess.run(["pkill", f"-{name}", "-s", str(self.process.pid), *which], check=False)
+
     def stop(self) -> None:
         """End it and all its jobs."""
-        self.process.terminate()
+        self._all("TERM", "-f", "sleep inf")  # its program ends, then it does
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._all("KILL")
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -74,9 +85,9 @@ def missing() -> str:
     return ""
 
 
-def uri() -> str:
-    """The address of the session's instance; `missing` has been asked."""
-    return _found[0].uri
+def session() -> Instance:
+    """The session's instance; `missing` has been asked."""
+    return _found[0]
 
 
 def leave() -> None:

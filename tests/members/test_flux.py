@@ -9,7 +9,7 @@ from typing import Any
 from ensemble.members.contract import Member
 from ensemble.members.flux import FluxMember
 from ensemble.testing import MemberConformance, MemberHarness
-from tests.flux.instance import leave, missing, uri
+from tests.flux.instance import leave, missing, session
 
 
 class FluxHarness(MemberHarness):
@@ -18,7 +18,7 @@ class FluxHarness(MemberHarness):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.uri = uri()
+        self.uri = session().uri
 
     @classmethod
     def missing(cls) -> str:

@@ -52,6 +52,8 @@ class Register:
         """Jobs to cancel: another executes their ref."""
         self.active: dict[int, str] = {}
         """The state of every active job of the instance, whoever's."""
+        self.inactive = 0
+        """How many jobs of the instance are over."""
 
     def learn(self, history: Sequence[Entry]) -> None:
         """Take in all that has been, in whatever order the jobs come."""
@@ -83,6 +85,7 @@ class Register:
         for event in entry.events:
             if event.name == "clean":
                 self.active.pop(entry.id, None)
+                self.inactive += 1
             elif event.name in _STATES:
                 self.active[entry.id] = _STATES[event.name]
 
