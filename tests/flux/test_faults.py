@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ensemble.members.flux import FluxMember
+from ensemble.members.minicluster import MiniClusterMember
 from ensemble.model.errors import MemberError
 from ensemble.model.events import MemberEvent, NativeEvent
 from ensemble.model.jobs import OutputSpec, Resources
@@ -367,3 +368,55 @@ def test_without_flux_one_line_says_what_is_missing(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "Flux is not here" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+class MiniClusterHarness(Harness):
+    def member(self) -> FluxMember:
+        return MiniClusterMember()
+
+    def options(self) -> dict[str, Any]:
+        # a pod's view: the broker's socket at its usual place
+        view = self.folder / "view"
+        (view / "run" / "flux").mkdir(parents=True, exist_ok=True)
+        socket = view / "run" / "flux" / "local"
+        if not socket.exists():
+            socket.symlink_to(session().uri.removeprefix("local://"))
+        return {"view": str(view)}
+
+
+class TestMiniCluster:
+    @pytest.fixture
+    def harness(self, flux: Instance, tmp_path: Path) -> MemberHarness:
+        return MiniClusterHarness(tmp_path)
+
+    @live
+    async def test_the_broker_is_found_in_the_view_and_its_size_is_told(self, bench: Bench) -> None:
+        member = await bench.open()
+        assert bench.hello.nodes_up == 2
+        assert "resize" in bench.hello.capabilities
+        assert (await bench.run(member, bench.harness.job("a-0"))).outcome == "success"
+
+    @live
+    async def test_a_change_of_size_is_asked_for_and_told_when_it_is_there(self, bench: Bench) -> None:
+        session().run("resource", "drain", "1")
+        try:
+            member = await bench.open(max_nodes=2)
+            assert bench.hello.nodes_up == 1
+            assert type(await member.resize(1, 2)).__name__ == "Accepted"
+            await bench.until(lambda: [e for e in bench.sink.events if getattr(e, "nodes_wanted", -1) == 2], "it asks")
+        finally:
+            session().run("resource", "undrain", "1")  # as the operator brings the pod
+        await bench.until(lambda: [e for e in bench.sink.events if getattr(e, "nodes_up", -1) == 2], "it is there")
+
+    @live
+    async def test_a_size_that_it_cannot_have_is_refused_with_its_bounds(self, bench: Bench) -> None:
+        member = await bench.open()
+        receipt = await member.resize(1, 9)
+        assert receipt.reason == "this MiniCluster can have 1 to 2 nodes, not 9"
+
+    @live
+    async def test_without_a_broker_it_says_so_and_may_be_tried_again(self, bench: Bench) -> None:
+        empty = str(bench.harness.folder / "nowhere")
+        with pytest.raises(MemberError, match="no Flux broker came up") as error:
+            await bench.open(options={"view": empty, "wait": 0.1})
+        assert error.value.transient

@@ -99,8 +99,9 @@ class MemberEvent(Struct, frozen=True, gc=False, tag="member", omit_defaults=Tru
     """Something about a member itself.
 
     `name`: `open` (a new stream began; `stream` names it and `n` restarts), `up`, `down` (unreachable; jobs
-    go on), `nodes` (sizes changed), `inventory` (a complete inventory was taken; open refs of `attempt`s not
-    among `known` are proven gone), `closed`, `gone` (given up by policy), `fault`.
+    go on), `nodes` (sizes changed), `resize` (it asks whoever can to bring it to `nodes_wanted` nodes),
+    `inventory` (a complete inventory was taken; open refs of `attempt`s not among `known` are proven gone),
+    `closed`, `gone` (given up by policy), `fault`.
     -1 means unknown for the counts.
     """
 
@@ -120,6 +121,7 @@ class MemberEvent(Struct, frozen=True, gc=False, tag="member", omit_defaults=Tru
     unsent: tuple[tuple[str, int], ...] = ()
     queue: dict[str, int] | None = None
     text: str = ""
+    nodes_wanted: int = -1
 
 
 class SubmitAnswered(Struct, frozen=True, gc=False, tag="answer", omit_defaults=True):

@@ -325,6 +325,8 @@ def member_event_to_message(event: MemberEvent) -> pb.MemberEvent:
             setattr(message, name, getattr(event, name))
     if event.queue is not None:
         message.queue.CopyFrom(queue_to_message(event.queue))
+    if event.nodes_wanted >= 0:
+        message.nodes_wanted = event.nodes_wanted
     return message
 
 
@@ -354,6 +356,7 @@ def _member_event(message: pb.MemberEvent, member: str) -> MemberEvent:
         unsent=tuple((one.key, one.attempt) for one in message.unsent),
         queue=queue_from_message(message.queue) if message.HasField("queue") else None,
         text=message.text,
+        nodes_wanted=message.nodes_wanted if message.HasField("nodes_wanted") else -1,
         **sizes_from_message(message),
     )
 

@@ -124,15 +124,18 @@ async def _watch(arguments: argparse.Namespace) -> int:
     return await watch.run()
 
 
-def main() -> None:
-    """Watch until Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python3 -m ensemble.members.flux", description=__doc__)
-    parser.add_argument("--uri", default="", help="address of the instance (default: FLUX_URI)")
+def main(program: str = "python3 -m ensemble.members.flux", uri: str | None = "") -> None:
+    """Watch until Ctrl-C. `uri`: the instance, where none is named; None: there is none to be found."""
+    parser = argparse.ArgumentParser(prog=program, description="Watch a Flux queue: its events and its status.")
+    parser.add_argument("--uri", default=uri, help="address of the instance (default: the one we stand in)")
     parser.add_argument("--json", action="store_true", help="a JSON object a line")
     parser.add_argument("--history", action="store_true", help="print what has been, too")
+    arguments = parser.parse_args()
+    if arguments.uri is None:
+        sys.exit("ensemble: there is no Flux broker in this pod: neither FLUX_URI nor a socket in the Flux view")
     with contextlib.suppress(BrokenPipeError):
         try:
-            sys.exit(asyncio.run(_watch(parser.parse_args())))
+            sys.exit(asyncio.run(_watch(arguments)))
         except EnsembleError as error:
             sys.exit(f"ensemble: {error}")
 

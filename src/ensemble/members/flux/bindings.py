@@ -44,7 +44,7 @@ def load() -> Any:
         sys.path.remove(folder)
         raise MemberUnavailable(
             f"the bindings of {command} were made for Python {python} and do not load in this {_version()} ({error}); "
-            "install ensemble (and cffi) for that Python, or run it with `flux python -m ensemble`"
+            "install 'ensemble-hpc[flux]' for that Python"
         ) from error
 
 

@@ -80,6 +80,7 @@ class FluxMember:
         self._lock = asyncio.Lock()
         self._n = 0
         self._down = ""
+        self._sizes = Sizes(0, 0, 0, 0, 0, 0, 0, 0)
         self._to_cancel: dict[Ref, float] = {}
         """Refs to cancel, with their grace, that were accepted and that the journal has not told of yet."""
         self._later: set[asyncio.Task[None]] = set()
@@ -326,6 +327,11 @@ class FluxMember:
         assert self._context is not None
         return int(self._context.options.get("urgency", _URGENCY))
 
+    @property
+    def nodes_known(self) -> int:
+        """Nodes of the instance, up or not."""
+        return self._sizes.nodes_all
+
     async def resize(self, command: int, nodes: int) -> Receipt:
         """An instance has the nodes it has; a MiniCluster is resized by its operator."""
         return Refused("this Flux instance cannot be resized from here")
@@ -470,6 +476,7 @@ class FluxMember:
             sizes = read_sizes(await self._up().call(calls.sizes()))
         except msgspec.MsgspecError as error:
             raise MemberError(f"what the scheduler says of its resources cannot be read: {error}") from error
+        self._sizes = sizes
         self._shipping.resized(sizes)
         return sizes
 

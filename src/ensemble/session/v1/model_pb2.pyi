@@ -631,8 +631,9 @@ class MemberEvent(_message.Message):
     GONE_FIELD_NUMBER: _builtins.int
     UNSENT_FIELD_NUMBER: _builtins.int
     QUEUE_FIELD_NUMBER: _builtins.int
+    NODES_WANTED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """open, up, down, nodes, inventory, closed, gone, fault."""
+    """open, up, down, nodes, resize, inventory, closed, gone, fault."""
     time: _builtins.float
     n: _builtins.int
     stream: _builtins.str
@@ -643,6 +644,8 @@ class MemberEvent(_message.Message):
     gpus_up: _builtins.int
     cores_per_node: _builtins.int
     text: _builtins.str
+    nodes_wanted: _builtins.int
+    """With `resize`: the nodes that it asks to have."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -675,10 +678,11 @@ class MemberEvent(_message.Message):
         gone: _abc.Iterable[Global___KeyedAttempt] | None = ...,
         unsent: _abc.Iterable[Global___KeyedAttempt] | None = ...,
         queue: Global___QueueCounts | None = ...,
+        nodes_wanted: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_gpus_up", b"_gpus_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "cores_free", b"cores_free", "cores_up", b"cores_up", "gpus_up", b"gpus_up", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up", "queue", b"queue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_gpus_up", b"_gpus_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "_nodes_wanted", b"_nodes_wanted", "cores_free", b"cores_free", "cores_up", b"cores_up", "gpus_up", b"gpus_up", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up", "nodes_wanted", b"nodes_wanted", "queue", b"queue"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_gpus_up", b"_gpus_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "capabilities", b"capabilities", "cores_free", b"cores_free", "cores_per_node", b"cores_per_node", "cores_up", b"cores_up", "gone", b"gone", "gpus_up", b"gpus_up", "n", b"n", "name", b"name", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up", "queue", b"queue", "stream", b"stream", "text", b"text", "time", b"time", "unsent", b"unsent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_gpus_up", b"_gpus_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "_nodes_wanted", b"_nodes_wanted", "capabilities", b"capabilities", "cores_free", b"cores_free", "cores_per_node", b"cores_per_node", "cores_up", b"cores_up", "gone", b"gone", "gpus_up", b"gpus_up", "n", b"n", "name", b"name", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up", "nodes_wanted", b"nodes_wanted", "queue", b"queue", "stream", b"stream", "text", b"text", "time", b"time", "unsent", b"unsent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cores_free: _TypeAlias = _typing.Literal["cores_free"]  # noqa: Y015
     _WhichOneofArgType__cores_free: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free"]  # noqa: Y015
@@ -690,6 +694,8 @@ class MemberEvent(_message.Message):
     _WhichOneofArgType__nodes_free: _TypeAlias = _typing.Literal["_nodes_free", b"_nodes_free"]  # noqa: Y015
     _WhichOneofReturnType__nodes_up: _TypeAlias = _typing.Literal["nodes_up"]  # noqa: Y015
     _WhichOneofArgType__nodes_up: _TypeAlias = _typing.Literal["_nodes_up", b"_nodes_up"]  # noqa: Y015
+    _WhichOneofReturnType__nodes_wanted: _TypeAlias = _typing.Literal["nodes_wanted"]  # noqa: Y015
+    _WhichOneofArgType__nodes_wanted: _TypeAlias = _typing.Literal["_nodes_wanted", b"_nodes_wanted"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cores_free) -> _WhichOneofReturnType__cores_free | None: ...
     @_typing.overload
@@ -700,6 +706,8 @@ class MemberEvent(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nodes_free) -> _WhichOneofReturnType__nodes_free | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nodes_up) -> _WhichOneofReturnType__nodes_up | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nodes_wanted) -> _WhichOneofReturnType__nodes_wanted | None: ...
 
 Global___MemberEvent: _TypeAlias = MemberEvent  # noqa: Y015
 

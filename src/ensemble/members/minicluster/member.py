@@ -1,0 +1,59 @@
+"""The Flux member inside a MiniCluster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import msgspec
+
+from ensemble.members.contract import Accepted, Context, Hello, Receipt, Refused
+from ensemble.members.flux.member import FluxMember
+from ensemble.members.minicluster.view import enter, socket_of
+from ensemble.model.errors import MemberError
+from ensemble.model.events import MemberEvent
+
+WAIT_SECONDS: Final = 120.0
+_LOOK: Final = 0.25
+
+
+class MiniClusterMember(FluxMember):
+    """A Flux queue inside pods. Everything is the Flux member's, but where the broker is found and how it is resized.
+
+    Options: `view`, where the Flux view is mounted; `wait`, seconds that the broker may take to come up
+    (`WAIT_SECONDS`); and those of the Flux member.
+    """
+
+    async def open(self, context: Context) -> Hello:
+        """Wait for the broker's socket, then as the Flux member. Raises `MemberError(transient=True)` without one."""
+        options = dict(context.options)
+        view, wait = str(options.pop("view", "")), float(options.pop("wait", WAIT_SECONDS))
+        enter(view)
+        if "uri" not in options:
+            options["uri"] = await _broker(view, wait)
+        hello = await super().open(msgspec.structs.replace(context, options=options))
+        return msgspec.structs.replace(hello, capabilities=hello.capabilities | {"resize"})
+
+    async def resize(self, command: int, nodes: int) -> Receipt:
+        """Ask, through the session, for another `spec.size`; nodes come and go as events.
+
+        Refused outside the member's bounds, and above what the MiniCluster's `maxSize` lets its brokers know of.
+        """
+        assert self._context is not None
+        self._up()
+        known = self.nodes_known
+        least, most = max(1, self._context.min_nodes), min(self._context.max_nodes or known, known)
+        if not least <= nodes <= most:
+            return Refused(f"this MiniCluster can have {least} to {most} nodes, not {nodes}")
+        self._put(MemberEvent(self._context.name, "resize", time.time(), nodes_wanted=nodes))
+        return Accepted()
+
+
+async def _broker(view: str, wait: float) -> str:
+    until = time.monotonic() + wait
+    while not (found := socket_of(view)):
+        if time.monotonic() >= until:
+            raise MemberError(f"no Flux broker came up in this pod within {wait:g} s", transient=True)
+        await asyncio.sleep(_LOOK)
+    return found
