@@ -94,6 +94,21 @@ def test_a_new_session_begins_where_the_journal_ends():
     asyncio.run(work())
 
 
+def test_a_position_in_the_stream_before_makes_nothing_of_a_new_one_durable():
+    async def work():
+        out = Outgoing()
+        out.drop(7)  # the member is opened again, and its numbers begin at 1
+        told = [out.put([event(n)]) for n in (1, 2)]
+        out.begin(0)
+        out.credit = 100
+        out.take(10)
+        out.acknowledge(1, 100)
+        assert await told[0] == 1  # and not 7, which would end the second before it was told
+        assert not told[1].done()
+
+    asyncio.run(work())
+
+
 def test_more_than_the_credit_is_a_flood_and_a_hole_is_a_gap():
     incoming = Incoming(10, 5)
     assert incoming.accept(11, 5) == 0

@@ -99,7 +99,8 @@ class Outgoing:
         self.credit = 0
 
     def begin(self, position: int) -> int:
-        """Begin a new session after `position` of the member's stream; return the number before its first event."""
+        """Begin a new session after `position` of the member's stream, 0 where that is a new one; return the number
+        before its first event."""
         durable = 0
         for place, event in enumerate(self.kept, 1):
             if 0 < event.n <= position:
@@ -108,7 +109,7 @@ class Outgoing:
         for _ in range(durable):
             self.kept.popleft()
         self.first += durable
-        self.position = max(self.position, position)
+        self.position = position
         self.sent = self.first - 1
         self.credit = 0
         self._tell(self.sent)

@@ -160,7 +160,8 @@ class Station:
     async def _do_open(self, asked: pb.Open, answer: Any) -> None:
         async with self._opening:
             hello = await self._open(asked)
-            begin = self.outgoing.begin(asked.position)
+            # a position in another stream says nothing of this one, whose numbers begin again
+            begin = self.outgoing.begin(asked.position if hello.stream == asked.stream else 0)
             await answer(pb.CommandResult(opened=answers.opened_to(hello, begin, hello.text)))
             self._allow(begin)
 
