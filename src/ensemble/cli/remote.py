@@ -64,8 +64,8 @@ def on_server(address: str, work: Callable[[Client], Awaitable[T]]) -> T:
     return asyncio.run(inside())
 
 
-async def run(client: Client, file: str, output: str, debug: bool, **more: Any) -> int:
-    """Hand a file over and show what becomes of it. Ctrl-C stops the showing, not the run."""
+async def run(client: Client, file: str, output: str, debug: bool, detach: bool, **more: Any) -> int:
+    """Hand a file over and show what becomes of it, unless `detach`. Ctrl-C stops the showing, not the run."""
     from ensemble.model.events import RunStarted
     from ensemble.report.live import Live
     from ensemble.runtime.loop import EXIT_CODES, RunResult
@@ -74,6 +74,10 @@ async def run(client: Client, file: str, output: str, debug: bool, **more: Any) 
     answer = await client.submit(file, **more)
     for warning in answer.warnings if output == "human" else ():
         click.echo(f"warning: {warning.file}:{warning.line}:{warning.column}: {warning.message}", err=True)
+    if detach:
+        text = f"{answer.run} runs at the server; `ensemble watch --server` shows it"
+        say(output, text, {"name": answer.run, "path": answer.run_dir})
+        return 0
     live: Live | None = None
     try:
         async for record in client.events(answer.run, follow=True):
@@ -89,7 +93,7 @@ async def run(client: Client, file: str, output: str, debug: bool, **more: Any) 
         return 130
     status = await client.status(answer.run)
     outcome = status.outcome or "detached"
-    code = EXIT_CODES.get(outcome, 0 if more.get("detach") else 1)
+    code = EXIT_CODES.get(outcome, 1)
     if live is None:
         click.echo(f"ensemble: {answer.run}: {status.reason}", err=True)
         return 1

@@ -18,7 +18,7 @@ from ensemble.cli.remote import on_server, server_options
 @click.option("--run-dir", default="", help="Directory of this run, instead of <base>/<name>-<n>.")
 @click.option("--base", default="runs", show_default=True, help="Where runs are made.")
 @click.option("--seed", type=click.IntRange(0), default=None, help="Instead of the file's seed.")
-@click.option("--detach", is_flag=True, help="Leave once all is submitted; jobs go on, `resume` picks them up.")
+@click.option("--detach", is_flag=True, help="Leave once all is submitted (with --server: at once); jobs go on.")
 @click.option("--debug", is_flag=True, help="Show every event.")
 @server_options
 @output_option
@@ -77,5 +77,5 @@ def _on_server(
 
     if run_dir:
         raise click.UsageError("--run-dir is for this machine; the server has a directory for its runs")
-    more = {"member": member, "nodes": nodes or 0, "seed": seed, "detach": detach}
-    return on_server(server, lambda client: run(client, file, output, debug, **more))
+    more = {"member": member, "nodes": nodes or 0, "seed": seed}
+    return on_server(server, lambda client: run(client, file, output, debug, detach, **more))
