@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 import msgspec
 import pytest
@@ -345,3 +346,68 @@ def test_an_agent_that_dials_in_runs_the_jobs(serve, tmp_path):
         process.terminate()
     assert done.returncode == 0, done.stderr
     assert "small-1: success" in done.stdout
+
+
+def scrape(server):
+    """What Prometheus would see: name{labels} -> value."""
+    said = server.process.stdout.readline()
+    with urllib.request.urlopen(said.split()[-1], timeout=20) as answer:
+        text = answer.read().decode()
+    lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return said.split()[-1], {name: float(value) for name, _, value in lines}
+
+
+def test_prometheus_reads_what_the_server_counts(serve, tmp_path):
+    server = serve("--metrics", "0")
+    assert server.verb("run", write(tmp_path, SMALL)).returncode == 0
+    server.verb("run", "--detach", write(tmp_path, LONG, "b.yaml"))
+    address, found = scrape(server)
+    assert found['ensemble_runs{phase="ended"}'] == 1
+    assert found['ensemble_runs{phase="running"}'] == 1
+    assert found['ensemble_jobs{state="success"}'] == 2
+    assert found['ensemble_events_total{kind="runstarted"}'] == 2
+    assert found['ensemble_commands_total{kind="submit"}'] >= 1
+    assert "ensemble_event_loop_lag_seconds" in found
+    assert "process_resident_memory_bytes" in found
+    assert address.startswith("http://127.0.0.1:")
+    assert server.verb("cancel", "long-1").returncode == 0
+
+
+def test_metrics_for_other_machines_want_tls(tmp_path):
+    failed = start_failing(tmp_path, "--listen", f"unix:{tmp_path}/s", "--metrics", "0.0.0.0:0")
+    assert failed.returncode == 2
+    assert "it needs --tls-cert and --tls-key" in failed.stderr
+
+
+def test_a_metrics_port_in_use_is_told_in_a_line(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        failed = start_failing(tmp_path, "--listen", f"unix:{tmp_path}/s", "--metrics", str(port))
+    assert failed.returncode == 2
+    assert "Address already in use" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_jobs_go_no_faster_than_the_servers_submit_rate(serve, tmp_path):
+    server = serve("--submit-rate", "4")
+    text = "name: many\nmembers: {local: {cores: 20}}\njobs: [{name: w, count: 12, command: 'true'}]\n"
+    done = server.verb("run", write(tmp_path, text))
+    assert done.returncode == 0, done.stderr
+    records = [record(line) for line in server.verb("events", "many-1").stdout.splitlines()]
+    starts = sorted(one.event.time for one in records if getattr(one.event, "state", "") == "run")
+    assert len(starts) == 12
+    # the first four at once, the next at the second after, the last at the second second
+    assert starts[-1] - starts[0] >= 1.9
+
+
+def test_a_cancel_does_not_wait_for_the_submit_rate(serve, tmp_path):
+    server = serve("--submit-rate", "1")
+    text = "name: many\nmembers: {local: {cores: 50}}\njobs: [{name: w, count: 600, command: sleep 600}]\n"
+    assert server.verb("run", "--detach", write(tmp_path, text)).returncode == 0
+    assert server.verb("cancel", "many-1").returncode == 0
+    records = [record(line) for line in server.verb("events", "--follow", "many-1").stdout.splitlines()]
+    assert sum(getattr(one.event, "state", "") == "run" for one in records) < 60
+    assert "many-1: cancelled" in server.verb("status", "many-1").stdout
+    assert "w" in server.verb("status", "many-1").stdout

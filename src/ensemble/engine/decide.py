@@ -167,11 +167,14 @@ class Decider:
             if not reason:
                 return [*effects, Finish(job.key, "success")]
             outcome = "failed"
-        if reason == "later" and not (self.state.dropped or job.cancelling):
+        if reason == "later":
+            if self.state.dropped or job.cancelling:
+                # it never ran, and is not wanted any more
+                return [*effects, Finish(job.key, "cancelled", self.state.draining or "cancelled")]
             return [*effects, Retry(job.key, job.attempt, self.state.now + REFUSED_DELAY, spent=False)]
         if outcome == "cancelled" or (job.cancelling and outcome == "lost"):
             return [*effects, Finish(job.key, "cancelled", reason or "cancelled")]
-        infrastructure = outcome == "lost" or reason in ("infrastructure", "later")
+        infrastructure = outcome == "lost" or reason == "infrastructure"
         if self.state.dropped or job.cancelling:
             return [*effects, Finish(job.key, "lost" if outcome == "lost" else "failed", reason)]
         retries = self.builder.template(job.point).retries

@@ -202,7 +202,7 @@ class Link:
 
     async def _carry_out(self, command: Command) -> None:
         if isinstance(command, Submit):
-            answer = await submit(self.member, self.loop.engine, command)
+            answer = await submit(self.member, self.loop.engine, command, self.loop.pace, self._urgent)
             self._answered(answer)
         elif isinstance(command, Cancel):
             self._cancelled.update(command.refs)
@@ -213,6 +213,10 @@ class Link:
             self._stopping = command
             if command.mode == "cancel":
                 await self._cancel(tuple(self.loop.engine.open_refs(self.name)), 10.0)
+
+    def _urgent(self) -> bool:
+        """Whether something waits behind a submission that should not."""
+        return self._down or any(isinstance(one, (Cancel, StopMember)) for one in self._commands)
 
     def _answered(self, answer: SubmitAnswered) -> None:
         self.loop.post(answer)

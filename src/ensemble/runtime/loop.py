@@ -24,6 +24,7 @@ from ensemble.runtime.clock import RunClock
 if TYPE_CHECKING:
     from ensemble.members.contract import CloseMode
     from ensemble.runtime.link import Link
+from ensemble.runtime.pace import Pace
 
 Observer = Callable[[Record], None]
 """Told of each record once it is durable. Called in the loop: it should be quick. One that raises is told no more."""
@@ -105,6 +106,8 @@ class RunLoop:
         self.warnings: list[str] = []
         self.clock = RunClock(engine.state.now)
         self.leaving: Leaving | None = None
+        self.pace: Pace | None = None
+        """How fast jobs may be handed over; None: as fast as members take them."""
         self._inbox: deque[tuple[Sequence[Event], Promise | None, Promise | None]] = deque()
         """(events, kept when decided, kept when durable)"""
         self._came = asyncio.Event()

@@ -28,6 +28,7 @@ from ensemble.runtime.alive import Presence, writer_at
 from ensemble.runtime.folding import Folded, algorithms, catch_up, fold
 from ensemble.runtime.link import Link
 from ensemble.runtime.loop import EXIT_CODES, Observer, RunLoop, RunResult
+from ensemble.runtime.pace import Pace
 from ensemble.runtime.requests import Requests
 from ensemble.runtime.signals import Signals
 from ensemble.spec.check import Size, check
@@ -56,7 +57,7 @@ class RunOptions:
 
     `script` is the Python script that built it, if one did. `detach`: leave once everything is submitted. `signals`:
     listen to Ctrl-C and its like. `opened` is told of the loop before it begins, so that others can steer it. `by`: who
-    asked for it, for the journal; else the user whose process this is.
+    asked for it, for the journal; else the user whose process this is. `pace`: how fast jobs may be submitted.
     """
 
     base: str = "runs"
@@ -67,6 +68,7 @@ class RunOptions:
     signals: bool = True
     opened: Callable[[RunLoop], None] | None = None
     by: str = ""
+    pace: Pace | None = None
 
 
 async def run(spec: EnsembleSpec, options: RunOptions = RunOptions(), observers: Sequence[Observer] = ()) -> RunResult:
@@ -173,6 +175,7 @@ async def _drive(
         for command in engine.open_commands():
             if isinstance(command, Call):
                 loop.call(command)
+    loop.pace = options.pace
     if options.detach:
         loop.observers.append(_Detacher(loop))
     if options.opened is not None:

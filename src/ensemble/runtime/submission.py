@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ensemble.engine import Engine
@@ -12,6 +12,7 @@ from ensemble.model.decisions import Span, Submit
 from ensemble.model.errors import InputError, MemberError
 from ensemble.model.events import SubmitAnswered
 from ensemble.model.jobs import JobSpec
+from ensemble.runtime.pace import Pace
 
 CHUNK: Final = 512
 """Jobs handed over in one call."""
@@ -20,15 +21,27 @@ BUSY: Final = (0.2, 0.8)
 """Seconds before each repetition for jobs that the member cannot take just now; then the engine decides."""
 
 
-async def submit(member: Member, engine: Engine, command: Submit) -> SubmitAnswered:
-    """Hand over all jobs of a command that are still to run, and say what the member made of them.
+async def submit(
+    member: Member,
+    engine: Engine,
+    command: Submit,
+    pace: Pace | None = None,
+    urgent: Callable[[], bool] = lambda: False,
+) -> SubmitAnswered:
+    """Hand over all jobs of a command that are still to run, no faster than `pace`; say what the member made of them.
 
+    What has not gone when something `urgent` waits (a cancel) is refused for now: the engine knows what to do with it.
     Raises what the member raises. May be called again: a member knows its jobs by their refs.
     """
     refused: list[tuple[str, int, str, bool]] = []
     unknown: list[tuple[str, int]] = []
-    for part in _parts(command):
+    held = False
+    for part in _parts(command, min(CHUNK, pace.portion) if pace else CHUNK):
         jobs = _rendered(engine, part, refused)
+        held = held or (pace is not None and bool(jobs) and not await pace.take(len(jobs), urgent))
+        if held:
+            refused += [(job.ref.key, job.ref.attempt, "the submit rate of this server", True) for job in jobs]
+            continue
         for delay in (*BUSY, None):
             busy = await _hand_over(member, command.id, jobs, refused, unknown)
             if not busy:
@@ -66,10 +79,10 @@ async def _hand_over(
     return busy
 
 
-def _parts(command: Submit) -> Iterator[Submit]:
-    """The command in pieces of at most `CHUNK` jobs, so that no piece keeps the loop for long."""
+def _parts(command: Submit, most: int = CHUNK) -> Iterator[Submit]:
+    """The command in pieces of at most so many jobs, so that no piece keeps the loop for long."""
     spans: list[Span] = []
-    room = CHUNK
+    room = most
     for span in command.spans:
         first, left = span.first, span.count
         while left:
@@ -78,7 +91,7 @@ def _parts(command: Submit) -> Iterator[Submit]:
             first, left, room = first + count, left - count, room - count
             if not room:
                 yield Submit(command.id, command.member, tuple(spans))
-                spans, room = [], CHUNK
+                spans, room = [], most
     if spans:
         yield Submit(command.id, command.member, tuple(spans))
 

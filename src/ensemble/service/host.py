@@ -8,13 +8,14 @@ import asyncio
 import contextlib
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from ensemble.model.decisions import Record
+from ensemble.model.decisions import Call, Cancel, Record, Resize, StopMember, Submit
 from ensemble.model.errors import EnsembleError, InputError, UnknownRun
 from ensemble.model.events import Requested
 from ensemble.runtime import RunOptions
@@ -23,10 +24,12 @@ from ensemble.runtime import run as run_ensemble
 from ensemble.runtime.folding import fold
 from ensemble.runtime.index import make_run_dir
 from ensemble.runtime.loop import RunLoop, RunResult
+from ensemble.runtime.pace import Pace
 from ensemble.service.limits import CeilingError, Ceilings
 from ensemble.service.logs import Log
 from ensemble.spec.model import EnsembleSpec
 
+_COMMANDS: Final = (Submit, Cancel, Resize, Call, StopMember)
 STOP_SECONDS: Final = 8.0
 """How long runs may take to let go when the server stops."""
 
@@ -92,6 +95,11 @@ class Host:
         self._asked: dict[tuple[str, str], str] = {}
         """(who, request id) -> run."""
         self._stopping = False
+        self._pace = Pace(ceilings.rate) if ceilings.rate else None
+        self.records: Counter[str] = Counter()
+        """Events that became durable, by their kind."""
+        self.commands: Counter[str] = Counter()
+        """Commands that followed from them, by their kind."""
         for name in ("runs", "submissions", "files"):
             (state / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -245,14 +253,22 @@ class Host:
             signals=False,
             opened=opened,
             by=asked.by,
+            pace=self._pace,
         )
         if (hosted.run_dir / "journal").is_dir():
             try:
-                return await resume_run(hosted.run_dir, options, [hosted.observe])
+                return await resume_run(hosted.run_dir, options, [hosted.observe, self._count])
             except UnknownRun:
                 self.log("begun-again", "it was killed before its first record", run=asked.run)
         spec = msgspec.convert(asked.spec, EnsembleSpec)
-        return await run_ensemble(spec, options, [hosted.observe])
+        return await run_ensemble(spec, options, [hosted.observe, self._count])
+
+    def _count(self, record: Record) -> None:
+        self.records[type(record.event).__name__] += 1
+        for step in record.steps:
+            for effect in getattr(step, "effects", (step,)):
+                if isinstance(effect, _COMMANDS):
+                    self.commands[type(effect).__name__] += 1
 
     def remove(self, run: str) -> None:
         """Remove a run that is over. Raises `Busy`."""

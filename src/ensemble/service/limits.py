@@ -15,12 +15,14 @@ class CeilingError(EnsembleError):
 
 
 class Ceilings(Struct, frozen=True):
-    """0: none. `ensembles` at once, `jobs` of each, `nodes` of each member; `custom`: own code may run."""
+    """0: none. `ensembles` at once, `jobs` of each, `nodes` of each member, `rate` of submission in jobs a second over
+    all of them; `custom`: own code may run."""
 
     ensembles: int = 0
     jobs: int = 0
     nodes: int = 0
     custom: bool = False
+    rate: float = 0.0
 
     def folded(self, spec: EnsembleSpec) -> EnsembleSpec:
         """The ensemble under these ceilings. Raises `CeilingError` for more nodes, `InputError` for custom code."""

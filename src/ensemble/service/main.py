@@ -64,6 +64,8 @@ def _key(state: Path) -> bytes:
 @click.option("--max-ensembles", type=click.IntRange(0), default=0, help="At once; 0: no ceiling.")
 @click.option("--max-jobs", type=click.IntRange(0), default=0, help="Of each ensemble.")
 @click.option("--max-nodes", type=click.IntRange(0), default=0, help="Of each member.")
+@click.option("--submit-rate", type=click.FloatRange(0), default=0.0, help="Jobs a second, of all ensembles together.")
+@click.option("--metrics", default="", metavar="[HOST:]PORT", help="Serve Prometheus metrics there at /metrics.")
 @click.option("--tls-cert", default="", help="Certificate of this server.")
 @click.option("--tls-key", default="", help="Its key.")
 @click.option("--tls-client-ca", default="", help="Certificates that clients must show one of.")
@@ -75,6 +77,8 @@ def start(
     max_ensembles: int,
     max_jobs: int,
     max_nodes: int,
+    submit_rate: float,
+    metrics: str,
     tls_cert: str,
     tls_key: str,
     tls_client_ca: str,
@@ -89,12 +93,12 @@ def start(
     if bool(tls_cert) != bool(tls_key):
         raise click.UsageError("--tls-cert and --tls-key go together")
     where = _state(state)
-    ceilings = Ceilings(max_ensembles, max_jobs, max_nodes, allow_custom)
+    ceilings = Ceilings(max_ensembles, max_jobs, max_nodes, allow_custom, submit_rate)
     _key(where)
     # a token is always asked for where others can connect: its key stands for it
     security = Security(tls_client_ca, tls_cert, tls_key, str(where / "token.key"))
     _raise_files()
-    asyncio.run(_serve(listen or default_address(), where, ceilings, security, Log(log_format)))
+    asyncio.run(_serve(listen or default_address(), where, ceilings, security, Log(log_format), metrics))
 
 
 def _raise_files() -> None:
@@ -103,13 +107,14 @@ def _raise_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: Any) -> None:
+async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: Any, metrics: str) -> None:
     from grpc import aio
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
     from grpc_reflection.v1alpha import reflection
 
     from ensemble.members.remote import RECEPTION, Reception
     from ensemble.service.host import Host
+    from ensemble.service.metrics import expose
     from ensemble.service.server import EnsemblesService
     from ensemble.session.security import bind, options, target
     from ensemble.session.tokens import SignedBy
@@ -136,18 +141,23 @@ async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: A
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    exposed = expose(metrics, host, reception, security) if metrics else None
     bound = bind(grpc_server, address, security)
     await grpc_server.start()
     host.restore()
     for name in ("", *names):
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     print(f"ensemble-server: listening on {bound}", flush=True)
+    if exposed is not None:
+        print(f"ensemble-server: metrics on {exposed.address}", flush=True)
     await stop.wait()
     log("stopping", "runs are left and can be gone on with")
     await checks.enter_graceful_shutdown()
     await host.stop()
     await reception.close()
     await grpc_server.stop(1.0)
+    if exposed is not None:
+        exposed.close()
     os.close(lock)
     log("stopped")
 

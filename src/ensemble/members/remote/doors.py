@@ -179,6 +179,11 @@ class Reception(rpc.MembersServicer):
         """The agents that wait for a run: their (run, member) and the kind of their queue."""
         return {name: one.hello.kind for name, one in self._waiting.items()}
 
+    @property
+    def streams(self) -> int:
+        """How many agents are connected, or about to be."""
+        return len(self._streams)
+
     async def close(self) -> None:
         """Send everybody away; they come back when the service does."""
         for stream in list(self._streams):
