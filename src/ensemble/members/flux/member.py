@@ -26,6 +26,7 @@ from ensemble.members.contract import (
     Refused,
     Unknown,
 )
+from ensemble.members.fetching import fetch_file
 from ensemble.members.flux import calls
 from ensemble.members.flux.broker import Broker, FluxError
 from ensemble.members.flux.ends import in_files, read_end
@@ -36,7 +37,6 @@ from ensemble.members.flux.register import Register
 from ensemble.members.flux.shipping import Broken, Shipping
 from ensemble.members.flux.sizes import Sizes, read_sizes
 from ensemble.members.flux.story import Story
-from ensemble.members.local.launch import JobFiles
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
 from ensemble.model.jobs import FINISHED, AttemptRef, JobSpec
@@ -356,20 +356,7 @@ class FluxMember:
     async def fetch(self, ref: AttemptRef, path: str, offset: int, limit: int) -> bytes:
         """Read part of a file of a job. Raises `MemberError` when there is none, or it is outside the job's folder."""
         assert self._context is not None
-        files = JobFiles(self._context.run_dir, ref.key, ref.attempt)
-        named = {"stdout": files.stdout, "stderr": files.stderr}.get(path, os.path.join(files.folder, path))
-        if not os.path.realpath(named).startswith(os.path.realpath(files.folder) + os.sep):
-            raise MemberError(f"{path} is outside the folder of {ref.key}")
-
-        def read() -> bytes:
-            with open(named, "rb") as file:
-                file.seek(offset)
-                return file.read(limit)
-
-        try:
-            return await asyncio.to_thread(read)
-        except OSError as error:
-            raise MemberError(f"{path} of {ref.key}: {error.strerror}") from error
+        return await fetch_file(self._context.run_dir, ref, path, offset, limit)
 
     # ---- what comes back -----------------------------------------------------------------------------
 

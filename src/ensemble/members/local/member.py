@@ -26,7 +26,7 @@ from ensemble.members.contract import (
     Receipt,
     Refused,
 )
-from ensemble.members.local.launch import JobFiles
+from ensemble.members.fetching import fetch_file
 from ensemble.members.local.wire import Frames, encode_frame
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent
@@ -273,17 +273,7 @@ class LocalMember:
     async def fetch(self, ref: AttemptRef, path: str, offset: int, limit: int) -> bytes:
         """Read part of a file of a job. Raises `MemberError` when there is none, or it is outside the job's folder."""
         assert self._context is not None
-        files = JobFiles(self._context.run_dir, ref.key, ref.attempt)
-        named = {"stdout": files.stdout, "stderr": files.stderr}.get(path, os.path.join(files.folder, path))
-        real = os.path.realpath(named)
-        if not real.startswith(os.path.realpath(files.folder) + os.sep):
-            raise MemberError(f"{path} is outside the folder of {ref.key}")
-        try:
-            with open(real, "rb") as file:  # noqa: ASYNC230 - a local file, read in bounded pieces
-                file.seek(offset)
-                return file.read(limit)
-        except OSError as error:
-            raise MemberError(f"{path} of {ref.key}: {error.strerror}") from error
+        return await fetch_file(self._context.run_dir, ref, path, offset, limit)
 
     async def close(self, mode: CloseMode) -> None:
         """Let go; with `detach` the keeper and its jobs go on, else their ends are waited for and told."""

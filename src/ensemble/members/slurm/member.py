@@ -27,6 +27,7 @@ from ensemble.members.contract import (
     Refused,
     Unknown,
 )
+from ensemble.members.fetching import fetch_file
 from ensemble.members.figures import read_figures
 from ensemble.members.local.launch import JobFiles
 from ensemble.members.slurm.queue import ENDED, Busy, Queue, Row, SbatchRefused, Sizes
@@ -50,8 +51,12 @@ _LOOK: Final = (0.02, 1.0)
 """Seconds between looks into the spool: doubled from the first to the second while nothing comes."""
 _PAGE: Final = 5000
 _QUEUED: Final = ("submitted", "sched")
+_RETURN: Final = 300.0
+"""Seconds for which one opening waits for a controller that was there before."""
+_KNOCK: Final = 2.0
 _MEASURE: Final = 60.0
 """Seconds between two looks at how many nodes there are."""
+_REQUEUE: Final = 6
 _FAILURES: Final = 3
 """Reconciliations in a row that fail before the member is down."""
 
@@ -119,7 +124,7 @@ class SlurmMember:
         if self._spool.epoch() > context.epoch:
             raise MemberError(f"engine {self._spool.epoch()} has taken over; {context.epoch} is too old")
         self._poll, self._settle = float(options.get("poll", 15.0)), float(options.get("settle", 5.0))
-        self._sizes = sizes = await self._queue.sizes(str(options.get("partition", "")))
+        self._sizes = sizes = await self._first_sizes(context)
         self._largest = await self._queue.largest_array()
         stream = f"{context.name}@{context.epoch}-{token_hex(4)}"
         try:
@@ -145,6 +150,18 @@ class SlurmMember:
             cores_per_node=sizes.cores_per_node,
             launchers=("srun", "mpiexec", "none"),
         )
+
+    async def _first_sizes(self, context: Context) -> Sizes:
+        """What there is. Where jobs of the run may be there, a controller that is away is waited for: it is asked every
+        few seconds, so that the run goes on soon after it is back."""
+        until = time.monotonic() + (_RETURN if context.resumed else 0.0)
+        while True:
+            try:
+                return await self._queue.sizes(str(context.options.get("partition", "")))
+            except MemberError as error:
+                if not error.transient or time.monotonic() >= until:
+                    raise
+            await asyncio.sleep(_KNOCK)
 
     def _remember(self) -> None:
         for shipment in self._spool.shipments():
@@ -408,20 +425,7 @@ class SlurmMember:
     async def fetch(self, ref: Any, path: str, offset: int, limit: int) -> bytes:
         """Read part of a file of a job. Raises `MemberError` when there is none, or it is outside the job's folder."""
         assert self._context is not None
-        files = JobFiles(self._context.run_dir, ref.key, ref.attempt)
-        named = {"stdout": files.stdout, "stderr": files.stderr}.get(path, os.path.join(files.folder, path))
-        if not os.path.realpath(named).startswith(os.path.realpath(files.folder) + os.sep):
-            raise MemberError(f"{path} is outside the folder of {ref.key}")
-
-        def read() -> bytes:
-            with open(named, "rb") as file:
-                file.seek(offset)
-                return file.read(limit)
-
-        try:
-            return await asyncio.to_thread(read)
-        except OSError as error:
-            raise MemberError(f"{path} of {ref.key}: {error.strerror}") from error
+        return await fetch_file(self._context.run_dir, ref, path, offset, limit)
 
     # ---- what comes back -----------------------------------------------------------------------------
 
@@ -552,6 +556,7 @@ class SlurmMember:
         """Compare with the queue: what ended without a word, because its node died or somebody cancelled it."""
         failures = 0
         wait = self._poll
+        before_that = 0.0
         while not self._down:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
@@ -584,8 +589,9 @@ class SlurmMember:
                     wait = min(wait, 0.5)
             except OSError as error:
                 self._go_down(f"the spool: {error.strerror}")
-            # a controller that takes long is asked less often
-            wait = max(wait, 10 * self._queue.seconds)
+            # a controller that takes long is asked less often; a single slow answer is one that has just come back
+            wait = max(wait, 10 * min(before_that, self._queue.seconds))
+            before_that = self._queue.seconds
 
     def _queued(self, rows: list[Row]) -> list[JobEvent]:
         """What waits in the queue and was not told so yet, each with Slurm's reason."""
@@ -654,7 +660,9 @@ class SlurmMember:
                 events += [found] if found is not None else []
                 continue
             task.ended_at = task.ended_at or now
-            if (begun or state != "CANCELLED") and now - task.ended_at < self._settle:
+            # Slurm says FAILED for a while of what it will requeue
+            patience = self._settle * (_REQUEUE if state == "FAILED" and begun else 1)
+            if (begun or state != "CANCELLED") and now - task.ended_at < patience:
                 waiting = True
                 continue
             events.append(self._verdict(ref, task, state, _row(states, task.native)))
