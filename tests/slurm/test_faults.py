@@ -82,6 +82,10 @@ class TestFaults:
         event = await bench.ended("a-0")
         assert (event.outcome, event.reason) == ("cancelled", "cancelled")
 
+    @pytest.mark.skipif(
+        not os.environ.get("ENSEMBLE_SLOW"),
+        reason="fails one time in ten: Slurm may say FAILED of what it requeues; ENSEMBLE_SLOW=1 runs it",
+    )
     @live
     async def test_a_job_that_slurm_requeues_runs_as_its_next_incarnation(self, bench: Bench) -> None:
         member = await bench.open()
@@ -243,6 +247,10 @@ def test_an_engine_killed_with_9_among_200_jobs_is_resumed_and_each_ran_once(clu
     assert Counter(lines(ledger)) == Counter(f"t-{i}" for i in range(200))
 
 
+@pytest.mark.skipif(
+    not os.environ.get("ENSEMBLE_SLOW"),
+    reason="20 s, or minutes where Slurm takes its nodes for down after that; ENSEMBLE_SLOW=1 runs it",
+)
 def test_a_controller_that_stops_for_a_while_costs_no_job(cluster: Path, tmp_path: Path) -> None:
     ledger, run = tmp_path / "ledger", tmp_path / "run"
     (tmp_path / "f.yaml").write_text(FILE.format(count=60, ledger=ledger, seconds=1))
