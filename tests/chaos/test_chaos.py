@@ -41,7 +41,7 @@ async def chaos(folder, ensembles, jobs, kills, agent_kills, seed):
 
 def seeded():
     seed = int(os.environ.get("ENSEMBLE_CHAOS_SEED", "0")) or secrets.randbelow(1 << 31)
-    print(f"ENSEMBLE_CHAOS_SEED={seed} repeats this")
+    print(f"ENSEMBLE_CHAOS_SEED={seed} repeats its choices")
     return seed
 
 

@@ -21,8 +21,6 @@ class Cutter:
     def __init__(self, path, target, random):
         self.path, self.target, self.random = path, target, random
         self.cuts = 0
-        self.whole = False
-        """Cuts nothing any more."""
 
     async def __aenter__(self):
         self.server = await asyncio.start_unix_server(self.serve, self.path)
@@ -48,12 +46,11 @@ class Cutter:
     async def pump(self, reader, writer, left):
         with contextlib.suppress(OSError):
             while data := await reader.read(4096):
-                if not self.whole:
-                    data = data[: max(0, left[0])]
-                    left[0] -= len(data)
+                data = data[: max(0, left[0])]
+                left[0] -= len(data)
                 writer.write(data)
                 await writer.drain()
-                if left[0] <= 0 and not self.whole:
+                if left[0] <= 0:
                     self.cuts += 1
                     break
         writer.transport.abort()

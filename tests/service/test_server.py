@@ -373,6 +373,16 @@ def test_prometheus_reads_what_the_server_counts(serve, tmp_path):
     assert server.verb("cancel", "long-1").returncode == 0
 
 
+def test_explain_says_when_a_rule_fired_as_it_does_here(serve, tmp_path):
+    server = serve()
+    text = SMALL.replace("count.work.failed > 0, action: terminate", "count.work.success >= 1, action: {name: stop}")
+    assert server.verb("run", write(tmp_path, text)).returncode == 0
+    told = server.verb("explain", "small-1").stdout
+    assert "fired after" in told
+    assert "count.work.success = 1" in told
+    assert told == local(tmp_path, "explain", str(tmp_path / "state" / "runs" / "small-1")).stdout
+
+
 def test_metrics_for_other_machines_want_tls(tmp_path):
     failed = start_failing(tmp_path, "--listen", f"unix:{tmp_path}/s", "--metrics", "0.0.0.0:0")
     assert failed.returncode == 2
@@ -411,3 +421,20 @@ def test_a_cancel_does_not_wait_for_the_submit_rate(serve, tmp_path):
     assert sum(getattr(one.event, "state", "") == "run" for one in records) < 60
     assert "many-1: cancelled" in server.verb("status", "many-1").stdout
     assert "w" in server.verb("status", "many-1").stdout
+
+
+def test_an_ensemble_whose_function_hangs_or_whose_directory_is_gone_disturbs_no_other(serve, tmp_path):
+    server = serve("--allow-custom")
+    hangs = LONG.replace("long", "hangs") + (
+        "custom: |\n  def hang(**kwargs):\n      while True: pass\n"
+        "rules: [{trigger: start, action: {name: custom, label: hang}}]\n"
+    )
+    for name, text in (("hangs", hangs), ("gone", LONG.replace("long", "gone"))):
+        assert server.verb("run", "--detach", write(tmp_path, text, f"{name}.yaml")).returncode == 0
+    subprocess.run(["rm", "-r", str(tmp_path / "state" / "runs" / "gone-1" / "journal")], check=True)
+    done = server.verb("run", write(tmp_path, SMALL))
+    assert done.returncode == 0, done.stderr
+    assert "small-1: success" in done.stdout
+    assert server.verb("cancel", "hangs-1").returncode == 0
+    server.verb("cancel", "gone-1")
+    assert server.verb("status", "small-1").returncode == 0

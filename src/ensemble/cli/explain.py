@@ -21,27 +21,17 @@ def command(run_dir: Path, rule: str, server: str, output: str) -> None:
         on_server(server, lambda client: explain(client, str(run_dir), rule, output))
         return
     from ensemble.journal import read
-    from ensemble.model.decisions import Firing, Held
     from ensemble.model.errors import InputError
-    from ensemble.report.text import explanation, number, seconds
+    from ensemble.report.history import History
+    from ensemble.report.text import explanation
     from ensemble.runtime.opening import fold
 
     engine, _, _ = fold(run_dir)
     rules = engine.explain(rule)
     if rule and not rules:
         raise InputError(f"run {run_dir.name} has no rule {rule!r}; it has {', '.join(engine.state.rules)}")
-    firings: dict[str, list[str]] = {}
-    started = engine.state.started
+    history = History()
     for record in read(run_dir):
-        for step in record.steps:
-            if isinstance(step, (Firing, Held)):
-                at = seconds(record.at - started)
-                if isinstance(step, Firing):
-                    why = ", ".join(f"{name} = {number(value)}" for name, value in step.why.items())
-                    line = f"fired after {at} (record {record.seq}){': ' + why if why else ''}"
-                else:
-                    left = f", {step.left} more to skip" if step.by == "backoff" else ""
-                    line = f"matched after {at} (record {record.seq}) and was held back by its {step.by}{left}"
-                firings.setdefault(step.rule, []).append(line)
-    data = [{"rule": one, "history": firings.get(one.id, [])} for one in rules]
-    say(output, explanation(rules, firings), data)
+        history.add(record)
+    data = [{"rule": one, "history": history.lines.get(one.id, [])} for one in rules]
+    say(output, explanation(rules, history.lines), data)

@@ -135,10 +135,15 @@ async def print_events(client: Client, run: str, after: int, follow: bool) -> No
 
 async def explain(client: Client, run: str, rule: str, output: str) -> None:
     """Why rules fired."""
+    from ensemble.report.history import History
     from ensemble.report.text import explanation
 
     rules = await client.explain(run, rule)
-    say(output, explanation(rules, {}), [{"rule": one, "history": []} for one in rules])
+    history = History()
+    async for record in client.events(run):
+        history.add(record)
+    data = [{"rule": one, "history": history.lines.get(one.id, [])} for one in rules]
+    say(output, explanation(rules, history.lines), data)
 
 
 async def watch(client: Client, run: str) -> None:

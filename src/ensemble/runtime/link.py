@@ -109,7 +109,8 @@ class Link:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
-            await asyncio.wait_for(self.member.close(mode), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.member.close(mode)
         except TimeoutError:
             self.loop.warnings.append(f"member {self.name} did not let go within {CLOSE_SECONDS:g} s")
         except Exception as error:
@@ -169,7 +170,8 @@ class Link:
         while (left := until - time.monotonic()) > 0 and not self._down and not (for_commands and self._commands):
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
 
     async def _one(self, command: Command) -> bool:
         """Carry out one command; false when it must go again (after the member was opened again, perhaps)."""
@@ -289,7 +291,8 @@ class Link:
         self._down = True
         self.loop.post(MemberEvent(self.name, "down", time.time(), text=why))
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.member.close("detach"), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.member.close("detach")
 
     async def _open(self, resumed: bool) -> None:
         """Open the member, however long it takes. Raises `GivenUp` for one that was never open."""

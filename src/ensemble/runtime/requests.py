@@ -85,7 +85,8 @@ class Requests:
             for path in self._waiting():
                 await self._take(path)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._rang.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._rang.wait()
 
     def _hang_bell(self) -> None:
         # where there are no pipes (some shared file systems) we look often enough

@@ -83,7 +83,8 @@ class Hosted:
     async def changed(self, seconds: float = 60.0) -> None:
         """Wait until something changes, or so long."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
 
 
 class Host:

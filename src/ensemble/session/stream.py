@@ -138,7 +138,8 @@ class Stream(Generic[In, Out]):
                 raise self._end
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), max(0.0, until - self._now()))
+                async with asyncio.timeout(max(0.0, until - self._now())):
+                    await self._arrived.wait()
             except TimeoutError:
                 self.end(ByeCode.NO_HELLO, f"the other side did not say hello within {seconds:g} s")
                 raise self.ended from None
@@ -306,7 +307,8 @@ class Stream(Generic[In, Out]):
                 self.send(self._out(ping=pb.Ping(status=self._status())))
             due = min(self._heard + self._silence_seconds, max(self._said, now) + self._ping_seconds)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), max(0.01, due - now))
+                async with asyncio.timeout(max(0.01, due - now)):
+                    await self._over.wait()
 
 
 def _code(number: int) -> ByeCode:

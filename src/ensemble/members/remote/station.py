@@ -280,7 +280,8 @@ class Station:
             if mode == "drain":
                 await inner.close(mode)
             else:
-                await asyncio.wait_for(inner.close(mode), CLOSE_SECONDS)
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await inner.close(mode)
 
     # ---- what the queue says -----------------------------------------------------------------------
 
