@@ -56,9 +56,11 @@ fi
 echo "incarnation=$incarnation" >> "$tmp"
 mv "$tmp" "$spool/new/$ref.$incarnation.1start" || exit 75
 finish() {  # code, reason, text
+    now
+    # a signal from outside may reach the job before it reaches us
+    [ "$1" = 143 ] && [ -z "$terminated" ] && [ ! -e "$claim.cancel" ] && sleep 0.5
     # ended from outside: whether for good (cancelled, timed out) or to run again (requeued), only Slurm knows
     [ -n "$terminated" ] && [ "$1" != 0 ] && [ ! -e "$claim.cancel" ] && exit 143
-    now
     printf '%s\\n' "ref=$ref" "job=$native" "host=${SLURMD_NODENAME:-$HOSTNAME}" "start=$begun" "end=$REPLY" \\
         "incarnation=$incarnation" "code=$1" "reason=$2" "text=$3" > "$tmp"
     [ -s "$tmp.figures" ] && { printf 'figures='; cat "$tmp.figures"; echo; } >> "$tmp"
