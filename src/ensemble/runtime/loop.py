@@ -40,6 +40,12 @@ AHEAD: Final = 20_000
 COMMIT_SECONDS: Final = 0.008
 """Between two syncs, at least: commands follow that much later while events pour in, at once while few do."""
 
+COMMIT_SHARE: Final = 4
+"""The pause after a sync is at least this many times what it took, for the disk serves the jobs as well."""
+
+COMMIT_MOST: Final = 0.1
+"""Seconds: but no longer than this."""
+
 SNAPSHOT_RECORDS: Final = 100_000
 """Records between snapshots."""
 
@@ -266,10 +272,10 @@ class RunLoop:
 
     async def _commit_all(self) -> None:
         loop = asyncio.get_running_loop()
-        committed = 0.0
+        due = 0.0
         while True:
             await self._decided.wait()
-            early = committed + COMMIT_SECONDS - loop.time()
+            early = due - loop.time()
             if early > 0 and not self._finishing:
                 # under load a moment makes groups of what would be many syncs
                 await asyncio.sleep(early)
@@ -279,13 +285,15 @@ class RunLoop:
             records, self._records = self._records, []
             waiting, self._waiting = self._waiting, []
             self._take_snapshot()
+            began = loop.time()
             try:
                 if records:
                     await loop.run_in_executor(self._thread, self.journal.sync)
             except BaseException:
                 self._waiting[:0] = waiting
                 raise
-            committed = loop.time()
+            ended = loop.time()
+            due = ended + min(max(COMMIT_SECONDS, COMMIT_SHARE * (ended - began)), COMMIT_MOST)
             self._durable.set()
             for record in records:
                 self._send(record)

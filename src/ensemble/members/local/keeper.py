@@ -15,10 +15,7 @@ import os
 import selectors
 import shutil
 import signal
-import socket
 import sys
-import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -29,30 +26,26 @@ from typing import Any, Final
 import msgspec
 
 from ensemble.members.figures import read_figures
+from ensemble.members.local.channel import Channel
 from ensemble.members.local.guard import become_subreaper
-from ensemble.members.local.launch import JobFiles, LaunchError, base_environment, environment, program, wrapper
+from ensemble.members.local.launch import JobFiles, LaunchError, base_environment
+from ensemble.members.local.prepare import Waiting
 from ensemble.members.local.records import Ended, Exited, KeeperLog, Started, Starting
 from ensemble.members.local.recovery import Adopted, Recovery, ref_of_process
 from ensemble.members.local.slots import Placement, Slots
-from ensemble.members.local.wire import Frames, encode_frame
-from ensemble.members.staging import StagingError, stage
+from ensemble.members.local.syncer import Syncer
+from ensemble.members.staging import StagingError
 from ensemble.model.events import JobEvent, MemberEvent
 from ensemble.model.failpoints import failpoint
 from ensemble.model.jobs import JobSpec
 
+CLOSE_GRACE: Final = 2.0
 IDLE_SECONDS: Final = 60.0
 """A keeper with nothing to do and nobody to talk to ends itself."""
 
 SPAWNS_A_TURN: Final = 64
-FRAME_EVENTS: Final = 512
-WINDOW_EVENTS: Final = 16384
-"""How many events may be on their way unacknowledged: they wait with the engine, so that answers pass them."""
-RETRY_SECONDS: Final = 0.5
-"""After a sync that failed."""
-FLUSH_SECONDS: Final = 0.002
-"""Between two frames of events, at least."""
-SYNC_SECONDS: Final = 0.010
-"""Between two syncs, at least: an end is told that much later while many come, at once while few do."""
+PREPARED: Final = 16
+"""How many of the next jobs are made ready while they wait for a slot."""
 SIZES_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 2.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -78,49 +71,6 @@ class Running:
         self.pidfd = -1
 
 
-class Syncer(threading.Thread):
-    """Makes the log durable in groups and says so by a byte in a pipe."""
-
-    def __init__(self, log: KeeperLog, pipe: int) -> None:
-        super().__init__(daemon=True)
-        self._log = log
-        self._pipe = pipe
-        self._wanted = threading.Event()
-        self._synced = 0.0
-        self.asked = 0
-        self.done = 0
-        self.error = ""
-        """Why nothing can be made durable at present."""
-
-    def want(self) -> int:
-        """Ask that all written so far be made durable; return a ticket that `done` will reach."""
-        self.asked += 1
-        self._wanted.set()
-        return self.asked
-
-    def run(self) -> None:
-        """Sync whenever asked."""
-        while True:
-            self._wanted.wait()
-            # under load a moment makes groups of what would be many syncs, each of which holds up the file system
-            time.sleep(max(0.0, self._synced + SYNC_SECONDS - time.monotonic()))
-            self._wanted.clear()
-            ticket = self.asked
-            try:
-                self._log.sync()
-            except OSError as error:
-                # nothing of it is told until it is durable: again once there may be room
-                self.error = error.strerror or str(error)
-                os.write(self._pipe, b"e")
-                time.sleep(RETRY_SECONDS)
-                self._wanted.set()
-                continue
-            self.error = ""
-            self._synced = time.monotonic()
-            self.done = ticket
-            os.write(self._pipe, b"s")
-
-
 class Keeper:
     """All of it."""
 
@@ -134,43 +84,39 @@ class Keeper:
         self.slots = Slots(0, 0, 0)
         self.sized = False
         self.most_nodes = 0
-        self.epoch = 0
-        self.queue: deque[JobSpec] = deque()
+        self.queue: deque[Waiting] = deque()
+        self.prepared = 0
+        """How many at the head of the queue were made ready ahead."""
         self.running: dict[int, Running] = {}
         self.pids: dict[Ref, int] = {}
         self.seen: dict[Ref, JobEvent | None] = {}
         """Every attempt we know of: its last event once it has ended."""
-        self.n = 0
-        self.outbox: deque[JobEvent | MemberEvent] = deque()
-        """Events the engine has not acknowledged; the first `_sent` of them were sent on this connection."""
-        self.sent = 0
         self.held: deque[tuple[int, JobEvent, Running | None]] = deque()
         """Ends that wait for their sync."""
         self.timers: list[tuple[float, int, str]] = []
-        self.client: socket.socket | None = None
-        self.frames = Frames()
-        self.out = bytearray()
         self.closing = False
-        self.idle_since = time.monotonic()
+        self.busy_at = time.monotonic()
         self.sizes: dict[str, int] = {}
         self.sizes_at = 0.0
         self.swept_at = 0.0
-        self.flushed_at = 0.0
         self.stuck = False
         self.reading = 0
         self.pool: ThreadPoolExecutor | None = None
         self.ready: deque[Callable[[], None]] = deque()
         self.selector = selectors.DefaultSelector()
         self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.handlers: dict[str, Callable[[list[Any]], None]] = {
-            "hello": self._hello,
-            "submit": self._submit,
-            "cancel": self._cancel,
-            "resize": self._resize,
-            "inventory": self._inventory,
-            "ack": self._ack,
-            "close": self._close,
-        }
+        self.channel = Channel(
+            self.selector,
+            {
+                "hello": self._hello,
+                "submit": self._submit,
+                "cancel": self._cancel,
+                "resize": self._resize,
+                "inventory": self._inventory,
+                "ack": self._ack,
+                "close": self._close,
+            },
+        )
 
     # ---- life --------------------------------------------------------------------------------------
 
@@ -183,44 +129,26 @@ class Keeper:
         become_subreaper()
         recovery = Recovery(self.folder, self.name, self.stream)
         self.log = KeeperLog(self.folder / f"keeper.{self.stream}.log")
-        self.syncer = Syncer(self.log, self.wake_write)
+        self.syncer = Syncer(self.log, self._wake)
         self.syncer.start()
         self.selector.register(self.wake_read, selectors.EVENT_READ, self._woken)
         self._recover(recovery)
-        self._listen()
+        self.channel.listen(self.folder / f"{self.name}.socket", self.stream)
         while not self._over():
             for key, _ in self.selector.select(self._timeout()):
                 key.data()
             self._turn()
-        if self.client is not None:
-            self._drop(self.client)
-        with contextlib.suppress(OSError):
-            self.address.unlink()
-            Path(self.socket_path).unlink()
-            os.rmdir(os.path.dirname(self.socket_path))
-
-    def _listen(self) -> None:
-        self.socket_path = os.path.join(tempfile.mkdtemp(prefix="ensemble-"), "s")
-        server = socket.socket(socket.AF_UNIX)
-        server.bind(self.socket_path)
-        os.chmod(self.socket_path, 0o600)
-        server.listen(4)
-        server.setblocking(False)
-        self.server = server
-        self.selector.register(server, selectors.EVENT_READ, self._accept)
-        self.address = self.folder / f"{self.name}.socket"
-        fresh = self.address.with_suffix(f".{os.getpid()}")
-        fresh.write_text(f"{self.socket_path}\n{self.stream}\n{os.getpid()}\n")
-        fresh.rename(self.address)
+        self.channel.close()
 
     def _over(self) -> bool:
         if self.running or self.queue or self.held or self.reading:
-            self.idle_since = time.monotonic()
+            self.busy_at = time.monotonic()
             return False
         if self.closing:
             # all is told; whether it was heard does not matter: the next keeper reads it from the log
-            return self.client is None or (self.sent == len(self.outbox) and not self.out)
-        return self.client is None and time.monotonic() - self.idle_since > IDLE_SECONDS
+            return self.channel.told
+        since = max(self.busy_at, self.channel.idle_since)
+        return not self.channel.connected and time.monotonic() - since > IDLE_SECONDS
 
     def _timeout(self) -> float:
         if self.ready or (self.queue and self.can_start):
@@ -231,8 +159,7 @@ class Keeper:
             wait = min(wait, self.sizes_at + SIZES_SECONDS - now)
         if self.running:
             wait = min(wait, self.swept_at + SWEEP_SECONDS - now)
-        if self.client is not None and self.sent < min(len(self.outbox), WINDOW_EVENTS):
-            wait = min(wait, self.flushed_at + FLUSH_SECONDS - now)
+        wait = min(wait, self.channel.due() - now)
         return max(0.0, min(wait, 10.0))
 
     can_start = False
@@ -249,117 +176,25 @@ class Keeper:
         self._start_some()
         self._tell_durable()
         self._tell_sizes(now)
+        self._prepare_ahead()
         if self.running and now - self.swept_at > SWEEP_SECONDS:
             self.swept_at = now
             self._sweep()
-        self._flush()
+        self.channel.flush()
+
+    def _wake(self) -> None:
+        """Let the loop turn; for other threads."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self.wake_write, b"w")
 
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self.wake_read, 65536)
 
-    # ---- connection --------------------------------------------------------------------------------
-
-    def _accept(self) -> None:
-        connection, _ = self.server.accept()
-        connection.setblocking(False)
-        pending = Frames()
-
-        def first() -> None:
-            try:
-                data = connection.recv(1 << 16)
-                messages = pending.feed(data)
-            except (OSError, ValueError):
-                data, messages = b"", []
-            if not data:
-                self._drop(connection)
-                return
-            if not messages:
-                return
-            hello = messages[0]
-            if hello[0] != "hello" or hello[1]["epoch"] < self.epoch:
-                with contextlib.suppress(OSError):
-                    connection.sendall(
-                        encode_frame(["refused", f"a newer engine (epoch {self.epoch}) has this keeper"])
-                    )
-                self._drop(connection)
-                return
-            if self.client is not None:
-                self._drop(self.client)
-            self.client = connection
-            self.frames = pending
-            self.out = bytearray()
-            self.sent = 0
-            self.selector.modify(connection, selectors.EVENT_READ, self._readable)
-            for message in messages:
-                self.handlers[message[0]](message)
-
-        self.selector.register(connection, selectors.EVENT_READ, first)
-
-    def _drop(self, connection: socket.socket) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self.selector.unregister(connection)
-        connection.close()
-        if connection is self.client:
-            self.client = None
-            self.idle_since = time.monotonic()
-
-    def _readable(self) -> None:
-        connection = self.client
-        if connection is None:
-            return
-        try:
-            data = connection.recv(1 << 20)
-            messages = self.frames.feed(data)
-        except BlockingIOError:
-            return
-        except (OSError, ValueError):
-            data, messages = b"", []
-        if not data:
-            self._drop(connection)
-            return
-        for message in messages:
-            self.handlers[message[0]](message)
-
-    def _send(self, message: Any) -> None:
-        self.out += encode_frame(message)
-
-    def _flush(self) -> None:
-        client = self.client
-        if client is None:
-            return
-        now = time.monotonic()
-        if not self.out and now < self.flushed_at + FLUSH_SECONDS:
-            # under load many events go in one frame; an answer never waits
-            return
-        self.flushed_at = now
-        while self.sent < min(len(self.outbox), WINDOW_EVENTS) and len(self.out) < 1 << 20:
-            if self.sent:
-                batch = [self.outbox[i] for i in range(self.sent, min(len(self.outbox), self.sent + FRAME_EVENTS))]
-            else:
-                batch = list(self.outbox) if len(self.outbox) <= FRAME_EVENTS else list(self.outbox)[:FRAME_EVENTS]
-            self.sent += len(batch)
-            failpoint("keeper.before-put")
-            self._send(["events", batch])
-        if not self.out:
-            return
-        try:
-            gone = client.send(self.out)
-            del self.out[:gone]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._drop(client)
-            return
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self.out else 0)
-        if self.selector.get_key(client).events != wanted:
-            self.selector.modify(client, wanted, self._readable)
-
     # ---- requests ----------------------------------------------------------------------------------
 
     def _hello(self, message: list[Any]) -> None:
         asked = message[1]
-        self.epoch = asked["epoch"]
         if not self.sized:
             self.sized = True
             cores = asked["cores"] or len(os.sched_getaffinity(0))
@@ -367,10 +202,10 @@ class Keeper:
             self._hold_adopted()
         self.most_nodes = max(asked["nodes"], asked["max_nodes"], len(self.slots.nodes))
         if asked["stream"] == self.stream:
-            self._ack(["ack", asked["position"]])
+            self.channel.acknowledged(asked["position"])
         self.sizes = self.slots.sizes()
         self.can_start = True
-        self._send(
+        self.channel.send(
             ["hello", {"stream": self.stream, "cores_per_node": self.slots.cores, "pid": os.getpid(), **self.sizes}]
         )
 
@@ -386,36 +221,44 @@ class Keeper:
                 answers.append([never, False])
                 continue
             self.seen[ref] = None
-            self.queue.append(spec)
+            self.queue.append(Waiting(spec, self.run_dir))
             answers.append(["", False])
         self.can_start = True
-        self._send(["reply", message[1], answers])
+        self.channel.send(["reply", message[1], answers])
 
     def _cancel(self, message: list[Any]) -> None:
         _, request, refs, grace = message
-        wanted = {(key, attempt) for key, attempt in refs}
-        for ref in wanted:
+        elsewhere: set[Ref] = set()
+        for key, attempt in refs:
+            ref = (key, attempt)
             pid = self.pids.get(ref)
             if pid is not None:
                 self._end(self.running[pid], "cancelled", grace)
-        if any((spec.ref.key, spec.ref.attempt) in wanted for spec in self.queue):
-            staying = deque(spec for spec in self.queue if (spec.ref.key, spec.ref.attempt) not in wanted)
-            for spec in self.queue:
-                if (spec.ref.key, spec.ref.attempt) in wanted:
-                    self._ended(spec, JobEvent("", "", "inactive", outcome="cancelled", reason="cancelled"))
-            self.queue = staying
-        self._send(["reply", request, []])
+            else:
+                elsewhere.add(ref)
+        if elsewhere:
+            self._cancel_queued([one for one in self.queue if one.ref in elsewhere])
+        self.channel.send(["reply", request, []])
+
+    def _cancel_queued(self, going: list[Waiting]) -> None:
+        if not going:
+            return
+        gone = {one.ref for one in going}
+        self.queue = deque(one for one in self.queue if one.ref not in gone)
+        self.prepared = 0
+        for one in going:
+            self._ended(one.spec, JobEvent("", "", "inactive", outcome="cancelled", reason="cancelled"))
 
     def _resize(self, message: list[Any]) -> None:
         self.slots.resize(message[2])
         self.most_nodes = max(self.most_nodes, message[2])
         self.sizes_at = 0.0
         self.can_start = True
-        self._send(["reply", message[1], []])
+        self.channel.send(["reply", message[1], []])
 
     def _inventory(self, message: list[Any]) -> None:
         items = []
-        queued = {(spec.ref.key, spec.ref.attempt) for spec in self.queue}
+        queued = {one.ref for one in self.queue}
         ending = {(event.key, event.attempt) for _, event, _ in self.held}
         for ref, event in self.seen.items():
             if event is not None:
@@ -426,25 +269,20 @@ class Keeper:
                 items.append([*ref, "sched", None])
             else:
                 items.append([*ref, "run", None])
-        self._send(["reply", message[1], items])
+        self.channel.send(["reply", message[1], items])
 
     def _ack(self, message: list[Any]) -> None:
-        position = message[1]
-        while self.outbox and self.outbox[0].n <= position:
-            self.outbox.popleft()
-            self.sent = max(0, self.sent - 1)
+        self.channel.acknowledged(message[1])
 
     def _close(self, message: list[Any]) -> None:
         _, request, mode = message
         if mode != "detach":
             self.closing = True
         if mode == "cancel":
-            queued, self.queue = self.queue, deque()
-            for spec in queued:
-                self._ended(spec, JobEvent("", "", "inactive", outcome="cancelled", reason="cancelled"))
+            self._cancel_queued(list(self.queue))
             for job in list(self.running.values()):
-                self._end(job, "cancelled", 2.0)
-        self._send(["reply", request, []])
+                self._end(job, "cancelled", CLOSE_GRACE)
+        self.channel.send(["reply", request, []])
 
     # ---- starting ----------------------------------------------------------------------------------
 
@@ -452,18 +290,18 @@ class Keeper:
         for _ in range(SPAWNS_A_TURN):
             if not self.queue or not self.can_start:
                 return
-            spec = self.queue[0]
-            placement = self.slots.place(spec.resources)
+            placement = self.slots.place(self.queue[0].spec.resources)
             if placement is None:
                 self.can_start = False
                 return
-            self.queue.popleft()
-            self._start(spec, placement)
+            self.prepared = max(0, self.prepared - 1)
+            self._start(self.queue.popleft(), placement)
 
-    def _start(self, spec: JobSpec, placement: Placement) -> None:
-        files = JobFiles(self.run_dir, spec.ref.key, spec.ref.attempt)
+    def _start(self, waiting: Waiting, placement: Placement) -> None:
+        spec, files = waiting.spec, waiting.files
+        key, attempt = ref = waiting.ref
         try:
-            argv, env = self._prepare(spec, files, placement)
+            argv, env = waiting.prepare(self.base, tuple(gpu for _, _, ids in placement for gpu in ids))
             os.chdir(spec.workdir)
             self.log.write(Starting(spec))
             failpoint("keeper.before-spawn")
@@ -480,42 +318,29 @@ class Keeper:
                 setsigmask=(),
                 setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE),
             )
-        except (LaunchError, StagingError, OSError) as error:
+        except (LaunchError, StagingError, OSError, ValueError) as error:
             self._not_started(spec, placement, error)
             return
         failpoint("keeper.after-spawn")
         start = time.time()
         ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
-        self.log.note(Started(spec.ref.key, spec.ref.attempt, pid, ticks, start))
-        job = Running(spec, files, pid, placement, start)
-        self.running[pid] = job
-        self.pids[spec.ref.key, spec.ref.attempt] = pid
+        self.log.note(Started(key, attempt, pid, ticks, start))
+        self.running[pid] = Running(spec, files, pid, placement, start)
+        self.pids[ref] = pid
         if spec.walltime:
             heapq.heappush(self.timers, (time.monotonic() + spec.walltime, pid, "walltime"))
         hosts = ",".join(node.name for node, _, _ in placement) if len(self.slots.nodes) > 1 else ""
-        self._put(JobEvent(self.name, spec.ref.key, "run", start, 0, spec.ref.attempt, native_id=str(pid), hosts=hosts))
+        self.channel.put(JobEvent(self.name, key, "run", start, 0, attempt, native_id=str(pid), hosts=hosts))
 
-    def _prepare(self, spec: JobSpec, files: JobFiles, placement: Placement) -> tuple[list[str], dict[str, str]]:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(files.folder)
-        if spec.workdir != files.folder and not os.path.isdir(spec.workdir):
-            os.makedirs(spec.workdir, exist_ok=True)
-        if spec.inputs:
-            stage(spec.inputs, spec.workdir)
-        text = wrapper(spec, files, self.path)
-        if text:
-            with open(files.script, "w") as file:
-                file.write(text)
-            if text.startswith("#!"):
-                os.chmod(files.script, 0o700)
-        argv = program(spec, files, self.path)
-        if not argv[0].startswith("/"):
-            argv[0] = shutil.which(argv[0], path=self.path) or argv[0]
-        gpus = tuple(gpu for _, _, ids in placement for gpu in ids)
-        return argv, environment(self.base, spec, gpus)
+    def _prepare_ahead(self) -> None:
+        """Make the next jobs ready while the slots are taken."""
+        while self.prepared < min(len(self.queue), PREPARED):
+            self.queue[self.prepared].prepare_ahead(self.base)
+            self.prepared += 1
 
     def _not_started(self, spec: JobSpec, placement: Placement, error: Exception) -> None:
-        self._give_back(placement)
+        self.slots.free(placement)
+        self.can_start = True
         text = str(error)
         outcome, reason = "failed", "launch"
         if isinstance(error, StagingError):
@@ -567,17 +392,26 @@ class Keeper:
             if job is not None:
                 # while its leader is not reaped the group's number cannot be anybody else's
                 self._signal(pid, signal.SIGKILL)
+                ended = time.time()
+                if not self._leaves_processes(job):
+                    # its slot works on while its end is written down
+                    self._give_back(job)
+                    self._start_some()
                 # and how it ended is written down first: once it is reaped nobody else can see it
-                self._finish(job, wait_status(found))
+                self._finish(job, wait_status(found), ended)
             os.waitpid(pid, 0)
             failpoint("keeper.after-reap")
 
-    def _finish(self, job: Running, status: int | None) -> None:
-        """A process of ours ended with this wait status (None: nobody saw it)."""
+    @staticmethod
+    def _leaves_processes(job: Running) -> bool:
+        """Whether some of it may live outside its process group."""
+        return bool(job.spec.resources.tasks > 1 or job.wrapped or job.killed)
+
+    def _finish(self, job: Running, status: int | None, now: float) -> None:
+        """A process of ours ended with this wait status (None: nobody saw it) at `now`."""
         spec = job.spec
         self.pids.pop((spec.ref.key, spec.ref.attempt), None)
-        self._give_back(job.placement)
-        now = time.time()
+        self._give_back(job)
         outcome, reason, code, number = "success", "", -1, 0
         if status is None:
             outcome, reason = "lost", "infrastructure"
@@ -595,7 +429,7 @@ class Keeper:
         event = JobEvent(
             "", "", "inactive", now, outcome=outcome, reason=reason, exit_code=code, signal=number, start=job.start
         )
-        if spec.resources.tasks > 1 or job.wrapped or job.killed:
+        if self._leaves_processes(job):
             self._sweep()
         if spec.outputs and status is not None:
             self.log.note(Exited(spec.ref.key, spec.ref.attempt, status))
@@ -618,7 +452,7 @@ class Keeper:
                 )
 
             self.ready.append(back)
-            os.write(self.wake_write, b"f")
+            self._wake()
 
         self.pool.submit(work)
 
@@ -642,20 +476,20 @@ class Keeper:
     def _tell_durable(self) -> None:
         done, error = self.syncer.done, self.syncer.error
         if error and not self.stuck:
-            self._put(MemberEvent(self.name, "fault", time.time(), text=f"its keeper cannot write down ends: {error}"))
+            self.channel.put(
+                MemberEvent(self.name, "fault", time.time(), text=f"its keeper cannot write down ends: {error}")
+            )
         self.stuck = bool(error)
         while self.held and self.held[0][0] <= done:
             _, event, _ = self.held.popleft()
             self.seen[event.key, event.attempt] = event
-            self._put(event)
+            self.channel.put(event)
 
-    def _give_back(self, placement: Placement) -> None:
-        self.slots.free(placement)
-        self.can_start = True
-
-    def _put(self, event: JobEvent | MemberEvent) -> None:
-        self.n += 1
-        self.outbox.append(msgspec.structs.replace(event, n=self.n))
+    def _give_back(self, job: Running) -> None:
+        if job.placement:
+            self.slots.free(job.placement)
+            job.placement = []
+            self.can_start = True
 
     def _tell_sizes(self, now: float) -> None:
         if not self.sized or now - self.sizes_at < SIZES_SECONDS:
@@ -666,7 +500,7 @@ class Keeper:
             self.sizes_at = now
             queue = {"sched": len(self.queue), "run": len(self.running)}
             event = MemberEvent(self.name, "nodes", time.time(), queue=queue)
-            self._put(msgspec.structs.replace(event, **sizes))
+            self.channel.put(msgspec.structs.replace(event, **sizes))
 
     def _sweep(self) -> None:
         """End what outlived its job outside the job's process group (MPI proxies lead groups of their own)."""
@@ -693,7 +527,7 @@ class Keeper:
             spec = recovery.spec_of(ref)
             job = Running(spec, JobFiles(self.run_dir, *ref), 0, [], start)
             self.seen[ref] = None
-            self._finish(job, status)
+            self._finish(job, status, time.time())
         self.adopted = recovery.running
         self.recovery = recovery
         for one in self.adopted:
@@ -729,7 +563,7 @@ class Keeper:
             return
         self._signal(one.pid, signal.SIGKILL)
         del self.running[one.pid]
-        self._finish(job, status)
+        self._finish(job, status, time.time())
 
 
 def wait_status(found: os.waitid_result) -> int:

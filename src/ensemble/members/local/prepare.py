@@ -1,0 +1,64 @@
+"""What is made ready for a job before it starts: its directory, what it reads, its words and surroundings."""
+
+from __future__ import annotations
+
+__all__ = ["Waiting"]
+
+import contextlib
+import os
+import shutil
+
+from ensemble.members.local.launch import JobFiles, LaunchError, environment, program, wrapper
+from ensemble.members.staging import stage
+from ensemble.model.jobs import JobSpec
+
+
+class Waiting:
+    """A job in the keeper's queue."""
+
+    __slots__ = ("files", "ready", "spec")
+
+    def __init__(self, spec: JobSpec, run_dir: str) -> None:
+        self.spec = spec
+        self.files = JobFiles(run_dir, spec.ref.key, spec.ref.attempt)
+        self.ready: tuple[list[str], dict[str, str]] | None = None
+        """Its argument vector and its environment, once they are made."""
+
+    @property
+    def ref(self) -> tuple[str, int]:
+        """(key, attempt)"""
+        return self.spec.ref.key, self.spec.ref.attempt
+
+    def prepare_ahead(self, base: dict[str, str]) -> None:
+        """Do what may be done while no slot is free; whatever cannot be done is told by `prepare`."""
+        spec = self.spec
+        # what a job reads is staged when it starts: an earlier job may still be writing it
+        if not (self.ready or spec.inputs or spec.script or spec.setup or spec.cleanup or spec.resources.gpus):
+            with contextlib.suppress(LaunchError, OSError):
+                self.prepare(base, ())
+
+    def prepare(self, base: dict[str, str], gpus: tuple[int, ...]) -> tuple[list[str], dict[str, str]]:
+        """Make its directory and files; return its words and environment.
+
+        Raises `LaunchError`, `StagingError` and `OSError`.
+        """
+        if self.ready is not None:
+            return self.ready
+        spec, files, path = self.spec, self.files, base["PATH"]
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(files.folder)
+        if spec.workdir != files.folder and not os.path.isdir(spec.workdir):
+            os.makedirs(spec.workdir, exist_ok=True)
+        if spec.inputs:
+            stage(spec.inputs, spec.workdir)
+        text = wrapper(spec, files, path)
+        if text:
+            with open(files.script, "w") as file:
+                file.write(text)
+            if text.startswith("#!"):
+                os.chmod(files.script, 0o700)
+        argv = program(spec, files, path)
+        if not argv[0].startswith("/"):
+            argv[0] = shutil.which(argv[0], path=path) or argv[0]
+        self.ready = argv, environment(base, spec, gpus)
+        return self.ready
