@@ -43,7 +43,8 @@ class Mark(Struct, frozen=True, omit_defaults=True):
 class Attributes(Struct, frozen=True, gc=False):
     """What is read of a jobspec's attributes (RFC 14)."""
 
-    user: dict[str, Any] = {}
+    user: Any = None
+    """Anything at all: Flux looks at it in nobody's jobs, and the journal tells of everybody's."""
 
 
 class Jobspec(Struct, frozen=True, gc=False):
@@ -53,7 +54,8 @@ class Jobspec(Struct, frozen=True, gc=False):
 
     def mark(self, token: str) -> Mark | None:
         """Our mark, where the job is one of this token's."""
-        told = self.attributes.user.get("ensemble")
+        user = self.attributes.user
+        told = user.get("ensemble") if isinstance(user, dict) else None
         if not isinstance(told, dict) or told.get("token") != token:
             return None
         try:
