@@ -23,16 +23,19 @@ class StreamPromises:
         ended = await bench.run(member, bench.harness.job("a-0", Do(exit_code=3)))
         long = [bench.harness.job(f"b-{i}", Do(_LONG)) for i in range(max(1, bench.hello.cores_up) + 1)]
         await member.submit(2, long)
-        await bench.running("b-0")
+        keys = [job.ref.key for job in long]
+        # which of them has to wait is for the queue to say: Flux numbers what it is handed at once in whatever order
+        await bench.until(lambda: [1 for key in keys for e in bench.sink.of(key) if e.state == "run"], "one of b runs")
         found, last = await bench.inventory(member)
         assert found[("a-0", 1)].state == "inactive"
         event = found[("a-0", 1)].event
         assert event is not None
         assert (event.outcome, event.reason, event.exit_code) == (ended.outcome, ended.reason, ended.exit_code)
-        assert found[("b-0", 1)].state == "run"
-        assert found[("b-0", 1)].event is None
-        assert {ref for ref in found if ref[0].startswith("b-")} == {(job.ref.key, 1) for job in long}
-        assert found[(long[-1].ref.key, 1)].state in ("submitted", "depend", "sched")
+        assert {ref for ref in found if ref[0].startswith("b-")} == {(key, 1) for key in keys}
+        states = [found[key, 1].state for key in keys]
+        assert "run" in states
+        assert set(states) & {"submitted", "depend", "sched"}
+        assert not any(found[key, 1].event for key in keys)
         if "absence-is-proof" in bench.hello.capabilities:
             assert last.complete
         else:
