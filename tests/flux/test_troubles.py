@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import os
+from pathlib import Path
 
+from ensemble.model.jobs import OutputSpec
 from ensemble.testing.bench import Bench, live
 from tests.flux import test_faults as faults
 from tests.flux.test_faults import another, downs
@@ -29,3 +34,76 @@ class TestStrangers:
             assert (await bench.run(member, bench.harness.job("b-0"))).outcome == "success"
             assert not downs(bench)
             await bench.close(member, "detach")
+
+
+class SlowFile:
+    """A file with a figure that says nothing before it is told to: whoever reads it waits."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._path, self._writer = path, -1
+        self.outputs = (OutputSpec("x", source=str(path), pattern=r"x=(\d+)"),)
+
+    def __enter__(self) -> SlowFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._path.rename(self._path.with_suffix(".over"))
+        self._path = self._path.with_suffix(".over")
+        if self._writer >= 0 or self.is_read():
+            os.close(self._writer)
+
+    def is_read(self) -> bool:
+        """Whether somebody waits for it."""
+        try:
+            self._writer = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return False
+        return True
+
+    def say(self, text: str) -> None:
+        """Let who waits read this, to its end."""
+        os.write(self._writer, text.encode())
+        os.close(self._writer)
+        self._writer = -1
+
+
+class TestSlowFiles:
+    @live
+    async def test_an_inventory_waits_for_figures_that_are_being_read(self, bench: Bench) -> None:
+        member = await bench.open()
+        with SlowFile(bench.harness.folder / "slow") as file:
+            await member.submit(1, [bench.harness.job("a-0", outputs=file.outputs)])
+            await bench.seen(file.is_read, "it has ended, and its figures are being read")
+            asked = asyncio.create_task(bench.inventory(member))
+            await asyncio.sleep(0)
+            file.say("x=7\n")
+            found, _ = await asked
+        event = found["a-0", 1].event
+        assert event is not None
+        assert event.figures == {"x": 7.0}
+        assert (await bench.ended("a-0")).figures == {"x": 7.0}
+
+    @live
+    async def test_draining_waits_for_figures_that_are_being_read(self, bench: Bench) -> None:
+        member = await bench.open()
+        with SlowFile(bench.harness.folder / "slow") as file:
+            await member.submit(1, [bench.harness.job("a-0", outputs=file.outputs)])
+            await bench.seen(file.is_read, "it has ended, and its figures are being read")
+            closing = asyncio.create_task(bench.close(member, "drain"))
+            await asyncio.sleep(0)
+            file.say("x=7\n")
+            await closing
+        assert [end.figures for end in bench.sink.ends()] == [{"x": 7.0}]
+
+    @live
+    async def test_other_jobs_start_and_end_while_the_figures_of_one_are_being_read(self, bench: Bench) -> None:
+        member = await bench.open()
+        with SlowFile(bench.harness.folder / "slow") as file:
+            await member.submit(1, [bench.harness.job("a-0", outputs=file.outputs)])
+            await bench.seen(file.is_read, "it has ended, and its figures are being read")
+            assert (await bench.run(member, bench.harness.job("b-0"))).outcome == "success"
+            file.say("x=7\n")
+            assert (await bench.ended("a-0")).figures == {"x": 7.0}

@@ -39,6 +39,11 @@ class Mark(Struct, frozen=True, omit_defaults=True):
     phases: bool = False
     """Whether the script tells which of its parts failed."""
 
+    @property
+    def in_files(self) -> bool:
+        """Whether files say something of this job's end, or are to be removed after it."""
+        return bool(self.outputs) or self.phases or self.keep != "all"
+
 
 class Attributes(Struct, frozen=True, gc=False):
     """What is read of a jobspec's attributes (RFC 14)."""

@@ -29,8 +29,8 @@ from ensemble.members.contract import (
 from ensemble.members.fetching import fetch_file
 from ensemble.members.flux import calls
 from ensemble.members.flux.broker import Broker, FluxError
-from ensemble.members.flux.ends import in_files, read_end
-from ensemble.members.flux.entries import SENTINEL, Entry, Mark
+from ensemble.members.flux.ends import Completing
+from ensemble.members.flux.entries import SENTINEL, Entry
 from ensemble.members.flux.jobspec import OPTIONS
 from ensemble.members.flux.records import Instance, Records, Ref
 from ensemble.members.flux.register import Register
@@ -77,6 +77,9 @@ class FluxMember:
         self._arrived, self._ready = asyncio.Event(), asyncio.Event()
         self._outbox: deque[JobEvent | NativeEvent | MemberEvent] = deque()
         self._news, self._told, self._dirty = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._ended: deque[JobEvent] = deque()
+        """Ends that are told when their files have been read."""
+        self._unread = asyncio.Event()
         self._lock = asyncio.Lock()
         self._n = 0
         self._down = ""
@@ -109,7 +112,7 @@ class FluxMember:
             raise
         self._work = [
             asyncio.create_task(work(), name=f"member {context.name}")
-            for work in (self._digest, self._deliver, self._measure)
+            for work in (self._digest, self._complete, self._deliver, self._measure)
         ]
         self._arrived.set()
         return Hello(
@@ -133,6 +136,7 @@ class FluxMember:
         token = await asyncio.to_thread(self._records.open, context.epoch)
         released = await asyncio.to_thread(self._records.released)
         self._register = Register(context.name, token, released, broker.named, context.wanted)
+        self._completing = Completing(context.run_dir, self._register)
         self._shipping = Shipping(context, broker, token)
         try:
             async with asyncio.timeout(_HISTORY_SECONDS):
@@ -181,7 +185,7 @@ class FluxMember:
                 stories = self._register.stories
                 if mode == "cancel" and stories:
                     await self._cancel(self._up(), list(stories.values()), 1.0)
-                while (stories or self._outbox or self._heard) and not self._down:
+                while (stories or self._heard or self._ended or self._outbox) and not self._down:
                     self._told.clear()
                     await self._told.wait()
         finally:
@@ -344,7 +348,7 @@ class FluxMember:
         refs = sorted(register.first.keys() | register.ends.keys() | register.accepted.keys())
         for place in range(0, len(refs), _PAGE):
             some = refs[place : place + _PAGE]
-            await self._complete([register.ends[ref] for ref in some if ref in register.unread])
+            await self._completing.complete(some)
             items = []
             for ref in some:
                 end, story = register.ends.get(ref), register.stories.get(register.first.get(ref, 0))
@@ -383,27 +387,31 @@ class FluxMember:
                 self._put(MemberEvent(self._context.name, "down", time.time(), text=why))
 
     async def _digest(self) -> None:
-        """Make events of what was heard, let go what is to run, read what has ended."""
+        """Make events of what was heard, and let go what is to run."""
         register = self._register
         while True:
             await self._arrived.wait()
             self._arrived.clear()
             heard, self._heard = self._heard, deque()
-            found: list[JobEvent | NativeEvent] = []
             for entry in heard:
                 register.count(entry)
-                found += register.follow(entry)
+                for one in register.follow(entry):
+                    self._tell(one)
             self._dirty.set()
             try:
                 await self._release()
-                await self._complete([one for one in found if isinstance(one, JobEvent) and one.state == FINISHED])
             except OSError as error:
                 self._lost(f"{error.filename or self._records.folder}: {error.strerror}")
                 return
-            for one in found:
-                ended = isinstance(one, JobEvent) and one.state == FINISHED
-                self._put(register.ends[one.key, one.attempt] if ended else one)
             self._told.set()
+
+    def _tell(self, one: JobEvent | NativeEvent) -> None:
+        """Put it, or where files have to be read first, leave that to `_complete`."""
+        if isinstance(one, JobEvent) and one.state == FINISHED and (one.key, one.attempt) in self._register.unread:
+            self._ended.append(one)
+            self._unread.set()
+        else:
+            self._put(one)
 
     async def _release(self) -> None:
         """Let jobs go, after it is written down that they may run; end those that double another."""
@@ -428,15 +436,22 @@ class FluxMember:
             if grace is not None:
                 self._soon(self._cancel(self._up(), [story], grace))
 
-    async def _complete(self, ends: list[JobEvent]) -> None:
-        """Add to ends what the jobs have written."""
-        assert self._context is not None
-        unread, run_dir = self._register.unread, self._context.run_dir
-        marks = [(end, unread.pop((end.key, end.attempt))) for end in ends if (end.key, end.attempt) in unread]
-        costly = [(end, mark) for end, mark in marks if in_files(mark)]
-        if costly:
-            for end in await asyncio.to_thread(_read, run_dir, costly):
-                self._register.ends[end.key, end.attempt] = end
+    async def _complete(self) -> None:
+        """Add to ends what the jobs have written, and tell them: nothing else waits for slow files."""
+        register = self._register
+        while True:
+            await self._unread.wait()
+            self._unread.clear()
+            while some := [(end.key, end.attempt) for end in self._ended]:
+                try:
+                    await self._completing.complete(some)
+                except OSError as error:
+                    self._lost(f"{error.filename or self._records.folder}: {error.strerror}")
+                    return
+                for ref in some:
+                    self._put(register.ends[ref])
+                    self._ended.popleft()
+            self._told.set()
 
     def _put(self, event: JobEvent | NativeEvent | MemberEvent) -> None:
         self._n += 1
@@ -490,10 +505,6 @@ class FluxMember:
                     )  # fmt: skip
                     self._put(event)
             await asyncio.sleep(max(_LOOK, 10 * (time.monotonic() - began)))
-
-
-def _read(run_dir: str, ends: list[tuple[JobEvent, Mark]]) -> list[JobEvent]:
-    return [read_end(run_dir, end, mark) for end, mark in ends]
 
 
 def _reachable(uri: str) -> bool:

@@ -117,7 +117,8 @@ class Register:
     def _over(self, story: Story, end: JobEvent) -> None:
         del self.stories[story.id]
         self.ends[story.ref] = end
-        self.unread[story.ref] = story.mark
+        if story.mark.in_files:
+            self.unread[story.ref] = story.mark
 
     def _executes(self, number: int, mark: Mark) -> bool:
         """Whether this is the job that executes its ref."""
