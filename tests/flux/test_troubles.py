@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from ensemble.model.jobs import OutputSpec
+from ensemble.testing import Do
 from ensemble.testing.bench import Bench, live
 from tests.flux import test_faults as faults
 from tests.flux.test_faults import another, downs
@@ -107,3 +108,23 @@ class TestSlowFiles:
             assert (await bench.run(member, bench.harness.job("b-0"))).outcome == "success"
             file.say("x=7\n")
             assert (await bench.ended("a-0")).figures == {"x": 7.0}
+
+
+class TestCrashes:
+    @live
+    async def test_figures_outlive_the_files_they_were_read_from_although_nobody_heard_of_them(
+        self, bench: Bench
+    ) -> None:
+        member = await bench.open()
+        bench.sink.gate.clear()  # the engine dies before any of this is in its journal
+        outputs = (OutputSpec("x", source="out", pattern=r"x=(\d+)"),)
+        jobs = [
+            bench.harness.job("a-0", Do(script="echo x=7 > out"), keep="none", outputs=outputs),
+            bench.harness.job("b-0", keep="none", setup="false"),
+        ]
+        await member.submit(1, jobs)
+        await bench.seen(lambda: not any(Path(job.workdir).exists() for job in jobs), "their files are removed")
+        member = await bench.reopen(member)
+        found, _ = await bench.inventory(member)
+        ends = [item.event for item in found.values() if item.event is not None]
+        assert [(end.key, end.reason, end.figures) for end in ends] == [("a-0", "", {"x": 7.0}), ("b-0", "setup", None)]

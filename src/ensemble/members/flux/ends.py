@@ -14,7 +14,8 @@ import msgspec
 
 from ensemble.members.figures import read_figures
 from ensemble.members.flux.entries import Mark
-from ensemble.members.flux.register import Ref, Register
+from ensemble.members.flux.records import Records, Ref
+from ensemble.members.flux.register import Register
 from ensemble.members.local.launch import JobFiles
 from ensemble.model.events import JobEvent
 
@@ -22,8 +23,9 @@ from ensemble.model.events import JobEvent
 class Completing:
     """Reads the files of what has ended. Whoever asks for an end that is being read waits for it."""
 
-    def __init__(self, run_dir: str, register: Register) -> None:
-        self._run_dir, self._register = run_dir, register
+    def __init__(self, run_dir: str, register: Register, records: Records, kept: dict[Ref, JobEvent]) -> None:
+        """`kept`: ends whose files may be gone."""
+        self._run_dir, self._register, self._records, self._kept = run_dir, register, records, kept
         self._lock = asyncio.Lock()
 
     async def complete(self, refs: Iterable[Ref]) -> None:
@@ -39,11 +41,28 @@ class Completing:
                 del unread[ref]
 
     def _read(self, lacking: list[tuple[JobEvent, Mark]]) -> list[JobEvent]:
-        return [_read_end(self._run_dir, end, mark) for end, mark in lacking]
+        ends: list[JobEvent] = []
+        fresh: list[JobEvent] = []
+        workdirs: list[str] = []
+        for bare, mark in lacking:
+            end = self._kept.get((bare.key, bare.attempt))
+            if end is None:
+                end = _read_end(self._run_dir, bare, mark)
+                if mark.told_in_files and mark.removed(end.outcome):
+                    fresh.append(end)
+            if mark.removed(end.outcome):
+                workdirs.append(os.path.join(self._run_dir, mark.workdir))
+            ends.append(end)
+        if fresh:
+            # we may be killed before anybody has heard of it
+            self._records.keep(fresh)
+        for workdir in workdirs:
+            shutil.rmtree(workdir, ignore_errors=True)
+        return ends
 
 
 def _read_end(run_dir: str, end: JobEvent, mark: Mark) -> JobEvent:
-    """Add the figures, and which part of a script failed; remove what is not to be kept. Blocks."""
+    """Add the figures, and which part of a script failed. Blocks."""
     files = JobFiles(run_dir, end.key, end.attempt)
     workdir = os.path.join(run_dir, mark.workdir)
     if mark.phases and end.outcome == "failed" and end.reason == "exit":
@@ -52,6 +71,4 @@ def _read_end(run_dir: str, end: JobEvent, mark: Mark) -> JobEvent:
     if mark.outputs:
         figures, missing = read_figures(mark.outputs, workdir, files.stdout, files.stderr)
         end = msgspec.structs.replace(end, figures=figures or None, missing=tuple(missing))
-    if mark.keep == "none" or (mark.keep == "failed" and end.outcome == "success"):
-        shutil.rmtree(workdir, ignore_errors=True)
     return end

@@ -42,7 +42,16 @@ class Mark(Struct, frozen=True, omit_defaults=True):
     @property
     def in_files(self) -> bool:
         """Whether files say something of this job's end, or are to be removed after it."""
-        return bool(self.outputs) or self.phases or self.keep != "all"
+        return self.told_in_files or self.keep != "all"
+
+    @property
+    def told_in_files(self) -> bool:
+        """Whether files say something of this job's end."""
+        return bool(self.outputs) or self.phases
+
+    def removed(self, outcome: str) -> bool:
+        """Whether the files of a job that ended so are to be removed."""
+        return self.keep == "none" or (self.keep == "failed" and outcome == "success")
 
 
 class Attributes(Struct, frozen=True, gc=False):

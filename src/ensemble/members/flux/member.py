@@ -136,7 +136,8 @@ class FluxMember:
         token = await asyncio.to_thread(self._records.open, context.epoch)
         released = await asyncio.to_thread(self._records.released)
         self._register = Register(context.name, token, released, broker.named, context.wanted)
-        self._completing = Completing(context.run_dir, self._register)
+        kept = await asyncio.to_thread(self._records.kept)
+        self._completing = Completing(context.run_dir, self._register, self._records, kept)
         self._shipping = Shipping(context, broker, token)
         try:
             async with asyncio.timeout(_HISTORY_SECONDS):

@@ -4,12 +4,14 @@ token       what our jobs are known by, whatever else has run under the same nam
 epoch       the highest engine that was here; a lower one is refused
 instance    the Flux instance that has our jobs: its mark, its address and its host
 released    a line for each job that was let go: from then on it may have run, though Flux forget it
+ends        a line for each end that was read from files which were removed then
 """
 
 from __future__ import annotations
 
 __all__ = ["Instance", "Records"]
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from ensemble.model.errors import MemberError
+from ensemble.model.events import JobEvent
 
 Ref = tuple[str, int]
 
@@ -87,6 +90,24 @@ class Records:
         while data:
             data = data[os.write(self._log, data) :]
         os.fdatasync(self._log)
+
+    def keep(self, ends: Iterable[JobEvent]) -> None:
+        """Write down, durably, what soon cannot be read again."""
+        with open(self.folder / "ends", "ab") as file:
+            for end in ends:
+                file.write(b"\n" + msgspec.json.encode(end) + b"\n")  # whatever was torn stays a line of its own
+            file.flush()
+            os.fdatasync(file.fileno())
+
+    def kept(self) -> dict[Ref, JobEvent]:
+        """What was written down so."""
+        found: dict[Ref, JobEvent] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.folder / "ends").read_bytes().splitlines():
+                with contextlib.suppress(msgspec.MsgspecError):
+                    end = msgspec.json.decode(line, type=JobEvent)
+                    found[end.key, end.attempt] = end
+        return found
 
     def close(self) -> None:
         """Let go of the log."""
