@@ -8,10 +8,15 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
+from ensemble.members.contract import Refused
+from ensemble.model.errors import MemberError
 from ensemble.model.jobs import OutputSpec
 from ensemble.testing import Do
 from ensemble.testing.bench import Bench, live
 from tests.flux import test_faults as faults
+from tests.flux.instance import session
 from tests.flux.test_faults import another, downs
 
 flux, harness = faults.flux, faults.harness
@@ -128,3 +133,31 @@ class TestCrashes:
         found, _ = await bench.inventory(member)
         ends = [item.event for item in found.values() if item.event is not None]
         assert [(end.key, end.reason, end.figures) for end in ends] == [("a-0", "", {"x": 7.0}), ("b-0", "setup", None)]
+
+
+class TestTypos:
+    @live
+    async def test_a_job_is_let_go_with_the_urgency_of_its_group(self, bench: Bench) -> None:
+        member = await bench.open(options={"uri": session().uri, "urgency": 12})
+        jobs = [bench.harness.job("a-0", Do(120), options={"urgency": 20}), bench.harness.job("b-0", Do(120))]
+        await member.submit(1, jobs)
+        found = {}
+        for job in jobs:
+            await bench.running(job.ref.key)
+            native = next(one.native_id for one in bench.sink.of(job.ref.key) if one.native_id)
+            found[job.ref.key] = session().run("jobs", "-no", "{urgency}", native).strip()
+        assert found == {"a-0": "20", "b-0": "12"}
+
+    @live
+    async def test_an_urgency_that_flux_does_not_know_is_refused_before_anything_is_held_for_ever(
+        self, bench: Bench
+    ) -> None:
+        for urgency in ("high", 77, -1, None):
+            with pytest.raises(MemberError, match="from 0 to 31") as error:
+                await bench.open(options={"uri": session().uri, "urgency": urgency})
+            assert not error.value.transient
+        member = await bench.open()
+        for urgency in ("high", 77, -1, None):
+            (receipt,) = await member.submit(1, [bench.harness.job("a-0", options={"urgency": urgency})])
+            assert isinstance(receipt, Refused)
+            assert "from 0 to 31" in receipt.reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Asked", "cancel", "feasible", "kill", "rpc", "sizes", "submit"]
+__all__ = ["Asked", "cancel", "feasible", "kill", "rpc", "sizes", "submit", "urgency"]
 
 from collections.abc import Callable
 from importlib import import_module
@@ -30,6 +30,11 @@ def cancel(number: int, why: str = "") -> Asked:
     """End a job, in whatever state."""
     job = import_module("flux.job")
     return lambda handle: job.cancel_async(handle, number, why or None), None
+
+
+def urgency(number: int, wanted: int) -> Asked:
+    """Change a job's urgency; from 0 to another lets it go."""
+    return rpc("job-manager.urgency", {"id": number, "urgency": wanted})
 
 
 def rpc(topic: str, payload: dict[str, Any] | None = None) -> Asked:

@@ -38,6 +38,8 @@ class Mark(Struct, frozen=True, omit_defaults=True):
     keep: str = "all"
     phases: bool = False
     """Whether the script tells which of its parts failed."""
+    urgency: int = -1
+    """What it is let go with; -1: as the member says."""
 
     @property
     def in_files(self) -> bool:

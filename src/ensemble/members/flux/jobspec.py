@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OPTIONS", "jobspec", "prepare"]
+__all__ = ["OPTIONS", "jobspec", "prepare", "urgency"]
 
 import os
 import shlex
@@ -19,7 +19,21 @@ from ensemble.model.jobs import JobSpec
 
 OPTIONS: Final = ("bank", "queue", "requires", "urgency")
 """Options, of the member or of a group, that say how a job is submitted."""
+_URGENCY: Final = 16
+_MOST: Final = 31
 _AFFINITY: Final = {"core": "per-task", "none": "off", "socket": "on", "": "on"}
+
+
+def urgency(options: dict[str, Any]) -> int:
+    """The urgency that the options ask for. Raises `MemberError` for one that Flux does not know."""
+    told = options.get("urgency", _URGENCY)
+    try:
+        found = int(str(told))
+    except ValueError:
+        found = -1
+    if not 0 <= found <= _MOST:
+        raise MemberError(f"option `urgency` of a Flux member is a number from 0 to {_MOST}, not {told!r}")
+    return found
 
 
 def prepare(spec: JobSpec, run_dir: str) -> list[str]:

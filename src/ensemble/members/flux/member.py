@@ -31,7 +31,7 @@ from ensemble.members.flux import calls
 from ensemble.members.flux.broker import Broker, FluxError
 from ensemble.members.flux.ends import Completing
 from ensemble.members.flux.entries import SENTINEL, Entry
-from ensemble.members.flux.jobspec import OPTIONS
+from ensemble.members.flux.jobspec import OPTIONS, urgency
 from ensemble.members.flux.records import Instance, Records, Ref
 from ensemble.members.flux.register import Register
 from ensemble.members.flux.shipping import Broken, Shipping
@@ -50,7 +50,6 @@ _HISTORY_SECONDS: Final = 120.0
 _PAGE: Final = 2000
 _LOOK: Final = 1.0
 """Seconds between two looks at what is free, while jobs come and go."""
-_URGENCY: Final = 16
 _TERM, _KILL = 15, 9
 _FULL: Final = {11, 12, 28}
 """Errors (EAGAIN, ENOMEM, ENOSPC) after which the same submission may succeed."""
@@ -100,6 +99,7 @@ class FluxMember:
                 f"unknown option {unknown[0]!r} of a Flux member; there is {', '.join(('uri', *OPTIONS))}"
             )
         self._reset()
+        self._urgency = urgency(options)
         self._context = context
         self._records = Records(context.run_dir, context.name)
         try:
@@ -308,19 +308,18 @@ class FluxMember:
         broker = self._up()
         receipts: list[Receipt] = []
         for ref in refs:
-            number = self._register.first.get((ref.key, ref.attempt), 0)
-            known = number in self._register.stories
-            receipts.append(await self._update(broker, number, change) if known else Accepted())
+            story = self._register.stories.get(self._register.first.get((ref.key, ref.attempt), 0))
+            receipts.append(Accepted() if story is None else await self._update(broker, story, change))
         return receipts
 
-    async def _update(self, broker: Broker, number: int, change: JobChange) -> Receipt:
+    async def _update(self, broker: Broker, story: Story, change: JobChange) -> Receipt:
         asked: list[calls.Asked] = []
         if change.hold is not None or change.priority is not None:
-            urgency = self._urgency() if change.priority is None else min(31, max(0, change.priority))
-            asked.append(calls.rpc("job-manager.urgency", {"id": number, "urgency": 0 if change.hold else urgency}))
+            wanted = self._urgency_of(story) if change.priority is None else min(31, max(0, change.priority))
+            asked.append(calls.urgency(story.id, 0 if change.hold else wanted))
         if change.walltime is not None:
             updates = {"attributes.system.duration": change.walltime}
-            asked.append(calls.rpc("job-manager.update", {"id": number, "updates": updates}))
+            asked.append(calls.rpc("job-manager.update", {"id": story.id, "updates": updates}))
         for answer in await broker.calls(asked):
             if isinstance(answer, FluxError):
                 return Refused(str(answer))
@@ -328,9 +327,8 @@ class FluxMember:
                 return Unknown(str(answer))
         return Accepted()
 
-    def _urgency(self) -> int:
-        assert self._context is not None
-        return int(self._context.options.get("urgency", _URGENCY))
+    def _urgency_of(self, story: Story) -> int:
+        return self._urgency if story.mark.urgency < 0 else story.mark.urgency
 
     @property
     def nodes_known(self) -> int:
@@ -424,11 +422,7 @@ class FluxMember:
         if fresh:
             await asyncio.to_thread(self._records.release, fresh)
             register.released.update((ref, number) for number, ref in fresh)
-        asked = [
-            calls.rpc("job-manager.urgency", {"id": story.id, "urgency": self._urgency()})
-            for story in stories
-            if not story.released
-        ]
+        asked = [calls.urgency(story.id, self._urgency_of(story)) for story in stories if not story.released]
         asked += [calls.cancel(number, "another job of this ensemble bears the same key") for number in doubles]
         if asked:
             self._soon(self._ask(asked))

@@ -12,7 +12,7 @@ from ensemble.members.contract import Context
 from ensemble.members.flux.broker import Broker, FluxError
 from ensemble.members.flux.calls import feasible
 from ensemble.members.flux.entries import Mark
-from ensemble.members.flux.jobspec import jobspec, prepare
+from ensemble.members.flux.jobspec import jobspec, prepare, urgency
 from ensemble.members.flux.sizes import Sizes
 from ensemble.members.local.launch import base_environment
 from ensemble.members.staging import StagingError
@@ -102,7 +102,7 @@ class Shipping:
         mark = Mark(
             self._token, self._context.run, self._context.name, spec.group, spec.ref.key, spec.ref.attempt,
             epoch=self._context.epoch, workdir=spec.workdir, outputs=spec.outputs, keep=spec.keep,
-            phases=bool(spec.setup or spec.cleanup),
+            phases=bool(spec.setup or spec.cleanup), urgency=urgency(options),
         )  # fmt: skip
         return jobspec(
             spec, words, run_dir=self._context.run_dir, environment=environment, options=options, mark=mark,
