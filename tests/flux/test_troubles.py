@@ -161,3 +161,31 @@ class TestTypos:
             (receipt,) = await member.submit(1, [bench.harness.job("a-0", options={"urgency": urgency})])
             assert isinstance(receipt, Refused)
             assert "from 0 to 31" in receipt.reason
+
+    @live
+    async def test_a_job_that_cannot_be_said_to_flux_fails_alone(self, bench: Bench) -> None:
+        member = await bench.open()
+        odd = {
+            "a-0": bench.harness.job("a-0", command=(), script="#!/bin/sh -c 'x\ntrue\n"),
+            "b-0": bench.harness.job("b-0", command=("echo", "\ud800")),
+            "c-0": bench.harness.job("c-0", workdir="jobs/c\0"),
+            "d-0": bench.harness.job("d-0", env={"D": "\udcff"}),
+        }
+        await member.submit(1, [*odd.values(), bench.harness.job("e-0")])
+        assert (await bench.ended("e-0")).outcome == "success"
+        for key in odd:
+            end = await bench.ended(key)
+            assert (end.outcome, end.reason) == ("failed", "launch")
+            assert end.text
+
+
+class TestSurroundings:
+    @live
+    async def test_a_variable_that_is_no_text_stays_behind_and_nothing_else(self, bench: Bench) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ODD", "\udcff")
+            patch.setenv("EVEN", "ä")
+            member = await bench.open()
+        job = bench.harness.job("a-0", Do(script='echo "${ODD-none} $EVEN" > told'))
+        assert (await bench.run(member, job)).outcome == "success"
+        assert (Path(job.workdir) / "told").read_text() == "none ä\n"

@@ -62,7 +62,12 @@ def _words(spec: JobSpec, files: JobFiles) -> list[str]:
         path = files.script + ".command"
         _write(path, spec.script)
         first = spec.script.split("\n", 1)[0]
-        return [*(shlex.split(first[2:]) if first.startswith("#!") else ("/bin/sh", "-e")), path]
+        if not first.startswith("#!"):
+            return ["/bin/sh", "-e", path]
+        try:
+            return [*shlex.split(first[2:]), path]
+        except ValueError as error:
+            raise MemberError(f"the first line of its script, {first!r}: {error}") from error
     if not spec.command:
         raise MemberError("its command is empty")
     return list(spec.command)

@@ -36,7 +36,8 @@ class Shipping:
 
     def __init__(self, context: Context, broker: Broker, token: str) -> None:
         self._context, self._broker, self._token = context, broker, token
-        self._base = base_environment()
+        # a jobspec is JSON, so what is no text cannot go with it
+        self._base = {name: value for name, value in base_environment().items() if _is_text(name + value)}
         self._feasible: dict[bytes, str] = {}
         self._sizes: Sizes | None = None
 
@@ -86,6 +87,8 @@ class Shipping:
                 broken.append(Broken(spec, "inputs", str(error)))
             except MemberError as error:
                 broken.append(Broken(spec, "launch", str(error)))
+            except ValueError as error:
+                broken.append(Broken(spec, "launch", f"it cannot be said to Flux: {error}"))
             except OSError as error:
                 reason = "launch" if isinstance(error, FileExistsError) else "storage"
                 broken.append(Broken(spec, reason, f"{error.filename}: {error.strerror}"))
@@ -108,3 +111,7 @@ class Shipping:
             spec, words, run_dir=self._context.run_dir, environment=environment, options=options, mark=mark,
             cores_per_node=self._sizes.cores_per_node if self._sizes else 1, constraints=constraints,
         )  # fmt: skip
+
+
+def _is_text(word: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in word)
