@@ -7,11 +7,14 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from ensemble.members.contract import Refused
+from ensemble.members.flux.register import Register
 from ensemble.model.errors import MemberError
+from ensemble.model.events import MemberEvent
 from ensemble.model.jobs import OutputSpec
 from ensemble.testing import Do
 from ensemble.testing.bench import Bench, live
@@ -189,3 +192,26 @@ class TestSurroundings:
         job = bench.harness.job("a-0", Do(script='echo "${ODD-none} $EVEN" > told'))
         assert (await bench.run(member, job)).outcome == "success"
         assert (Path(job.workdir) / "told").read_text() == "none ä\n"
+
+
+class TestFaults:
+    @live
+    async def test_a_fault_of_the_member_itself_is_told_and_another_opening_goes_on(self, bench: Bench) -> None:
+        def faulty(*_: object, **__: object) -> NoReturn:
+            raise RuntimeError("never thought of that")
+
+        member = await bench.open()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Register, "follow", faulty)
+            await member.submit(1, [bench.harness.job("a-0")])
+            await bench.until(lambda: downs(bench), "it is down")
+        (down,) = downs(bench)
+        assert isinstance(down, MemberEvent)
+        assert "never thought of that" in down.text
+        with pytest.raises(MemberError) as error:
+            await member.submit(2, [bench.harness.job("b-0")])
+        assert error.value.transient
+        await bench.close(member, "drain")  # there is nobody to wait for
+        member = await bench.reopen(member)
+        assert (await bench.ended("a-0")).outcome == "success"
+        assert bench.harness.lines("start", "a-0") == ["start a-0 1"]

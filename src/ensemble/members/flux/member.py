@@ -114,6 +114,8 @@ class FluxMember:
             asyncio.create_task(work(), name=f"member {context.name}")
             for work in (self._digest, self._complete, self._deliver, self._measure)
         ]
+        for task in self._work:
+            task.add_done_callback(self._stopped)
         self._arrived.set()
         return Hello(
             CAPABILITIES,
@@ -385,6 +387,14 @@ class FluxMember:
             if self._work:
                 self._put(MemberEvent(self._context.name, "down", time.time(), text=why))
 
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        """Without this work nothing more would be told: better to be gone than to be silent."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, OSError):
+            self._lost(f"{error.filename or self._records.folder}: {error.strerror}")
+        elif error is not None:
+            self._lost(f"a fault in the Flux member: {type(error).__name__}: {error}")
+
     async def _digest(self) -> None:
         """Make events of what was heard, and let go what is to run."""
         register = self._register
@@ -397,11 +407,7 @@ class FluxMember:
                 for one in register.follow(entry):
                     self._tell(one)
             self._dirty.set()
-            try:
-                await self._release()
-            except OSError as error:
-                self._lost(f"{error.filename or self._records.folder}: {error.strerror}")
-                return
+            await self._release()
             self._told.set()
 
     def _tell(self, one: JobEvent | NativeEvent) -> None:
@@ -438,11 +444,7 @@ class FluxMember:
             await self._unread.wait()
             self._unread.clear()
             while some := [(end.key, end.attempt) for end in self._ended]:
-                try:
-                    await self._completing.complete(some)
-                except OSError as error:
-                    self._lost(f"{error.filename or self._records.folder}: {error.strerror}")
-                    return
+                await self._completing.complete(some)
                 for ref in some:
                     self._put(register.ends[ref])
                     self._ended.popleft()
