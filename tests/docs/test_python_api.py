@@ -24,7 +24,9 @@ def test_the_study_of_the_document_runs(blocks, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     if len(blocks) == 1:
-        rows = [line.split() for line in done.stdout.splitlines()[-6:]]
+        rows = re.findall(r"^([\d.]+) ([\d.]+)$", done.stdout, re.MULTILINE)
+        # two answers in a row may halve the same rate: that is one point more for two jobs
+        assert 3 < len(rows) <= 6, done.stdout
         assert sorted(float(rate) for rate, _ in rows) == sorted(float(loss) for _, loss in rows)
     else:
         assert done.stdout.splitlines()[-1] == "success 0"
