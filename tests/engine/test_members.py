@@ -138,9 +138,122 @@ def test_nothing_is_given_up_before_every_member_has_told_its_size():
     assert world.groups()["a"].failed == 1
 
 
-def test_a_member_that_may_grow_to_hold_a_job_is_given_the_job():
-    world = World("members: {local: {nodes: {min: 1, max: 4}}}\njobs: [{name: a, command: x, tasks: 16}]")
-    assert list(world.open) == ["a-0"]
+BIG = "members: {local: {nodes: {min: 1, max: 4}}}\njobs: [{name: a, command: x, tasks: 16%s}]\n"
+
+
+def test_a_job_goes_to_a_member_that_a_rule_makes_larger_for_what_waits_there():
+    rule = "rules: [{trigger: metric, name: mean.a.pending, when: '> 60', action: {name: grow, value: 3}}]"
+    for own in ("", ", member: local"):
+        world = World(BIG % own + rule)
+        assert list(world.open) == ["a-0"]
+        world.wait(61, heartbeat=True)
+        assert [resize.nodes for resize in world.resizes] == [4]
+
+
+def test_a_job_that_fits_only_a_member_that_no_rule_makes_larger_fails():
+    world = World(BIG % "")
+    assert outcome(world) == "failed"
+    assert "local has at most 1 nodes of 4 cores" in notes(world, "never-fits")[0]
+    world.replays()
+
+
+def test_a_job_that_does_not_fit_yet_stands_in_no_queue_before_those_that_do():
+    for own in ("", ", member: local"):
+        world = World(f"""
+members: {{local: {{nodes: {{min: 1, max: 4}}}}}}
+jobs: [{{name: a, command: x, tasks: 16, submit: start{own}}}, {{name: b, command: x}}]
+rules: [{{trigger: job-success, name: b, action: {{name: grow, value: 3}}}}]
+""")
+        assert list(world.open) == ["b-0"]
+        world.good("b-0")
+        world.tell(MemberEvent("local", "nodes", nodes_up=4, cores_up=16))
+        world.tell(ResizeDone(world.resizes[0].id, "local", 4))
+        assert list(world.open) == ["a-0"]
+
+
+@pytest.mark.parametrize(
+    ("demand", "fits"),
+    [
+        ("tasks: 2, cores: 2", True),
+        ("tasks: 3, cores: 2", False),
+        ("nodes: 2, tasks: 2, cores: 2", True),
+        ("nodes: 2, tasks: 3, cores: 2", False),
+    ],
+)
+def test_a_task_is_not_spread_over_what_is_left_on_two_nodes(demand, fits):
+    text = f"""
+jobs: [{{name: a, command: x}}, {{name: b, command: "x {{N}}", parameters: {{N: [1]}}, {demand}, submit: rules}}]
+rules: [{{trigger: job-success, name: a, action: {{name: submit, label: b, parameters: {{N: [7]}}}}}}]
+"""
+    world = World(text, start=False)
+    world.tell(RunStarted("r-1", {}, "0"))
+    world.tell(opened("local", nodes=2, cores=3))
+    world.good("a-0")
+    assert list(world.open) == (["b-0"] if fits else [])
+    assert bool(notes(world, "never-fits")) is not fits
+    world.all_good()
+    assert outcome(world) == ("success" if fits else "failed")
+
+
+def test_a_job_with_gpus_goes_to_the_member_that_has_them():
+    world = World(TWO + "jobs: [{name: a, command: x, gpus: 1, count: 3}]", start=False)
+    world.tell(RunStarted("r-1", {}, "0"))
+    world.tell(opened("m", gpus_up=0))
+    world.tell(opened("o", gpus_up=2))
+    assert list(world.where.values()) == ["o", "o", "o"]
+
+
+def test_a_member_that_is_shrunk_is_given_no_job_that_will_not_fit():
+    world = World(
+        """
+jobs: [{name: a, command: x}, {name: b, command: x, nodes: 2, submit: rules}]
+rules:
+  - {trigger: job-run, name: a, action: {name: shrink}}
+  - {trigger: job-run, name: a, action: {name: submit, label: b}}
+""",
+        start=False,
+    )
+    world.tell(RunStarted("r-1", {}, "0"))
+    world.tell(opened("local", nodes=2))
+    world.run("a-0")
+    assert list(world.open) == ["a-0"], "its nodes are still there, and one of them is going"
+    assert world.groups()["b"].failed == 1
+
+
+def test_what_waits_with_a_member_that_was_shrunk_below_it_is_cancelled_by_name():
+    text = """
+jobs: [{name: a, command: x, nodes: 2, count: 3}, {name: b, command: x}]
+rules: [{trigger: job-success, name: a, action: {name: shrink}}%s]
+"""
+    world = World(text % "", start=False)
+    world.tell(RunStarted("r-1", {}, "0"))
+    world.tell(opened("local", nodes=2))
+    world.good("a-0")
+    world.tell(MemberEvent("local", "nodes", nodes_up=1, cores_up=4))
+    world.tell(ResizeDone(world.resizes[0].id, "local", 1))
+    assert [cancel.refs for cancel in world.cancels] == [(("a-1", 1), ("a-2", 1))]
+    assert notes(world, "never-fits") == [
+        "a: 2 waiting jobs do not fit any more (local has at most 1 nodes of 4 cores)"
+    ]
+    world.replays()
+    other = World(text % ", {trigger: job-success, name: b, action: {name: grow}}", start=False)
+    other.tell(RunStarted("r-1", {}, "0"))
+    other.tell(opened("local", nodes=2))
+    other.good("a-0")
+    other.tell(MemberEvent("local", "nodes", nodes_up=1, cores_up=4))
+    other.tell(ResizeDone(other.resizes[0].id, "local", 1))
+    assert not other.cancels, "a rule may still make it larger"
+
+
+def test_a_shrink_to_no_node_before_a_member_has_opened_holds():
+    world = World("jobs: [{name: a, command: x}]\nrules: [{trigger: start, action: {name: shrink}}]")
+    assert [resize.nodes for resize in world.resizes] == [0]
+    assert not world.open
+    assert outcome(world) is None, "the shrink is not done"
+    world.tell(MemberEvent("local", "nodes", nodes_up=0, cores_up=0))
+    world.tell(ResizeDone(world.resizes[0].id, "local", 0))
+    assert outcome(world) == "failed"
+    assert notes(world, "never-fits")
 
 
 def test_a_job_waits_for_the_rule_that_makes_room_and_fails_when_none_is_left():
@@ -168,6 +281,23 @@ jobs: [{name: a, command: x, tasks: 64, submit: start}, {name: b, command: x, su
 rules: [{trigger: metric, name: count.a.failed, when: "> 0", action: {name: submit, label: b}}]
 """)
     assert list(world.open) == ["b-0"]
+    world.replays()
+
+
+@pytest.mark.parametrize(("trigger", "what"), [("job-fail", "fail"), ("job-finish", "fail"), ("job-cancel", "cancel")])
+def test_the_end_of_a_job_that_never_ran_sets_off_rules_as_any_other_does(trigger, what):
+    world = World(f"""
+jobs:
+  - {{name: a, command: x, {"tasks: 64" if what == "fail" else "max_running: 1, count: 3"}, submit: start}}
+  - {{name: b, command: x, submit: rules}}
+  - {{name: c, command: x, submit: start}}
+rules:
+  - {{trigger: {trigger}, name: a, action: {{name: submit, label: b}}}}
+  - {{trigger: job-run, name: c, action: {{name: cancel, label: a, states: [new]}}}}
+""")
+    world.run("c-0")
+    assert "b-0" in world.open
+    assert world.fired("rule-1")
     world.replays()
 
 

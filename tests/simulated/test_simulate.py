@@ -259,6 +259,7 @@ def test_jobs_that_differ_within_a_point_are_each_their_own() -> None:
 def test_an_ensemble_that_cannot_go_on_is_stuck_and_says_why() -> None:
     text = """
     jobs: [{name: a, command: app, nodes: 2, submit: start, simulate: {duration: 1}}]
+    rules: [{trigger: metric, name: count.a.failed, when: "> 0", action: {name: grow}}]
     """
     run = one(text, nodes="{min: 1, max: 4}")
     assert run.outcome == "stuck"
@@ -268,7 +269,9 @@ def test_an_ensemble_that_cannot_go_on_is_stuck_and_says_why() -> None:
 def test_timers_that_come_to_nothing_do_not_hide_that_it_is_stuck() -> None:
     text = """
     jobs: [{name: a, command: app, nodes: 2, submit: start, simulate: {duration: 1}}]
-    rules: [{trigger: interval, seconds: 1, when: count.a.success > 0, action: {name: stop}}]
+    rules:
+    - {trigger: interval, seconds: 1, when: count.a.success > 0, action: {name: stop}}
+    - {trigger: metric, name: count.a.failed, when: "> 0", action: {name: grow}}
     """
     assert one(text, nodes="{min: 1, max: 4}").outcome == "stuck"
 

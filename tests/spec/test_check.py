@@ -45,6 +45,10 @@ def test_nothing_is_found_in_what_is_right(file):
         ("cores: 9", (2, 8), "it needs 9 cores on one node and a node has 8"),
         ("tasks: 17", (2, 8), "it needs 17 cores and there are at most 16"),
         ("gpus: 1", (2, 8, 0), "it needs 1 GPUs and there are at most 0"),
+        ("gpus: 2", (2, 8, 1), "it needs 2 GPUs on one node and a node has 1"),
+        ("tasks: 3, gpus: 2", (2, 8, 3), "it needs 3 tasks of 1 cores and 2 GPUs, and 2 nodes hold 2 of them"),
+        ("tasks: 3, cores: 5", (2, 8), "it needs 3 tasks of 5 cores, and 2 nodes hold 2 of them"),
+        ("nodes: 2, tasks: 4, cores: 5", (9, 8), "it needs 10 cores on one node and a node has 8"),
         ("parameters: {N: [1, 2, 4]}, tasks: '{N * 8}'", (2, 8), "with N=4 can never run: it needs 32 cores"),
     ],
 )
@@ -55,7 +59,8 @@ def test_a_job_that_can_never_fit_is_an_error(job, size, words):
 
 
 @pytest.mark.parametrize(
-    ("job", "size"), [("nodes: 2", (2, 8)), ("tasks: 16", (2, 8)), ("cores: 8", (2, 8)), ("gpus: 2", (2, 8, 1))]
+    ("job", "size"),
+    [("nodes: 2", (2, 8)), ("tasks: 16", (2, 8)), ("cores: 8", (2, 8)), ("tasks: 2, gpus: 1", (2, 8, 1))],
 )
 def test_a_job_that_just_fits_is_none(job, size):
     assert codes(f"jobs: [{{name: a, command: x, {job}}}]", local=size) == []
@@ -76,6 +81,12 @@ def test_a_member_that_rules_may_grow_has_any_size_unless_it_has_a_bound():
     assert codes(grow, local=(1, 8)) == []
     bound = "members: {local: {nodes: {min: 1, max: 2}}}"
     assert codes(bound + grow, local=(2, 8)) == [("never-fits", "jobs[0]")]
+
+
+def test_a_member_that_no_rule_makes_larger_stays_as_it_begins():
+    may = "members: {local: {nodes: {min: 1, max: 4}}}\njobs: [{name: a, command: x, nodes: 4}]"
+    assert codes(may, local=(4, 8)) == [("never-fits", "jobs[0]")]
+    assert codes(may + "\nrules: [{trigger: start, action: {name: grow, value: 3}}]", local=(4, 8)) == []
 
 
 def test_errors_are_refused_with_their_place_and_warnings_are_given(tmp_path):

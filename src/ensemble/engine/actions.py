@@ -9,6 +9,7 @@ from msgspec import to_builtins
 
 from ensemble.engine.build import Builder
 from ensemble.engine.rules import Rule
+from ensemble.engine.sizes import resizing
 from ensemble.engine.state import NEW, RUN, Binding, Group, Point, State
 from ensemble.engine.view import StateView, metrics_for_function
 from ensemble.model.decisions import (
@@ -236,7 +237,9 @@ class Actions:
             return [Note("unsupported-action", f"member {name} cannot {action.name}")]
         value = 1 if action.value is None else int(action.value)
         # before it has told its size, it is as large as the file says
-        present = member.target or (member.nodes_up if member.nodes_up >= 0 else member.nodes)
+        present = member.target
+        if not present and not resizing(self.state, name):
+            present = member.nodes_up if member.nodes_up >= 0 else member.nodes
         wanted = {"grow": present + value, "shrink": present - value, "scale": value}[action.name]
         wanted = max(wanted, member.min_nodes, 0)
         if member.max_nodes:

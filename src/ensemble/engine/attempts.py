@@ -7,7 +7,7 @@ from typing import Final
 
 from ensemble.engine.backlog import REFILL, Backlog
 from ensemble.engine.build import Builder
-from ensemble.engine.impact import Impact
+from ensemble.engine.impact import WAKES, Impact
 from ensemble.engine.state import CLEANUP, CODES, DEPEND, INACTIVE, NEW, RUN, SCHED, SUBMITTED, Cell, Job, State, count
 from ensemble.model.decisions import Cancel, Finish, Forget, Note, Retry
 from ensemble.model.events import JobEvent
@@ -23,7 +23,6 @@ _OVER: Final = {
     for ran in (True, False)
     for outcome in ("success", "failed", "cancelled", "lost")
 }
-_WAKES: Final = {"success": "job-success", "cancelled": "job-cancel", "failed": "job-fail", "lost": "job-fail"}
 
 
 class Attempts:
@@ -220,7 +219,7 @@ class Attempts:
         del self._jobs[job.key]
         if group.on:
             impact.wake(group, point, "job-finish")
-            impact.wake(group, point, _WAKES[outcome])
+            impact.wake(group, point, WAKES[outcome])
 
     def _measure(self, job: Job, used: float) -> None:
         """What a successful job adds to the quantities of its group and points."""

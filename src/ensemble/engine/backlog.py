@@ -6,7 +6,7 @@ from random import Random
 from typing import Final
 
 from ensemble.engine.build import Builder
-from ensemble.engine.impact import Impact
+from ensemble.engine.impact import WAKES, Impact
 from ensemble.engine.state import SUBMITTED, Group, Job, Member, Point, State, count
 from ensemble.model.decisions import Create, Discard, Effect, Span, Submit
 from ensemble.model.jobs import split_key
@@ -191,6 +191,9 @@ class Backlog:
         self.state.backlog -= span.count
         for number in range(span.first, span.first + span.count):
             group.mark_done(number)
+        if group.on and span.count:
+            self.impact.wake(group, group.points[span.point], "job-finish")
+            self.impact.wake(group, group.points[span.point], WAKES[outcome])
 
     def withdraw(self, key: str) -> None:
         """One job that waits here is cancelled, if it does."""

@@ -92,14 +92,6 @@ class Builder:
             return float(point.nodes)
         return point.cores / member.cores_per_node if member.cores_per_node else 1.0
 
-    def can_hold(self, point: Point, member: Member) -> bool:
-        """Whether a job of this point could run there, now or after growth, as far as the member has told its size."""
-        per_node = member.cores_per_node
-        if member.nodes_up < 0 or not per_node:
-            return True
-        most = most_nodes(member)
-        return point.nodes <= most and point.cores <= most * per_node
-
     # ---- groups and points -------------------------------------------------------------------------
 
     def _groups(self) -> None:
@@ -176,8 +168,8 @@ class Builder:
         point.cores = resources.total_cores
         point.walltime = sample.walltime
         point.member = compile_template(spec.member, tuple(values)).fill(values) if spec.member else ""
-        shape = Shape(point.member, point.nodes, point.cores, resources.cores, resources.total_gpus)
-        group.shapes.setdefault(shape, []).append(point.index)
+        point.shape = Shape(point.member, point.nodes, point.cores, resources.cores, resources.total_gpus)
+        group.shapes.setdefault(point.shape, []).append(point.index)
         self._own_cell(group, tuple(values.items()))
         group.points.append(point)
         group.places.setdefault(self.binding(group, values), []).append(point)
@@ -362,11 +354,6 @@ class Builder:
 
 
 _SIDES: Final = {">=": ("above", 0), ">": ("above", 1), "<": ("below", 0), "<=": ("below", 1)}
-
-
-def most_nodes(member: Member) -> int:
-    """The nodes that a member has, has been asked for, or may grow to by the file."""
-    return max(member.nodes_up, member.target, member.max_nodes)
 
 
 def _within(binding: Binding, values: Mapping[str, Scalar]) -> bool:

@@ -39,10 +39,6 @@ class Commands:
             unpark(rule)
         return True
 
-    def resizing(self, member: str) -> bool:
-        """Whether a member is still asked to change its size."""
-        return any(isinstance(one, Resize) and one.member == member for one in self.state.commands.values())
-
     def close_all_of(self, member: str) -> None:
         """No answer will come from a member any more."""
         state = self.state

@@ -41,6 +41,7 @@ from ensemble.model.events import (
     FunctionReturned,
     JobEvent,
     Requested,
+    ResizeDone,
     RunStarted,
 )
 from ensemble.spec.model import ActionSpec
@@ -149,6 +150,9 @@ class Decider:
             self._upkeep(self._requested(event), "request")
         elif type(event) is FunctionReturned and impact.asked:
             self._upkeep(self._returned(event), impact.asked)
+        elif type(event) is ResizeDone:
+            notes, keys = self.release.stranded(event.member)
+            self._upkeep([*notes, *self.actions.cancel_keys(keys, "never-fits")], "release")
 
     def _conclude(self, job: Job) -> list[Effect]:
         """What becomes of a job whose attempt is over."""

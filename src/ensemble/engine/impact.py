@@ -13,6 +13,9 @@ from ensemble.model.decisions import Note
 
 _NONE: Final[list[Rule]] = []
 
+WAKES: Final = {"success": "job-success", "cancelled": "job-cancel", "failed": "job-fail", "lost": "job-fail"}
+"""The trigger of each end of a job."""
+
 
 class Impact:
     """Lists that live from the moment an event is taken in until it is decided what follows."""

@@ -7,6 +7,7 @@ from typing import Final
 from ensemble.engine.attempts import Attempts
 from ensemble.engine.commands import Commands
 from ensemble.engine.impact import Impact
+from ensemble.engine.sizes import resizing
 from ensemble.engine.state import INACTIVE, NEW, Member, State
 from ensemble.model.decisions import Note, Resize, StopMember
 from ensemble.model.events import JobEvent, MemberEvent, ResizeDone
@@ -80,7 +81,7 @@ class Membership:
                 self.impact.touch(member, (field,))
         if event.cores_per_node:
             member.cores_per_node = event.cores_per_node
-        if event.name == "open" and not member.target:
+        if event.name == "open" and not member.target and not resizing(self.state, member.name):
             member.target = max(member.nodes_up, 0)
 
     def _queue(self, member: Member, queue: dict[str, int]) -> None:
@@ -116,7 +117,7 @@ class Membership:
         if self.commands.close(event.command):
             member = self.state.members[event.member]
             if event.error:
-                if not self.commands.resizing(member.name):
+                if not resizing(self.state, member.name):
                     member.target = max(member.nodes_up, 0)
             elif event.nodes >= 0:
                 self.charge_held(member)

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ensemble.engine.backlog import REFILL, WINDOW
-from ensemble.engine.build import Builder, most_nodes
-from ensemble.engine.state import Group, Member, Point, Shape, State
+from ensemble.engine.build import Builder
+from ensemble.engine.sizes import holds, nodes_to_come, sized
+from ensemble.engine.state import NEW, RUN, Group, Member, Point, Shape, State
 from ensemble.model.decisions import Discard, Effect, Finish, Note, Span, Submit
 
 LOOK_AHEAD: Final = 1000
@@ -20,6 +21,19 @@ LOOK_AHEAD: Final = 1000
 
 _GROWING: Final = ("grow", "scale", "custom", "algorithm", "add-rule", "switch-algorithm")
 """Actions that may make a member larger than it is."""
+
+_BY_OTHERS: Final = (
+    "start",
+    "idle",
+    "job-run",
+    "job-cleanup",
+    "job-finish",
+    "job-success",
+    "job-fail",
+    "job-cancel",
+    "job-retry",
+)
+"""Triggers that a job which waits does not set off."""
 
 
 class Verdict(NamedTuple):
@@ -34,7 +48,7 @@ class Verdict(NamedTuple):
 class Release:
     """Works out the `Submit` commands of one record. Reads the state, never changes it."""
 
-    __slots__ = ("_budget", "_cores", "_given", "_given_up", "_left", "blocked", "builder", "state")
+    __slots__ = ("_budget", "_cores", "_given", "_given_up", "_grows", "_left", "_nodes", "blocked", "builder", "state")
 
     def __init__(self, state: State, builder: Builder) -> None:
         self.state = state
@@ -44,6 +58,7 @@ class Release:
         """Return the effects, and the name of the limit that keeps back what is left when nothing is under way."""
         state = self.state
         self.blocked = ""
+        self._look()
         self._given_up: dict[tuple[str, int], None] = {}
         self._given: dict[str, list[Span]] = {}
         self._cores: dict[str, int] = {}
@@ -66,6 +81,29 @@ class Release:
         effects += [Submit(command(), name, tuple(spans)) for name, spans in self._given.items()]
         idle = not under_way(state) and not self._given
         return effects, self.blocked if idle else ""
+
+    def stranded(self, name: str) -> tuple[list[Effect], list[str]]:
+        """What to note, and which jobs wait with a member that has become too small for them and will stay so."""
+        self._look()
+        member = self.state.members[name]
+        if not sized(member) or self._growing():
+            return [], []
+        nodes = self._nodes[name]
+        found: dict[str, list[str]] = {}
+        for job in self.state.jobs.values():
+            waits = job.member == name and NEW < job.code < RUN and not job.cancelling
+            if waits and not holds(job.point.shape, member, nodes):
+                found.setdefault(job.group.name, []).append(job.key)
+        notes: list[Effect] = [
+            Note("never-fits", f"{group}: {len(keys)} waiting jobs do not fit any more ({self._size(member)})")
+            for group, keys in found.items()
+        ]
+        return notes, [key for keys in found.values() for key in keys]
+
+    def _look(self) -> None:
+        """Take in how large the members are."""
+        self._nodes = {name: nodes_to_come(self.state, member) for name, member in self.state.members.items()}
+        self._grows: dict[tuple[str, ...], bool] = {}
 
     def _room(self, member: Member) -> int:
         if member.state != "up" or not member.opened:
@@ -110,30 +148,48 @@ class Release:
             return Verdict("cancelled", "no-member", "no-member", text)
         if any(self._may_hold(shape, member, stalled) for member in alive):
             return None
-        text = f"{group.name}: a job of {_demand(shape)} fits no member ({', '.join(map(_size, alive))})"
+        text = f"{group.name}: a job of {_demand(shape)} fits no member ({', '.join(map(self._size, alive))})"
         return Verdict("failed", "never-fits", "never-fits", text)
 
     def _may_hold(self, shape: Shape, member: Member, stalled: bool) -> bool:
         """Whether a member could hold such a job, now or ever; yes, while it has not told its size."""
-        per_node = member.cores_per_node
-        most = most_nodes(member)
-        if not member.opened or member.nodes_up < 0 or not per_node or not most:
+        if not sized(member):
             return True
-        if shape.task_cores > per_node:
+        if shape.task_cores > member.cores_per_node or (shape.gpus and not member.gpus_up and member.nodes_up):
             return False
-        gpus = member.gpus_up / member.nodes_up if member.gpus_up >= 0 and member.nodes_up else -1
-        if shape.nodes <= most and shape.cores <= most * per_node and (gpus < 0 or shape.gpus <= gpus * most):
+        nodes = self._nodes[member.name]
+        if holds(shape, member, nodes):
             return True
-        if gpus == 0 and shape.gpus:
-            return False
-        return not stalled and not member.max_nodes and "resize" in member.capabilities and self._growing()
+        if "resize" not in member.capabilities:
+            # a queue that has no node at present has not told what it will have, and the file may know more
+            return not nodes or holds(shape, member, member.max_nodes)
+        return not stalled and self._growing() and (not member.max_nodes or holds(shape, member, member.max_nodes))
 
-    def _growing(self) -> bool:
-        """Whether a rule may still make a member larger than the file says."""
-        return not self.state.draining and any(
-            rule.action.name in _GROWING and not rule.removed and (rule.open or not rule.exhausted)
-            for rule in self.state.rules.values()
-        )
+    def _goes(self, shape: Shape, member: Member) -> bool:
+        """Whether such a job may go to a member now. It goes before there is room for it only where what makes room
+        looks at what waits there: another rule would find a queue that a job too large stands in front of."""
+        if not sized(member) or "resize" not in member.capabilities or holds(shape, member, self._nodes[member.name]):
+            return self._may_hold(shape, member, stalled=True)
+        return self._growing(_BY_OTHERS) and holds(shape, member, member.max_nodes)
+
+    def _growing(self, but: tuple[str, ...] = ()) -> bool:
+        """Whether a rule, but those of some triggers, may still make a member larger."""
+        if but not in self._grows:
+            self._grows[but] = not self.state.draining and any(
+                rule.action.name in _GROWING
+                and rule.trigger not in but
+                and not rule.removed
+                and (rule.open > 0 or not rule.exhausted)
+                for rule in self.state.rules.values()
+            )
+        return self._grows[but]
+
+    def _size(self, member: Member) -> str:
+        gpus = f" and {member.gpus_up} GPUs" if member.gpus_up > 0 else ""
+        nodes = self._nodes[member.name]
+        if "resize" not in member.capabilities or self._growing():
+            nodes = max(nodes, member.max_nodes)
+        return f"{member.name} has at most {nodes} nodes of {member.cores_per_node} cores{gpus}"
 
     # ---- jobs that go now --------------------------------------------------------------------------
 
@@ -184,11 +240,13 @@ class Release:
     def _place(self, point: Point) -> str:
         """The member that a job of this point goes to now: its own, or the least loaded that can hold it."""
         if point.member:
-            return point.member if self._left.get(point.member, 0) > 0 else ""
+            name = point.member
+            free = self._left.get(name, 0) > 0 and self._goes(point.shape, self.state.members[name])
+            return name if free else ""
         best = ""
         load = 0.0
         for name, member in self.state.members.items():
-            if self._left[name] <= 0 or not self.builder.can_hold(point, member):
+            if self._left[name] <= 0 or not self._goes(point.shape, member):
                 continue
             used = (member.outstanding_cores + self._cores.get(name, 0) + point.cores) / max(1, member.cores_up)
             if not best or used < load:
@@ -233,8 +291,3 @@ def _demand(shape: Shape) -> str:
     if shape.gpus:
         parts.append(f"{shape.gpus} GPUs")
     return ", ".join(parts)
-
-
-def _size(member: Member) -> str:
-    gpus = f" and {member.gpus_up} GPUs" if member.gpus_up > 0 else ""
-    return f"{member.name} has at most {most_nodes(member)} nodes of {member.cores_per_node} cores{gpus}"

@@ -125,6 +125,7 @@ class Point:
         "measured",
         "member",
         "nodes",
+        "shape",
         "template",
         "values",
         "walltime",
@@ -143,6 +144,7 @@ class Point:
         self.member = ""
         self.nodes = 0
         self.cores = 1
+        self.shape = Shape("", 0, 1, 1, 0)
         self.walltime = 0.0
         self.warm: set[int] = set()
         """Numbers of the jobs that count into no quantity (`warmup`)."""

@@ -11,7 +11,7 @@ import msgspec
 
 from ensemble.engine import Engine
 from ensemble.model.decisions import Firing, Note, Record
-from ensemble.model.events import JobEvent, MemberEvent
+from ensemble.model.events import JobEvent, MemberEvent, SubmitAnswered
 from ensemble.report.text import closing, progress
 from ensemble.runtime import RunResult
 from ensemble.spec.model import EnsembleSpec
@@ -79,6 +79,10 @@ class Live:
         elif isinstance(event, JobEvent) and event.outcome not in ("", "success", "cancelled"):
             what = f" ({event.text})" if event.text else ""
             self._line(f"{event.key} attempt {event.attempt}: {event.outcome}, {event.reason}{what}")
+        elif isinstance(event, SubmitAnswered):
+            for key, attempt, why, transient in event.refused:
+                if not transient:
+                    self._line(f"{key} attempt {attempt}: failed, refused ({why})")
         elif self.debug and isinstance(event, JobEvent):
             self._line(f"{event.key} {event.state} {event.outcome}".rstrip())
         self._refresh()

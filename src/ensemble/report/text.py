@@ -20,6 +20,7 @@ _NOTES = {
     "unsupported-action": "an action that the member cannot do was left out",
     "duplicate": "a second start of an attempt was prevented",
     "no-member": "no member was left to run jobs",
+    "never-fits": "jobs fit no member",
     "resize-failed": "a resize failed",
     "resize-bound": "a resize was asked beyond the member's bounds",
     "bad-point": "a new point could not be used",

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from ensemble.model.errors import ExpressionError, InputError
-from ensemble.model.jobs import Resources
 from ensemble.spec.expressions import COUNTS, parse_condition, resolve_old
+from ensemble.spec.fitting import Size, never_fits
 from ensemble.spec.model import UNLIMITED, EnsembleSpec, GroupSpec, MemberSpec, RuleSpec
 from ensemble.spec.placeholders import suspicious
 from ensemble.spec.ranges import Range, may_hold
@@ -37,14 +37,6 @@ RISING: Final = ("submitted", "finished", "success", "failed", "cancelled", "los
 
 ROUNDS: Final = 10
 """How often what may happen is looked at anew with what was learnt; stopping early only finds less."""
-
-
-class Size(NamedTuple):
-    """What a member has at most: nodes, and cores and GPUs of each."""
-
-    nodes: int
-    cores: int
-    gpus: int = 0
 
 
 class Finding(NamedTuple):
@@ -180,7 +172,7 @@ class _Check:
             except InputError as error:
                 yield Finding("bad-point", f"{where}.parameters", str(error), error=True)
                 return
-            reasons = [never_fits(need, self.sizes[name]) for name in mine]
+            reasons = [never_fits(need, self._size(name)) for name in mine]
             if all(reasons):
                 point = ", ".join(f"{axis}={value}" for axis, value in values.items())
                 at = f" with {point}" if point else ""
@@ -193,6 +185,12 @@ class _Check:
                     error=self.open or group.name in self.groups,
                 )
                 return
+
+    def _size(self, name: str) -> Size:
+        """The most a member can have: what the file lets it grow to, where a rule makes it grow."""
+        size, nodes = self.sizes[name], self.members[name].nodes
+        bound = self.members[name].max_nodes and not self.growing and name not in self.fixed
+        return size._replace(nodes=min(nodes, size.nodes)) if bound else size
 
     def _may_grow(self, name: str) -> bool:
         if name not in self.sizes:
@@ -445,20 +443,6 @@ class _Check:
                     f"one job of {group.name} may run longer ({group.walltime:g} s) than the whole ensemble "
                     f"({limits.walltime:g} s)",
                 )
-
-
-def never_fits(need: Resources, size: Size) -> str:
-    """Why a job can never run on a member of this size; empty when it can."""
-    per_node = -(-need.tasks // need.nodes) * need.cores if need.nodes else need.cores
-    if need.nodes > size.nodes:
-        return f"it needs {need.nodes} nodes and there are at most {size.nodes}"
-    if per_node > size.cores:
-        return f"it needs {per_node} cores on one node and a node has {size.cores}"
-    if need.total_cores > size.nodes * size.cores:
-        return f"it needs {need.total_cores} cores and there are at most {size.nodes * size.cores}"
-    if need.total_gpus > size.nodes * size.gpus:
-        return f"it needs {need.total_gpus} GPUs and there are at most {size.nodes * size.gpus}"
-    return ""
 
 
 def _on(member: str, reason: str) -> str:

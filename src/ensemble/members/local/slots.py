@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Node", "Placement", "Slots"]
 
 from ensemble.model.jobs import Resources
+from ensemble.spec.fitting import Size, never_fits
 
 Placement = list[tuple["Node", int, tuple[int, ...]]]
 """What a job holds: (node, cores, GPU ids)."""
@@ -55,16 +56,7 @@ class Slots:
 
     def never(self, need: Resources, nodes: int) -> str:
         """Why a job can never run on `nodes` nodes; empty when it can."""
-        if need.nodes > nodes:
-            return f"it needs {need.nodes} nodes and there are at most {nodes}"
-        per_node = -(-need.tasks // need.nodes) * need.cores if need.nodes else need.cores
-        if per_node > self.cores:
-            return f"it needs {per_node} cores on a node and a node has {self.cores}"
-        if need.total_cores > nodes * self.cores:
-            return f"it needs {need.total_cores} cores and there are at most {nodes * self.cores}"
-        if need.total_gpus > nodes * self.gpus:
-            return f"it needs {need.total_gpus} GPUs and there are at most {nodes * self.gpus}"
-        return ""
+        return never_fits(need, Size(nodes, self.cores, self.gpus))
 
     def place(self, need: Resources) -> Placement | None:
         """Take what a job needs; None when that is not free now."""
@@ -97,7 +89,8 @@ class Slots:
             fitting = [
                 node for node in self.nodes if not node.leaving and node.free >= cores and len(node.gpus) >= gpus
             ]
-            if cores <= self.cores and gpus <= self.gpus and len(fitting) >= nodes:
+            # a whole node is no larger than it is
+            if tasks * need.cores <= self.cores and gpus <= self.gpus and len(fitting) >= nodes:
                 found: Placement = []
                 for node in fitting[:nodes]:
                     node.free -= cores

@@ -47,7 +47,7 @@ def need_of(resources: Resources, cores: int, gpus: int, avoid: tuple[str, ...] 
             a_node = min(a_node, max(1, gpus // resources.gpus))
         nodes = -(-tasks // a_node)
     each = -(-tasks // nodes)
-    taken = cores if resources.exclusive else each * resources.cores
+    taken = max(cores if resources.exclusive else 0, each * resources.cores)
     return Need(nodes, tasks, taken, each * resources.gpus, resources.exclusive, avoid)
 
 
