@@ -238,3 +238,41 @@ def test_every_named_fault_stands_in_the_document():
     text = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
     missing = [reason for reason in REASONS if f"`{reason}`" not in text]
     assert missing == []
+
+
+STEPPING = """
+import time
+wall = time.time
+def stepped():
+    with open({offset!r}) as file:
+        return wall() + float(file.read())
+time.time = stepped
+"""
+
+
+def test_a_clock_that_is_set_changes_no_duration_and_meets_no_limit(tmp_path):
+    # by each job, in its midst, for all processes of the run alike, as the machine's own clock would be
+    offset = tmp_path / "offset"
+    offset.write_text("0")
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(STEPPING.format(offset=str(offset)))
+    (tmp_path / "e.yaml").write_text(
+        "name: s\nmembers: {local: {nodes: 1, cores: 1}}\nlimits: {walltime: 10m}\njobs:\n"
+        "  - name: a\n    parameters: {step: [86400, -86400, 7200, -3600, 0]}\n    walltime: 5m\n    shell: true\n"
+        f"    command: sleep 0.1; echo {{step}} > step; mv step {offset}; sleep 0.1\n"
+    )
+    path = os.pathsep.join(filter(None, (str(tmp_path / "clock"), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        command("run", "e.yaml"), cwd=tmp_path, env={**surroundings(tmp_path), "PYTHONPATH": path}, timeout=90
+    )
+    assert done.returncode == 0
+    assert offset.read_text().strip() == "0"
+    records = [json.loads(line) for line in ensemble(tmp_path, "events", "last").stdout.splitlines()]
+    times = [record["at"] for record in records]
+    assert times == sorted(times)
+    assert times[-1] - times[0] < 600
+    lines = ensemble(tmp_path, "results", "last", "--format", "json").stdout.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert len(rows) == 5
+    assert all(0 < row["duration"] < 300 and 0 <= row["pending"] < 300 for row in rows)
+    assert ensemble(tmp_path, "verify", "last").returncode == 0

@@ -31,7 +31,7 @@ from ensemble.members.local.guard import become_subreaper
 from ensemble.members.local.launch import JobFiles, LaunchError, base_environment
 from ensemble.members.local.prepare import Waiting
 from ensemble.members.local.records import Ended, Exited, KeeperLog, Started, Starting
-from ensemble.members.local.recovery import Adopted, Recovery, ref_of_process
+from ensemble.members.local.recovery import TICKS, Adopted, Recovery, ref_of_process
 from ensemble.members.local.slots import Placement, Slots
 from ensemble.members.local.syncer import Syncer
 from ensemble.members.staging import StagingError
@@ -48,7 +48,6 @@ PREPARED: Final = 16
 """How many of the next jobs are made ready while they wait for a slot."""
 SIZES_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 2.0
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _NO_STORAGE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Ref = tuple[str, int]
@@ -57,18 +56,28 @@ Ref = tuple[str, int]
 class Running:
     """One process of ours (or adopted from a keeper before us)."""
 
-    __slots__ = ("files", "killed", "pid", "pidfd", "placement", "spec", "start", "wrapped")
+    __slots__ = ("began", "files", "killed", "pid", "pidfd", "placement", "spec", "start", "wrapped")
 
-    def __init__(self, spec: JobSpec, files: JobFiles, pid: int, placement: Placement, start: float) -> None:
+    def __init__(
+        self, spec: JobSpec, files: JobFiles, pid: int, placement: Placement, start: float, ticks: int
+    ) -> None:
         self.spec = spec
         self.files = files
         self.pid = pid
         self.placement = placement
         self.start = start
+        self.began = ticks / TICKS
+        """Seconds since boot; 0 where that is not known."""
         self.killed = ""
         """Why we are ending it: cancelled or walltime."""
         self.wrapped = bool(spec.setup or spec.cleanup)
         self.pidfd = -1
+
+    def now(self) -> float:
+        """The time, in seconds since the epoch, as its start has it: a clock that was set since does not count."""
+        if not self.began:
+            return time.time()
+        return self.start + max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - self.began)
 
 
 class Keeper:
@@ -323,9 +332,9 @@ class Keeper:
             return
         failpoint("keeper.after-spawn")
         start = time.time()
-        ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
+        ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS)
         self.log.note(Started(key, attempt, pid, ticks, start))
-        self.running[pid] = Running(spec, files, pid, placement, start)
+        self.running[pid] = Running(spec, files, pid, placement, start, ticks)
         self.pids[ref] = pid
         if spec.walltime:
             heapq.heappush(self.timers, (time.monotonic() + spec.walltime, pid, "walltime"))
@@ -392,7 +401,7 @@ class Keeper:
             if job is not None:
                 # while its leader is not reaped the group's number cannot be anybody else's
                 self._signal(pid, signal.SIGKILL)
-                ended = time.time()
+                ended = job.now()
                 if not self._leaves_processes(job):
                     # its slot works on while its end is written down
                     self._give_back(job)
@@ -525,14 +534,15 @@ class Keeper:
         for ref, start, status in recovery.unseen:
             # it ended while no keeper was there: the guard saw how, or nobody did
             spec = recovery.spec_of(ref)
-            job = Running(spec, JobFiles(self.run_dir, *ref), 0, [], start)
+            job = Running(spec, JobFiles(self.run_dir, *ref), 0, [], start, 0)
             self.seen[ref] = None
             self._finish(job, status, time.time())
         self.adopted = recovery.running
         self.recovery = recovery
         for one in self.adopted:
             self.seen[one.ref] = None
-            job = Running(recovery.spec_of(one.ref), JobFiles(self.run_dir, *one.ref), one.pid, [], one.start)
+            files = JobFiles(self.run_dir, *one.ref)
+            job = Running(recovery.spec_of(one.ref), files, one.pid, [], one.start, one.ticks)
             self.running[one.pid] = job
             self.pids[one.ref] = one.pid
             try:
@@ -563,7 +573,7 @@ class Keeper:
             return
         self._signal(one.pid, signal.SIGKILL)
         del self.running[one.pid]
-        self._finish(job, status, time.time())
+        self._finish(job, status, job.now())
 
 
 def wait_status(found: os.waitid_result) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Adopted", "Recovery", "ref_of_process"]
+__all__ = ["TICKS", "Adopted", "Recovery", "ref_of_process"]
 
 import os
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ensemble.journal.writer import process_start
 from ensemble.members.local.records import Ended, Exited, Started, Starting, read_keeper_log
@@ -16,6 +16,9 @@ from ensemble.model.jobs import JobSpec
 
 Ref = tuple[str, int]
 
+TICKS: Final = os.sysconf("SC_CLK_TCK")
+"""Clock ticks in a second, as /proc counts them."""
+
 
 class Adopted(NamedTuple):
     """A job that still runs without its keeper."""
@@ -23,6 +26,8 @@ class Adopted(NamedTuple):
     ref: Ref
     pid: int
     start: float
+    ticks: int
+    """The same in clock ticks since boot."""
     stream: str
 
 
@@ -72,7 +77,7 @@ class Recovery:
                 continue
             begun = process_start(entry.pid)
             if begun and abs(begun - entry.ticks) <= 100:
-                self.running.append(Adopted(ref, entry.pid, entry.time, stream))
+                self.running.append(Adopted(ref, entry.pid, entry.time, entry.ticks, stream))
             else:
                 self.unseen.append((ref, entry.time, self._await_status(stream, entry.pid)))
         if starting is not None and starting not in self.ended:
@@ -93,7 +98,7 @@ class Recovery:
         while True:
             for pid in _processes():
                 if pid not in known and ref_of_process(pid, self.run_dir) == ref and _leads(pid):
-                    self.running.append(Adopted(ref, pid, start, stream))
+                    self.running.append(Adopted(ref, pid, start, process_start(pid), stream))
                     return
             statuses = self._guard_log(stream)
             strangers = [status for pid, (status, leads) in statuses.items() if pid not in known and leads]
