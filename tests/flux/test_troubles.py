@@ -13,6 +13,7 @@ import pytest
 
 from ensemble.members.contract import Refused
 from ensemble.members.flux.register import Register
+from ensemble.members.minicluster import MiniClusterMember
 from ensemble.model.errors import MemberError
 from ensemble.model.events import MemberEvent
 from ensemble.model.jobs import OutputSpec
@@ -166,6 +167,17 @@ class TestTypos:
             assert "from 0 to 31" in receipt.reason
 
     @live
+    async def test_an_address_or_a_time_that_is_none_is_refused_for_good_and_at_once(self, bench: Bench) -> None:
+        with pytest.raises(MemberError, match=r"`flux uri`.*'f2AbCd'") as error:
+            await bench.open(options={"uri": "f2AbCd"})
+        assert not error.value.transient
+        pod = MiniClusterMember()
+        for wait in ("soon", -1, "nan", None):
+            with pytest.raises(MemberError, match="number of seconds") as error:
+                await pod.open(bench.harness.context(bench.sink, options={"uri": session().uri, "wait": wait}))
+            assert not error.value.transient
+
+    @live
     async def test_a_job_that_cannot_be_said_to_flux_fails_alone(self, bench: Bench) -> None:
         member = await bench.open()
         odd = {
@@ -183,6 +195,30 @@ class TestTypos:
 
 
 class TestSurroundings:
+    @live
+    async def test_while_the_scheduler_is_loaded_again_the_member_may_be_tried_again(self, bench: Bench) -> None:
+        with another() as own:
+            own.run("module", "remove", "sched-simple")
+            with pytest.raises(MemberError, match="scheduler") as error:
+                await bench.open(options={"uri": own.uri})
+            assert error.value.transient
+            own.run("module", "load", "sched-simple")
+            member = await bench.open(options={"uri": own.uri})
+            assert (await bench.run(member, bench.harness.job("a-0"))).outcome == "success"
+            await bench.close(member, "detach")
+
+    @live
+    async def test_while_what_takes_jobs_in_is_loaded_again_a_job_may_be_sent_again(self, bench: Bench) -> None:
+        with another() as own:
+            member = await bench.open(options={"uri": own.uri})
+            own.run("module", "remove", "job-ingest")
+            (receipt,) = await member.submit(1, [bench.harness.job("a-0")])
+            assert isinstance(receipt, Refused)
+            assert receipt.transient
+            own.run("module", "load", "job-ingest")
+            assert (await bench.run(member, bench.harness.job("a-0"))).outcome == "success"
+            await bench.close(member, "detach")
+
     @live
     async def test_a_variable_that_is_no_text_stays_behind_and_nothing_else(self, bench: Bench) -> None:
         with pytest.MonkeyPatch.context() as patch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import time
@@ -51,8 +52,8 @@ _PAGE: Final = 2000
 _LOOK: Final = 1.0
 """Seconds between two looks at what is free, while jobs come and go."""
 _TERM, _KILL = 15, 9
-_FULL: Final = {11, 12, 28}
-"""Errors (EAGAIN, ENOMEM, ENOSPC) after which the same submission may succeed."""
+_FOR_NOW: Final = {errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.ENOSYS}
+"""Errors after which the same submission may succeed; ENOSYS: the service that takes it in is not there just now."""
 
 
 class FluxMember:
@@ -98,6 +99,9 @@ class FluxMember:
             raise MemberError(
                 f"unknown option {unknown[0]!r} of a Flux member; there is {', '.join(('uri', *OPTIONS))}"
             )
+        uri = str(options.get("uri", ""))
+        if uri and "://" not in uri:
+            raise MemberError(f"option `uri` is an address as `flux uri` prints it (local:///path), not {uri!r}")
         self._reset()
         self._urgency = urgency(options)
         self._context = context
@@ -245,7 +249,7 @@ class FluxMember:
         found: list[int | Receipt] = []
         for answer in answers:
             if isinstance(answer, FluxError):
-                found.append(Refused(str(answer), transient="disabled" in str(answer) or answer.number in _FULL))
+                found.append(Refused(str(answer), transient="disabled" in str(answer) or answer.number in _FOR_NOW))
             else:
                 found.append(Unknown(str(answer)) if isinstance(answer, MemberError) else answer)
         return found
@@ -473,6 +477,9 @@ class FluxMember:
     async def _look(self) -> Sizes:
         try:
             sizes = read_sizes(await self._up().call(calls.sizes()))
+        except FluxError as error:
+            # the scheduler is being loaded again, say
+            raise MemberError(f"the scheduler does not say what there is: {error}", transient=True) from error
         except msgspec.MsgspecError as error:
             raise MemberError(f"what the scheduler says of its resources cannot be read: {error}") from error
         self._sizes = sizes

@@ -28,7 +28,7 @@ class MiniClusterMember(FluxMember):
     async def open(self, context: Context) -> Hello:
         """Wait for the broker's socket, then as the Flux member. Raises `MemberError(transient=True)` without one."""
         options = dict(context.options)
-        view, wait = str(options.pop("view", "")), float(options.pop("wait", WAIT_SECONDS))
+        view, wait = str(options.pop("view", "")), _seconds(options.pop("wait", WAIT_SECONDS))
         enter(view)
         if "uri" not in options:
             options["uri"] = await _broker(view, wait)
@@ -48,6 +48,16 @@ class MiniClusterMember(FluxMember):
             return Refused(f"this MiniCluster can have {least} to {most} nodes, not {nodes}")
         self._put(MemberEvent(self._context.name, "resize", time.time(), nodes_wanted=nodes))
         return Accepted()
+
+
+def _seconds(told: object) -> float:
+    try:
+        found = float(str(told))
+    except ValueError:
+        found = -1.0
+    if not found >= 0:
+        raise MemberError(f"option `wait` of a MiniCluster is a number of seconds, not {told!r}")
+    return found
 
 
 async def _broker(view: str, wait: float) -> str:
