@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 
 from ensemble.members.contract import Refused
+from ensemble.members.flux.records import Records
 from ensemble.members.flux.register import Register
 from ensemble.members.minicluster import MiniClusterMember
 from ensemble.model.errors import MemberError
@@ -44,6 +45,16 @@ class TestStrangers:
             assert (await bench.run(member, bench.harness.job("b-0"))).outcome == "success"
             assert not downs(bench)
             await bench.close(member, "detach")
+
+    @live
+    async def test_ensembles_that_come_first_all_at_once_agree_on_the_instance(self, bench: Bench) -> None:
+        for number in range(3):
+            with another() as own:
+                options = {"uri": own.uri}
+                folders = [bench.harness.folder / f"{number}-{place}" for place in range(8)]
+                await asyncio.gather(*[bench.open(options=options, run_dir=str(folder)) for folder in folders])
+                marks = {Records(str(folder), "m").instance() for folder in folders}
+                assert len(marks) == 1
 
 
 class SlowFile:

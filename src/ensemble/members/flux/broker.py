@@ -6,6 +6,7 @@ __all__ = ["Broker", "FluxError"]
 
 import asyncio
 import contextlib
+import json
 import os
 import threading
 from collections import deque
@@ -25,6 +26,7 @@ OPEN_SECONDS: Final = 30.0
 CALL_SECONDS: Final = 60.0
 
 _MARK_KEY: Final = "ensemble.instance"
+_MARK_BYTES: Final = 8
 
 
 class FluxError(MemberError):
@@ -172,7 +174,7 @@ class Broker:
         flux = self.flux
         handle = flux.Flux(self._uri) if self._uri else flux.Flux()
         constants = flux.constants
-        self.mark = _mark(flux.kvs, handle)
+        self.mark = _mark(flux, handle)
         watcher = handle.fd_watcher_create(self._wake, self._woken, constants.FLUX_POLLIN)
         watcher.start()
         flush = handle.prepare_watcher_create(self._before_waiting)
@@ -268,15 +270,24 @@ class Broker:
         self._resources()
 
 
-def _mark(kvs: Any, handle: Any) -> str:
-    """The mark of an instance, in its own store; made by whoever comes first."""
-    for _ in range(2):
+def _mark(flux: Any, handle: Any) -> str:
+    """The mark of an instance, in its own store: the first of all that were appended there."""
+    kvs = flux.kvs
+    try:
+        return _first(kvs.get(handle, _MARK_KEY))
+    except FileNotFoundError:
+        transaction = kvs.RAW.flux_kvs_txn_create()
         try:
-            return str(kvs.get(handle, _MARK_KEY))
-        except FileNotFoundError:
-            kvs.put(handle, _MARK_KEY, token_hex(8))
-            kvs.commit(handle)
-    return str(kvs.get(handle, _MARK_KEY))
+            append = flux.constants.FLUX_KVS_APPEND
+            kvs.RAW.flux_kvs_txn_put(transaction, append, _MARK_KEY, json.dumps(token_hex(_MARK_BYTES)))
+            kvs.commit(handle, _kvstxn=transaction)
+        finally:
+            kvs.RAW.flux_kvs_txn_destroy(transaction)
+    return _first(kvs.get(handle, _MARK_KEY))
+
+
+def _first(marks: Any) -> str:
+    return str(marks).replace('"', "")[: 2 * _MARK_BYTES]
 
 
 def _settle(future: asyncio.Future[Any], found: Any) -> None:
