@@ -262,3 +262,41 @@ class TestFaults:
         member = await bench.reopen(member)
         assert (await bench.ended("a-0")).outcome == "success"
         assert bench.harness.lines("start", "a-0") == ["start a-0 1"]
+
+
+class TestAnotherInstance:
+    @live
+    async def test_an_instance_that_follows_at_the_same_address_takes_the_run_over(self, bench: Bench) -> None:
+        """As in the pod of a MiniCluster whose broker was started again."""
+        place = bench.harness.folder / "local"
+        options = {"uri": f"local://{place}"}
+        with another() as own:
+            place.symlink_to(own.uri.removeprefix("local://"))
+            member = await bench.open(options=options)
+            await member.submit(1, [bench.harness.job("a-0", Do(120))])
+            await bench.running("a-0")
+            own.kill()
+            await bench.until(lambda: downs(bench), "it is down")
+        place.unlink()
+        with another() as own:
+            place.symlink_to(own.uri.removeprefix("local://"))
+            member = await bench.reopen(member, options=options)
+            found, _ = await bench.inventory(member)
+            assert found["a-0", 1].event is not None
+            assert found["a-0", 1].event.outcome == "lost"
+            assert (await bench.run(member, bench.harness.job("b-0"))).outcome == "success"
+            await bench.close(member, "detach")
+
+    @live
+    async def test_an_instance_that_is_reached_by_ssh_is_not_believed_dead(self, bench: Bench) -> None:
+        ssh = bench.harness.folder / "ssh"
+        ssh.write_text('#!/bin/sh\nshift\nexec /bin/sh -c "$*"\n')
+        ssh.chmod(0o755)
+        path = session().uri.removeprefix("local://")
+        with pytest.MonkeyPatch.context() as patch, another() as own:
+            patch.setenv("FLUX_SSH", str(ssh))
+            member = await bench.open(options={"uri": f"ssh://here{path}"})
+            assert (await bench.run(member, bench.harness.job("a-0"))).outcome == "success"
+            await bench.close(member, "detach")
+            with pytest.raises(MemberError, match="another Flux instance"):
+                await bench.reopen(member, options={"uri": own.uri})

@@ -165,7 +165,9 @@ class FluxMember:
         if before is not None and before.mark == mark:
             return
         known_gone = before is None or os.environ.get(PREVIOUS) == "gone"
-        if before is not None and not known_gone and (before.host != here.host or _reachable(before.uri)):
+        # at one address there is one instance: where this one answers, the former has ended
+        lives = before is not None and before.uri != uri and _reachable(before.uri)
+        if before is not None and not known_gone and (before.host != here.host or lives):
             raise MemberError(
                 f"this run's jobs are with another Flux instance ({before.uri} on {before.host}): resume it there, "
                 f"or, if that instance has ended, with {PREVIOUS}=gone in the environment"
@@ -512,10 +514,13 @@ class FluxMember:
 
 
 def _reachable(uri: str) -> bool:
-    """Whether somebody listens at a local address of Flux (`local:///path`)."""
+    """Whether somebody listens at an address; where that cannot be seen from here (`ssh://`), it is believed."""
+    kind, _, path = uri.partition("://")
+    if kind != "local":
+        return True
     with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.connect(uri.partition("://")[2])
+            probe.connect(path)
         except OSError:
             return False
     return True
