@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import json
 import os
+from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -300,3 +303,37 @@ class TestAnotherInstance:
             await bench.close(member, "detach")
             with pytest.raises(MemberError, match="another Flux instance"):
                 await bench.reopen(member, options={"uri": own.uri})
+
+
+class TestConnections:
+    @live
+    async def test_a_member_that_is_opened_again_and_again_holds_one_connection(self, bench: Bench) -> None:
+        def held() -> Counter[str]:
+            names = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+            return Counter(name.partition(":[")[0] for name in names)
+
+        member = await bench.open()
+        await bench.run(member, bench.harness.job("a-0"))
+        once = held()
+        for epoch in (2, 3, 4):
+            await member.open(bench.harness.context(bench.sink, epoch=epoch, resumed=True))
+            await bench.run(member, bench.harness.job(f"b-{epoch}"))
+        assert held() == once
+
+    @live
+    async def test_nothing_of_a_connection_is_left_to_the_garbage_collector_of_another_thread(
+        self, bench: Bench
+    ) -> None:
+        """It would be ended under the reactor's hands."""
+        future = import_module("flux.future").Future
+        member = await bench.open()
+        gc.collect()
+        gc.disable()
+        try:
+            await member.submit(1, [bench.harness.job(f"a-{number}") for number in range(20)])
+            await bench.all_ended(20)
+            left = [one for one in gc.get_objects() if isinstance(one, future)]
+        finally:
+            gc.enable()
+        # the two streams, and at most one look at what is free
+        assert len(left) <= 3

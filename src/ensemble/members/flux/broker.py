@@ -61,7 +61,6 @@ class Broker:
         self._pending: set[asyncio.Future[Any]] = set()
         self._stopping = False
         self._gone = ""
-        self._kept: list[Any] = []
         self.mark = ""
         """Known by every connection to this instance, and by none to another."""
         self._thread = threading.Thread(target=self._run, name="flux", daemon=True)
@@ -166,7 +165,6 @@ class Broker:
             with self._guard:
                 os.close(self._wake)
                 self._wake = -1
-            self._kept.clear()
             self._out.append((self._end, (why,)))
             self._flush()
 
@@ -174,16 +172,13 @@ class Broker:
         flux = self.flux
         handle = flux.Flux(self._uri) if self._uri else flux.Flux()
         constants = flux.constants
-        self.mark = _mark(flux, handle)
+        self.mark = _mark(flux.kvs, handle, constants.FLUX_KVS_APPEND)
         watcher = handle.fd_watcher_create(self._wake, self._woken, constants.FLUX_POLLIN)
         watcher.start()
         flush = handle.prepare_watcher_create(self._before_waiting)
         flush.start()
-        journal = handle.rpc("job-manager.events-journal", {"full": True}, 0, constants.FLUX_RPC_STREAMING)
-        journal.then(self._journal)
-        nodes = handle.rpc("resource.journal", {}, 0, constants.FLUX_RPC_STREAMING)
-        nodes.then(self._nodes)
-        self._kept += [watcher, flush, journal, nodes]
+        handle.rpc("job-manager.events-journal", {"full": True}, 0, constants.FLUX_RPC_STREAMING).then(self._journal)
+        handle.rpc("resource.journal", {}, 0, constants.FLUX_RPC_STREAMING).then(self._nodes)
         self._handle = handle
         self._out.append((self._is_open, ()))
         try:
@@ -192,11 +187,24 @@ class Broker:
             if not self._stopping:
                 return f"the Flux broker is gone: {error.strerror or error}"
         finally:
-            watcher.stop()
-            flush.stop()
-            for stream in (journal, nodes):
-                stream.stop()
+            self._let_go(watcher, flush)
         return "closed" if self._stopping else self._failed or "the Flux broker is gone"
+
+    def _let_go(self, *watchers: Any) -> None:
+        """Leave nothing that knows the handle, so that the connection ends with this thread.
+
+        Until then Flux would send to it, and keep what nobody reads. Its bindings keep every future that may yet be
+        fulfilled, with what was to be called then: us.
+        """
+        waiting = getattr(import_module("flux.future"), "_THEN_HANDLES", {})
+        for future in [one for one in waiting if getattr(one.then_cb, "__self__", None) is self]:
+            del waiting[future]
+            _destroy(future)
+        for watcher in watchers:
+            watcher.stop()
+            watcher.destroy()
+            watcher.wargs = None
+        del self._handle
 
     _failed = ""
 
@@ -241,6 +249,7 @@ class Broker:
             found = read(flux_future) if read is not None else flux_future.get()
         except Exception as error:
             found = _error(error)
+        _destroy(flux_future)
         self._out.append((_settle, (future, found)))
 
     def _journal(self, stream: Any) -> None:
@@ -250,6 +259,7 @@ class Broker:
             self._entries.append(_ENTRY.decode(text))
             stream.reset()
         except OSError as error:
+            _destroy(stream)
             self._failed = (
                 "only the owner of a Flux instance may read its journal; start your own (`flux alloc`, `flux batch`)"
                 if error.errno == 1
@@ -263,6 +273,7 @@ class Broker:
             stream.get_str()
             stream.reset()
         except Exception:
+            _destroy(stream)
             return  # an older Flux: sizes are then looked at when jobs come and go
         self._out.append((self._changed, ()))
 
@@ -270,24 +281,39 @@ class Broker:
         self._resources()
 
 
-def _mark(flux: Any, handle: Any) -> str:
-    """The mark of an instance, in its own store: the first of all that were appended there."""
-    kvs = flux.kvs
+def _mark(kvs: Any, handle: Any, append: int) -> str:
+    """The mark of an instance, in its own store: the first of all that were appended there (flag `append`)."""
     try:
-        return _first(kvs.get(handle, _MARK_KEY))
+        return _first_mark(kvs, handle)
     except FileNotFoundError:
         transaction = kvs.RAW.flux_kvs_txn_create()
         try:
-            append = flux.constants.FLUX_KVS_APPEND
             kvs.RAW.flux_kvs_txn_put(transaction, append, _MARK_KEY, json.dumps(token_hex(_MARK_BYTES)))
             kvs.commit(handle, _kvstxn=transaction)
         finally:
             kvs.RAW.flux_kvs_txn_destroy(transaction)
-    return _first(kvs.get(handle, _MARK_KEY))
+    return _first_mark(kvs, handle)
 
 
-def _first(marks: Any) -> str:
-    return str(marks).replace('"', "")[: 2 * _MARK_BYTES]
+def _first_mark(kvs: Any, handle: Any) -> str:
+    """Raises `FileNotFoundError` while there is none."""
+    # kvs.get() leaves its future behind where there is nothing, and with it the connection
+    found = kvs.ffi.new("char *[1]")
+    future = kvs.RAW.flux_kvs_lookup(handle, None, 0, _MARK_KEY)
+    try:
+        kvs.RAW.flux_kvs_lookup_get(future, found)
+        marks: str = kvs.ffi.string(found[0]).decode()
+    finally:
+        kvs.RAW.flux_future_destroy(future)
+    return marks.replace('"', "")[: 2 * _MARK_BYTES]
+
+
+def _destroy(future: Any) -> None:
+    """See that a future ends with its last user, on this thread and before its handle.
+
+    It knows itself: the garbage collector would end it on whatever thread that runs, while the reactor works with it.
+    """
+    future.then_cb = future.cb_handle = None
 
 
 def _settle(future: asyncio.Future[Any], found: Any) -> None:

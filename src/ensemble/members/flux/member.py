@@ -184,6 +184,8 @@ class FluxMember:
         broker, self._broker = self._broker, None
         if broker is not None:
             await broker.close()
+        if self._context is not None:
+            await asyncio.to_thread(self._records.close)
 
     async def close(self, mode: CloseMode) -> None:
         """Let go; with `detach` jobs go on, else their ends are waited for and told."""
@@ -200,7 +202,6 @@ class FluxMember:
         finally:
             async with self._lock:  # a submission under way is brought to its end first
                 await self._halt()
-            self._records.close()
 
     # ---- commands ------------------------------------------------------------------------------------
 

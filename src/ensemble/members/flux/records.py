@@ -13,6 +13,7 @@ __all__ = ["Instance", "Records"]
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from secrets import token_hex
@@ -40,6 +41,8 @@ class Records:
     def __init__(self, run_dir: str, member: str) -> None:
         self.folder = Path(run_dir) / "flux" / member
         self._log = -1
+        self._guard = threading.Lock()
+        """A release that nobody waits for any more may still be written when the log is let go of."""
 
     def open(self, epoch: int) -> str:
         """Take over; return the token. Raises `MemberError` when a newer engine has."""
@@ -87,9 +90,10 @@ class Records:
     def release(self, jobs: Iterable[tuple[int, Ref]]) -> None:
         """Write down, durably, that these may run from now on."""
         data = "".join(f"{native} {key} {attempt} .\n" for native, (key, attempt) in jobs).encode()
-        while data:
-            data = data[os.write(self._log, data) :]
-        os.fdatasync(self._log)
+        with self._guard:
+            while data:
+                data = data[os.write(self._log, data) :]
+            os.fdatasync(self._log)
 
     def keep(self, ends: Iterable[JobEvent]) -> None:
         """Write down, durably, what soon cannot be read again."""
@@ -111,9 +115,10 @@ class Records:
 
     def close(self) -> None:
         """Let go of the log."""
-        if self._log >= 0:
-            os.close(self._log)
-        self._log = -1
+        with self._guard:
+            if self._log >= 0:
+                os.close(self._log)
+            self._log = -1
 
     def _write(self, name: str, text: str) -> None:
         beside = self.folder / f"{name}.tmp"
