@@ -7,6 +7,8 @@ import errno
 import gc
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +26,7 @@ from ensemble.model.jobs import OutputSpec
 from ensemble.testing import Do
 from ensemble.testing.bench import Bench, live
 from tests.flux import test_faults as faults
-from tests.flux.instance import session
+from tests.flux.instance import Instance, session
 from tests.flux.test_faults import another, downs
 
 flux, harness = faults.flux, faults.harness
@@ -337,3 +339,19 @@ class TestConnections:
             gc.enable()
         # the two streams, and at most one look at what is free
         assert len(left) <= 3
+
+
+class TestWatching:
+    def test_the_watch_ends_without_a_word_when_nobody_reads_it_any_more(self, flux: Instance) -> None:
+        command = [sys.executable, "-m", "ensemble.members.flux", "--uri", flux.uri]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+            assert watch.stdout is not None
+            assert watch.stderr is not None
+            assert "nodes" in watch.stdout.readline()
+            watch.stdout.close()
+            flux.run("submit", "--wait", "true")
+            try:
+                assert watch.wait(60) == 0
+            finally:
+                watch.kill()
+            assert watch.stderr.read() == ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -90,7 +90,12 @@ class Watch:
             await asyncio.sleep(1.0)
 
     def _say(self, what: Any) -> None:
-        print(json.dumps(what) if self._json else what, flush=True)
+        try:
+            print(json.dumps(what) if self._json else what, flush=True)
+        except BrokenPipeError:
+            # nobody reads it any more (`| head`); what is still buffered has nowhere to go at our end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.stop()
 
 
 def status(sizes: Sizes, register: Register) -> dict[str, dict[str, int]]:
@@ -133,11 +138,10 @@ def main(program: str = "python3 -m ensemble.members.flux", uri: str | None = ""
     arguments = parser.parse_args()
     if arguments.uri is None:
         sys.exit("ensemble: there is no Flux broker in this pod: neither FLUX_URI nor a socket in the Flux view")
-    with contextlib.suppress(BrokenPipeError):
-        try:
-            sys.exit(asyncio.run(_watch(arguments)))
-        except EnsembleError as error:
-            sys.exit(f"ensemble: {error}")
+    try:
+        sys.exit(asyncio.run(_watch(arguments)))
+    except EnsembleError as error:
+        sys.exit(f"ensemble: {error}")
 
 
 if __name__ == "__main__":
