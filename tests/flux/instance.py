@@ -55,6 +55,14 @@ class Instance:
         self.process.kill()
         self.process.wait()
 
+    def halt(self) -> None:
+        """Have its brokers do nothing, as on a node that swaps, until `go_on`."""
+        self._all("STOP", "-x", "flux-broker.*")
+
+    def go_on(self) -> None:
+        """Let its brokers work again."""
+        self._all("CONT", "-x", "flux-broker.*")
+
     def _all(self, name: str, *which: str) -> None:
         """Send a signal to its processes."""
         subprocess.run(["pkill", f"-{name}", "-s", str(self.process.pid), *which], check=False)

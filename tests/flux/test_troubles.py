@@ -16,7 +16,8 @@ from typing import NoReturn
 
 import pytest
 
-from ensemble.members.contract import Refused
+from ensemble.members.contract import Refused, Unknown
+from ensemble.members.flux.broker import Broker
 from ensemble.members.flux.records import Records
 from ensemble.members.flux.register import Register
 from ensemble.members.minicluster import MiniClusterMember
@@ -305,6 +306,28 @@ class TestAnotherInstance:
             await bench.close(member, "detach")
             with pytest.raises(MemberError, match="another Flux instance"):
                 await bench.reopen(member, options={"uri": own.uri})
+
+
+class TestBroker:
+    @live
+    async def test_a_job_that_is_cancelled_while_nobody_knows_whether_it_was_taken_never_runs(
+        self, bench: Bench
+    ) -> None:
+        with another() as own, pytest.MonkeyPatch.context() as patch:
+            member = await bench.open(options={"uri": own.uri})
+            await bench.run(member, bench.harness.job("a-0"))
+            patch.setattr(Broker.calls, "__defaults__", (1.0,))
+            own.halt()
+            try:
+                (receipt,) = await member.submit(1, [bench.harness.job("b-0")])
+                assert isinstance(receipt, Unknown)
+                await member.cancel([bench.harness.ref("b-0")], 1.0)
+            finally:
+                own.go_on()
+            end = await bench.ended("b-0")
+            assert end.outcome == "cancelled"
+            assert not bench.harness.lines("start", "b-0")
+            await bench.close(member, "detach")
 
 
 class TestConnections:

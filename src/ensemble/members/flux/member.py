@@ -84,8 +84,10 @@ class FluxMember:
         self._n = 0
         self._down = ""
         self._sizes = Sizes(0, 0, 0, 0, 0, 0, 0, 0)
+        self._doubtful: set[Ref] = set()
+        """Refs that were sent, and nobody knows whether they were taken."""
         self._to_cancel: dict[Ref, float] = {}
-        """Refs to cancel, with their grace, that were accepted and that the journal has not told of yet."""
+        """Refs to cancel, with their grace, that were (perhaps) taken and that the journal has not told of yet."""
         self._later: set[asyncio.Task[None]] = set()
 
     # ---- opening and letting go ----------------------------------------------------------------------
@@ -240,6 +242,8 @@ class FluxMember:
                 ref = (spec.ref.key, spec.ref.attempt)
                 if isinstance(answer, int):
                     answer = Accepted(accepted.setdefault(ref, broker.named(answer)))
+                elif isinstance(answer, Unknown):
+                    self._doubtful.add(ref)
                 receipts[ref] = answer
             return [receipts[spec.ref.key, spec.ref.attempt] for spec in jobs]
 
@@ -279,7 +283,7 @@ class FluxMember:
             story = register.stories.get(register.first.get(ref, 0))
             if story is not None:
                 wanted.append(story)
-            elif ref in register.accepted and ref not in register.ends:
+            elif (ref in register.accepted or ref in self._doubtful) and ref not in register.ends:
                 self._to_cancel[ref] = grace
         if wanted:
             await self._cancel(broker, wanted, grace)
@@ -431,6 +435,9 @@ class FluxMember:
         waiting, register.to_release = register.to_release, []
         doubles, register.doubles = register.doubles, []
         stories = [story for story in waiting if story.id in register.stories]
+        unwanted = [story for story in stories if story.ref in self._to_cancel]
+        stories = [story for story in stories if story.ref not in self._to_cancel]
+        self._doubtful.difference_update(story.ref for story in waiting)
         fresh = [(story.id, story.ref) for story in stories if story.ref not in register.released]
         if fresh:
             await asyncio.to_thread(self._records.release, fresh)
@@ -439,10 +446,8 @@ class FluxMember:
         asked += [calls.cancel(number, "another job of this ensemble bears the same key") for number in doubles]
         if asked:
             self._soon(self._ask(asked))
-        for story in stories:
-            grace = self._to_cancel.pop(story.ref, None)
-            if grace is not None:
-                self._soon(self._cancel(self._up(), [story], grace))
+        for story in unwanted:
+            self._soon(self._cancel(self._up(), [story], self._to_cancel.pop(story.ref)))
 
     async def _complete(self) -> None:
         """Add to ends what the jobs have written, and tell them: nothing else waits for slow files."""
