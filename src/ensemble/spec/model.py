@@ -162,7 +162,7 @@ class MemberSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
     min_nodes: Annotated[int, _doc("shrink stops here (`nodes: {min, max}`)")] = 0
     max_nodes: Annotated[int, _doc("grow stops here")] = 0
     cores: Annotated[int, _doc("Cores per node; 0: what the machine has")] = 0
-    gpus: Annotated[int, _doc("GPUs per node")] = 0
+    gpus: Annotated[int, _doc("GPUs per node; virtual nodes of one machine share none")] = 0
     price: Annotated[float, _doc("Per node-hour, as in `0.41 USD/node-hour`")] = 0.0
     currency: str = ""
     options: Annotated[dict[str, Any], _doc("Options of the back end")] = {}

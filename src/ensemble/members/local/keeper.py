@@ -31,7 +31,7 @@ from ensemble.members.local.guard import become_subreaper
 from ensemble.members.local.launch import JobFiles, LaunchError, base_environment
 from ensemble.members.local.prepare import Waiting
 from ensemble.members.local.records import Ended, Exited, KeeperLog, Started, Starting
-from ensemble.members.local.recovery import TICKS, Adopted, Recovery, ref_of_process
+from ensemble.members.local.recovery import TICKS, Adopted, Recovery, gpus_of_process, ref_of_process
 from ensemble.members.local.slots import Placement, Slots
 from ensemble.members.local.syncer import Syncer
 from ensemble.members.staging import StagingError
@@ -310,7 +310,8 @@ class Keeper:
         spec, files = waiting.spec, waiting.files
         key, attempt = ref = waiting.ref
         try:
-            argv, env = waiting.prepare(self.base, tuple(gpu for _, _, ids in placement for gpu in ids))
+            gpus = tuple(gpu for _, _, ids in placement for gpu in ids)
+            argv, env = waiting.prepare(self.base, gpus if self.slots.gpus else None)
             os.chdir(spec.workdir)
             self.log.write(Starting(spec))
             failpoint("keeper.before-spawn")
@@ -344,7 +345,7 @@ class Keeper:
     def _prepare_ahead(self) -> None:
         """Make the next jobs ready while the slots are taken."""
         while self.prepared < min(len(self.queue), PREPARED):
-            self.queue[self.prepared].prepare_ahead(self.base)
+            self.queue[self.prepared].prepare_ahead(self.base, () if self.slots.gpus else None)
             self.prepared += 1
 
     def _not_started(self, spec: JobSpec, placement: Placement, error: Exception) -> None:
@@ -556,7 +557,7 @@ class Keeper:
         for one in self.adopted:
             job = self.running.get(one.pid)
             if job is not None:
-                job.placement = self.slots.place(job.spec.resources) or []
+                job.placement = self.slots.hold(job.spec.resources, gpus_of_process(one.pid))
 
     def _adopted_ended(self, one: Adopted) -> None:
         job = self.running.get(one.pid)

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from ensemble.model.jobs import JobSpec
 
+NO_GPU = "-1"
+"""What hides every GPU: the list ends at the first number that is none."""
+
 
 class LaunchError(Exception):
     """The job cannot be started; the text says why."""
@@ -45,11 +48,11 @@ def base_environment() -> dict[str, str]:
     return found
 
 
-def environment(base: dict[str, str], spec: JobSpec, gpus: tuple[int, ...]) -> dict[str, str]:
-    """The environment of one job."""
+def environment(base: dict[str, str], spec: JobSpec, gpus: tuple[int, ...] | None) -> dict[str, str]:
+    """The environment of one job. `gpus` are its own, which it alone sees; None: nobody counts them here."""
     found = {**base, **spec.env}
-    if gpus:
-        visible = ",".join(str(gpu) for gpu in gpus)
+    if gpus is not None:
+        visible = ",".join(str(gpu) for gpu in gpus) or NO_GPU
         found["CUDA_VISIBLE_DEVICES"] = found["ROCR_VISIBLE_DEVICES"] = visible
     if "OMP_NUM_THREADS" not in found:
         found["OMP_NUM_THREADS"] = str(spec.resources.cores)

@@ -29,16 +29,16 @@ class Waiting:
         """(key, attempt)"""
         return self.spec.ref.key, self.spec.ref.attempt
 
-    def prepare_ahead(self, base: dict[str, str]) -> None:
+    def prepare_ahead(self, base: dict[str, str], gpus: tuple[int, ...] | None) -> None:
         """Do what may be done while no slot is free; whatever cannot be done is told by `prepare`."""
         spec = self.spec
         # what a job reads is staged when it starts: an earlier job may still be writing it
         if not (self.ready or spec.inputs or spec.script or spec.setup or spec.cleanup or spec.resources.gpus):
             with contextlib.suppress(LaunchError, OSError):
-                self.prepare(base, ())
+                self.prepare(base, gpus)
 
-    def prepare(self, base: dict[str, str], gpus: tuple[int, ...]) -> tuple[list[str], dict[str, str]]:
-        """Make its directory and files; return its words and environment.
+    def prepare(self, base: dict[str, str], gpus: tuple[int, ...] | None) -> tuple[list[str], dict[str, str]]:
+        """Make its directory and files; return its words and environment. `gpus` is None where there are none at all.
 
         Raises `LaunchError`, `StagingError` and `OSError`.
         """

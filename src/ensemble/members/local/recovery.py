@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["TICKS", "Adopted", "Recovery", "ref_of_process"]
+__all__ = ["TICKS", "Adopted", "Recovery", "gpus_of_process", "ref_of_process"]
 
 import os
 import time
@@ -161,13 +161,24 @@ def _processes() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
-def ref_of_process(pid: int, run_dir: str) -> Ref | None:
-    """The attempt of this run that a process belongs to, by its environment."""
+def _environment(pid: int) -> dict[bytes, bytes]:
+    """What a process began with; nothing where it is gone or another's."""
     try:
         content = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
-        return None
-    found = dict(entry.partition(b"=")[::2] for entry in content.split(b"\0"))
+        return {}
+    return dict(entry.partition(b"=")[::2] for entry in content.split(b"\0"))
+
+
+def gpus_of_process(pid: int) -> tuple[int, ...]:
+    """The GPUs that a job of ours was given."""
+    words = _environment(pid).get(b"CUDA_VISIBLE_DEVICES", b"").split(b",")
+    return tuple(int(word) for word in words if word.isdigit())
+
+
+def ref_of_process(pid: int, run_dir: str) -> Ref | None:
+    """The attempt of this run that a process belongs to, by its environment."""
+    found = _environment(pid)
     if found.get(b"ENSEMBLE_RUN_DIR", b"") != os.fsencode(run_dir):
         return None
     try:

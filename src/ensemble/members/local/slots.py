@@ -14,19 +14,22 @@ Placement = list[tuple["Node", int, tuple[int, ...]]]
 class Node:
     """One virtual node of this machine."""
 
-    __slots__ = ("cores", "free", "gpus", "leaving", "name")
+    __slots__ = ("cores", "free", "gpus", "leaving", "name", "place")
 
-    def __init__(self, name: str, cores: int, gpus: int) -> None:
+    def __init__(self, name: str, cores: int, gpus: int, place: int) -> None:
         self.name = name
         self.cores = cores
         self.free = cores
-        self.gpus = list(range(gpus))
+        self.place = place
+        """Which of the machine's GPUs are its own: the first `gpus`, the next ones, and so on."""
+        self.gpus = list(range(place * gpus, place * gpus + gpus))
         self.leaving = False
         """It goes once it is idle."""
 
 
 class Slots:
-    """`nodes` x `cores` x `gpus`, with growth and shrinkage. A job's cores are counted, never shared."""
+    """`nodes` x `cores` x `gpus`, with growth and shrinkage. A job's cores are counted, never shared; each GPU is
+    one node's, under the number that the machine knows it by."""
 
     def __init__(self, nodes: int, cores: int, gpus: int) -> None:
         self.cores = cores
@@ -43,13 +46,20 @@ class Slots:
                 node.leaving = False
                 staying.append(node)
         while len(staying) < nodes:
-            node = Node(f"node{self._made}", self.cores, self.gpus)
-            self._made += 1
-            self.nodes.append(node)
-            staying.append(node)
+            staying.append(self._make())
         for node in sorted(staying, key=lambda node: -node.free)[: len(staying) - nodes]:
             node.leaving = True
         self._sweep()
+
+    def _make(self, place: int = -1) -> Node:
+        """A new node; where not said otherwise, with the first GPUs that are no other's."""
+        if place < 0 and self.gpus:
+            taken = {node.place for node in self.nodes}
+            place = next(place for place in range(len(taken) + 1) if place not in taken)
+        node = Node(f"node{self._made}", self.cores, self.gpus, place)
+        self._made += 1
+        self.nodes.append(node)
+        return node
 
     def _sweep(self) -> None:
         self.nodes = [node for node in self.nodes if not (node.leaving and node.free == node.cores)]
@@ -102,6 +112,24 @@ class Slots:
                 return None
             nodes += 1
         return None
+
+    def hold(self, need: Resources, gpus: tuple[int, ...]) -> Placement:
+        """What a job holds that runs already, with just these GPUs. A node that is not there any more comes back
+        until the job has ended."""
+        if not gpus or not self.gpus:
+            return self.place(need) or []
+        found: Placement = []
+        for place in sorted({gpu // self.gpus for gpu in gpus}):
+            node = next((node for node in self.nodes if node.place == place), None)
+            if node is None:
+                node = self._make(place)
+                node.leaving = True
+            mine = tuple(gpu for gpu in gpus if gpu in node.gpus)
+            cores = min(node.free, max(1, len(mine) // need.gpus if need.gpus else 1) * need.cores)
+            node.free -= cores
+            node.gpus = [gpu for gpu in node.gpus if gpu not in mine]
+            found.append((node, cores, mine))
+        return found
 
     def free(self, placement: Placement) -> bool:
         """Give back what a job held; true when a node left with it."""
