@@ -19,7 +19,10 @@ from ensemble.cli.common import run_argument
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table")
 @click.option("--to", "target", default="", help="File to write to (needed for parquet).")
 def command(run_dir: Path, by: str, form: str, target: str) -> None:
-    """One row a job or a point of RUN: outcome, times, figures of merit."""
+    """One row a job or a point of RUN: outcome, times, figures of merit.
+
+    Attempt 0 is a job that no member was ever given; `active` one that is not over.
+    """
     from ensemble.report.text import number, table
     from ensemble.runtime.results import rows
 
