@@ -1,0 +1,166 @@
+"""What is known of every attempt, and what of it the engine has still to be told."""
+
+from __future__ import annotations
+
+__all__ = ["Book", "Ref", "Task"]
+
+import asyncio
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ensemble.members.contract import Context
+from ensemble.members.figures import read_figures
+from ensemble.members.local.launch import JobFiles
+from ensemble.members.slurm.spool import Ref, Report, Shipment, Spool
+from ensemble.model.events import JobEvent, MemberEvent
+from ensemble.model.jobs import JobSpec
+
+
+class Task:
+    """What is known of one attempt."""
+
+    __slots__ = ("cancelled", "end", "ended_at", "incarnation", "native", "spec", "start", "state")
+
+    def __init__(self, spec: JobSpec, native: str) -> None:
+        self.spec = spec
+        self.native = native
+        self.state = "submitted"
+        self.start = 0.0
+        self.incarnation = 0
+        self.cancelled = False
+        self.end: JobEvent | None = None
+        self.ended_at = 0.0
+        """When Slurm was first seen to say that it is over while its script had not (our monotonic clock)."""
+
+
+class Book:
+    """The attempts of one opening. What moves them is durable in the spool's log first; then it waits in `outbox`."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.spool = Spool(context.run_dir, context.name)
+        self.tasks: dict[Ref, Task] = {}
+        self.open: set[Ref] = set()
+        self.unsettled: list[Shipment] = []
+        """Arrays of which nobody knows whether Slurm has them."""
+        self.outbox: deque[JobEvent | MemberEvent] = deque()
+        self.news = asyncio.Event()
+        self.told = asyncio.Event()
+        """Set when the outbox is empty or the member goes down."""
+        self.ask = asyncio.Event()
+        """Set where the queue should be looked at soon."""
+        self.down = ""
+        """Why nothing can be done any more."""
+        self._n = 0
+
+    def remember(self) -> None:
+        """Read what earlier openings knew. Raises `OSError`."""
+        for shipment in self.spool.shipments():
+            for number, spec in enumerate(shipment.jobs):
+                ref = (spec.ref.key, spec.ref.attempt)
+                self.tasks[ref] = Task(spec, f"{shipment.native}_{number}" if shipment.native else "")
+            if not shipment.native:
+                self.unsettled.append(shipment)
+        for entry in self.spool.remembered():
+            if isinstance(entry, JobEvent):
+                task = self.tasks.get((entry.key, entry.attempt))
+                if task is not None:
+                    self.move(task, entry)
+            elif entry in self.tasks:
+                self.tasks[entry].cancelled = True
+        self.open = {ref for ref, task in self.tasks.items() if task.end is None}
+
+    def take_in(self, reports: list[Report], quiet: bool = False) -> None:
+        """Follow what the spool has new; `quiet`: the engine learns of it by an inventory. Raises `OSError`."""
+        if quiet:
+            self.read_missing_figures(reports)
+        found = (self.event_of(report) for report in reports if report.ref in self.open)
+        events = [event for event in found if event is not None]
+        self.keep(events, reports, quiet)
+
+    def read_missing_figures(self, reports: list[Report]) -> None:
+        """Where the node could not read a job's figures, read them here."""
+        for report in reports:
+            task = self.tasks.get(report.ref)
+            if task is not None and report.ended and task.spec.outputs and "figures" not in report.fields:
+                files = JobFiles(self.context.run_dir, *report.ref)
+                workdir = os.path.join(self.context.run_dir, task.spec.workdir)
+                found = read_figures(task.spec.outputs, workdir, files.stdout, files.stderr)
+                report.fields["figures"] = msgspec.json.encode(found).decode()
+
+    def event_of(self, report: Report) -> JobEvent | None:
+        """What a report says of its attempt."""
+        fields, task = report.fields, self.tasks[report.ref]
+        incarnation = int(fields.get("incarnation") or 0)
+        start = float(fields.get("start") or 0)
+        common: dict[str, Any] = {
+            "incarnation": incarnation,
+            "native_id": fields.get("job", ""),
+            "hosts": fields.get("host", ""),
+        }
+        if not report.ended:
+            return self.event(report.ref, "run", start, **common)
+        code, reason, number, outcome = int(fields.get("code") or -1), fields.get("reason", ""), 0, "success"
+        if code:
+            outcome = "failed"
+            if not reason and 128 < code <= 192:
+                reason, number, code = "signal", code - 128, -1
+            reason = reason or "exit"
+            if task.cancelled:
+                outcome = reason = "cancelled"
+        figures, missing = msgspec.json.decode(fields.get("figures") or "[{}, []]")
+        return self.event(
+            report.ref, "inactive", max(start, float(fields.get("end") or 0)), outcome=outcome, reason=reason,
+            exit_code=code, signal=number, start=start, figures=figures or None, missing=tuple(missing),
+            text=fields.get("text", ""), **common,
+        )  # fmt: skip
+
+    def event(self, ref: Ref, state: str, at: float, **fields: Any) -> JobEvent:
+        """An event of an attempt, in this member's name."""
+        return JobEvent(self.context.name, ref[0], state, at, attempt=ref[1], **fields)
+
+    @staticmethod
+    def move(task: Task, event: JobEvent) -> None:
+        """Let the task follow an event."""
+        task.state, task.incarnation = event.state, event.incarnation
+        task.native, task.ended_at = event.native_id or task.native, 0.0
+        if event.state == "inactive":
+            task.end = event
+        elif event.state == "run":
+            task.start = event.time
+
+    def keep(self, events: list[JobEvent], reports: Sequence[Report] = (), quiet: bool = False) -> None:
+        """Make events durable, move the tasks, and tell the engine. Raises `OSError`."""
+        if not events and not reports:
+            return
+        self.spool.take(({"event": msgspec.to_builtins(event)} for event in events), reports)
+        for event in events:
+            ref = (event.key, event.attempt)
+            task = self.tasks[ref]
+            self.move(task, event)
+            if event.state == "inactive":
+                self.open.discard(ref)
+                keep = task.spec.keep
+                if keep == "none" or (keep == "failed" and event.outcome == "success"):
+                    shutil.rmtree(os.path.join(self.context.run_dir, task.spec.workdir), ignore_errors=True)
+            if not quiet:
+                self.put(event)
+
+    def put(self, event: JobEvent | MemberEvent) -> None:
+        """Hand an event to the engine in its turn."""
+        self._n += 1
+        self.outbox.append(msgspec.structs.replace(event, n=self._n))
+        self.news.set()
+
+    def go_down(self, why: str) -> None:
+        """Nothing works any more: say so, once."""
+        if not self.down:
+            self.down = why
+            self.put(MemberEvent(self.context.name, "down", time.time(), text=why))
+            self.told.set()
