@@ -14,6 +14,8 @@ import msgspec
 from ensemble.cli.common import say
 
 if TYPE_CHECKING:
+    from ensemble.model.decisions import Record
+    from ensemble.report.live import Live
     from ensemble.service.client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,11 +68,6 @@ def on_server(address: str, work: Callable[[Client], Awaitable[T]]) -> T:
 
 async def run(client: Client, file: str, output: str, debug: bool, detach: bool, **more: Any) -> int:
     """Hand a file over and show what becomes of it, unless `detach`. Ctrl-C stops the showing, not the run."""
-    from ensemble.model.events import RunStarted
-    from ensemble.report.live import Live
-    from ensemble.runtime.loop import EXIT_CODES, RunResult
-    from ensemble.spec.model import EnsembleSpec
-
     answer = await client.submit(file, **more)
     for warning in answer.warnings if output == "human" else ():
         click.echo(f"warning: {warning.file}:{warning.line}:{warning.column}: {warning.message}", err=True)
@@ -78,27 +75,67 @@ async def run(client: Client, file: str, output: str, debug: bool, detach: bool,
         text = f"{answer.run} runs at the server; `ensemble watch --server` shows it"
         say(output, text, {"name": answer.run, "path": answer.run_dir})
         return 0
-    live: Live | None = None
-    try:
-        async for record in client.events(answer.run, follow=True):
-            if isinstance(record.event, RunStarted):
-                spec = msgspec.convert(record.event.spec, EnsembleSpec)
-                if debug:
-                    spec = msgspec.structs.replace(spec, logging=msgspec.structs.replace(spec.logging, debug=True))
-                live = Live(spec, output)
-            if live is not None:
-                live.observe(record)
-    except asyncio.CancelledError:
-        click.echo(f"{answer.run} goes on at the server; `ensemble watch --server` shows it", err=True)
-        return 130
-    status = await client.status(answer.run)
-    outcome = status.outcome or "detached"
-    code = EXIT_CODES.get(outcome, 1)
-    if live is None:
-        click.echo(f"ensemble: {answer.run}: {status.reason}", err=True)
-        return 1
-    live.close(RunResult(answer.run, answer.run_dir, outcome, status.reason, code, status))
-    return code
+    show = _Show(answer.run, answer.run_dir, output, debug)
+    return await show.follow(client)
+
+
+async def resume(client: Client, name: str, output: str) -> int:
+    """Go on with a run that was left and show what becomes of it. Ctrl-C stops the showing, not the run."""
+    show = _Show((await client.status(name)).run, "", output)
+    async for record in client.events(show.run):
+        show.pass_over(record)
+    await client.resume(show.run)
+    return await show.follow(client)
+
+
+class _Show:
+    """Shows a run by its records as they come."""
+
+    def __init__(self, run: str, run_dir: str, output: str, debug: bool = False) -> None:
+        self.run, self._run_dir, self._output, self._debug = run, run_dir, output, debug
+        self._live: Live | None = None
+        self._seq = 0
+
+    def _take(self, record: Record) -> Live | None:
+        from ensemble.model.events import RunStarted
+        from ensemble.report.live import Live
+        from ensemble.spec.model import EnsembleSpec
+
+        self._seq = record.seq
+        if isinstance(record.event, RunStarted):
+            spec = msgspec.convert(record.event.spec, EnsembleSpec)
+            if self._debug:
+                spec = msgspec.structs.replace(spec, logging=msgspec.structs.replace(spec.logging, debug=True))
+            self._live = Live(spec, self._output)
+            self._run_dir = record.event.run_dir
+        return self._live
+
+    def pass_over(self, record: Record) -> None:
+        """Take in what was, without showing it."""
+        live = self._take(record)
+        if live is not None:
+            live.engine.apply(record)
+
+    async def follow(self, client: Client) -> int:
+        """Show what comes from here on, and how it ends. Returns the exit code."""
+        from ensemble.runtime.loop import EXIT_CODES, RunResult
+
+        try:
+            async for record in client.events(self.run, self._seq, follow=True):
+                live = self._take(record)
+                if live is not None:
+                    live.observe(record)
+        except asyncio.CancelledError:
+            click.echo(f"{self.run} goes on at the server; `ensemble watch --server` shows it", err=True)
+            return 130
+        status = await client.status(self.run)
+        outcome = status.outcome or "detached"
+        if self._live is None:
+            click.echo(f"ensemble: {self.run}: {status.reason}", err=True)
+            return 1
+        code = EXIT_CODES.get(outcome, 1)
+        self._live.close(RunResult(self.run, self._run_dir, outcome, status.reason, code, status))
+        return code
 
 
 async def list_runs(client: Client, output: str) -> None:
@@ -131,6 +168,12 @@ async def print_events(client: Client, run: str, after: int, follow: bool) -> No
         sys.stdout.buffer.write(msgspec.json.encode(record) + b"\n")
         if follow:
             sys.stdout.buffer.flush()
+
+
+async def print_logs(client: Client, run: str, key: str, name: str, attempt: int) -> None:
+    """What a job wrote, as it is."""
+    async for data in client.logs(run, key, name, attempt):
+        sys.stdout.buffer.write(data)
 
 
 async def explain(client: Client, run: str, rule: str, output: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ensemble.cli.common import run_argument
+from ensemble.cli.remote import on_server, server_options
 
 
 @click.command("results")
@@ -18,15 +19,23 @@ from ensemble.cli.common import run_argument
 @click.option("--by", type=click.Choice(["job", "point"]), default="job", show_default=True)
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table")
 @click.option("--to", "target", default="", help="File to write to (needed for parquet).")
-def command(run_dir: Path, by: str, form: str, target: str) -> None:
+@server_options
+def command(run_dir: Path, by: str, form: str, target: str, server: str) -> None:
     """One row a job or a point of RUN: outcome, times, figures of merit.
 
     Attempt 0 is a job that no member was ever given; `active` one that is not over.
     """
-    from ensemble.report.text import number, table
+    if server:
+        _write(on_server(server, lambda client: client.results(str(run_dir), by)), form, target)
+        return
     from ensemble.runtime.results import rows
 
-    found = list(rows(run_dir, by))
+    _write(list(rows(run_dir, by)), form, target)
+
+
+def _write(found: list[dict[str, Any]], form: str, target: str) -> None:
+    from ensemble.report.text import number, table
+
     columns = list(dict.fromkeys(name for row in found for name in row if name not in ("submitted", "started")))
 
     def shown(value: Any) -> str:

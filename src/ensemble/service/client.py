@@ -20,12 +20,16 @@ from ensemble.model.decisions import Record
 from ensemble.model.errors import EnsembleError, InputError, UnknownRun
 from ensemble.service.messages import message_to_plain, record_from_message
 from ensemble.session.backoff import Backoff
+from ensemble.session.convert import map_from_message
 from ensemble.session.limits import CALL_SECONDS, MESSAGE_BYTES
 from ensemble.session.security import Security, dial
 from ensemble.session.v1 import ensembles_pb2 as pb
 from ensemble.session.v1 import ensembles_pb2_grpc as rpc
 
 SUBMIT_SECONDS: Final = 60.0
+REMOVE_SECONDS: Final = 600.0
+"""How long the directories of many jobs may take to go."""
+
 TRIES: Final = 5
 """How often a call that may be repeated is made before a server counts as gone."""
 
@@ -124,6 +128,40 @@ class Client:
         mode = pb.CANCEL_MODE_DRAIN if drain else pb.CANCEL_MODE_CANCEL
         await self._call("Cancel", pb.CancelRequest(run=run, mode=mode, keys=keys))
 
+    async def results(self, run: str, by: str = "job") -> list[dict[str, Any]]:
+        """One row a `job`, or a `point`."""
+        request = pb.ResultsRequest(run=run, by=pb.RESULTS_BY_POINT if by == "point" else pb.RESULTS_BY_JOB)
+        try:
+            parts = self._stub.Results(request, metadata=self._metadata)
+            return [map_from_message(row) async for response in parts for row in response.rows]
+        except aio.AioRpcError as error:
+            raise self._translated(error) from error
+
+    async def logs(self, run: str, key: str, path: str = "stdout", attempt: int = 0) -> AsyncIterator[bytes]:
+        """What a job wrote, in pieces; goes on where it was after the server was away. `attempt` 0: the last."""
+        request = pb.LogsRequest(run=run, key=key, path=path, attempt=attempt)
+        backoff, tries = Backoff(), TRIES
+        while True:
+            try:
+                async for response in self._stub.Logs(request, metadata=self._metadata):
+                    backoff, tries = Backoff(), TRIES
+                    request.offset += len(response.data)
+                    yield response.data
+                return
+            except aio.AioRpcError as error:
+                tries -= 1
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or not tries:
+                    raise self._translated(error) from error
+            await _pause(backoff)
+
+    async def resume(self, run: str) -> None:
+        """Go on with a run that was left."""
+        await self._call("Resume", pb.ResumeRequest(run=run))
+
+    async def remove(self, run: str) -> None:
+        """Remove a run that is over, with its directory."""
+        await self._call("Remove", pb.RemoveRequest(run=run), REMOVE_SECONDS)
+
     async def _again(self, name: str, request: Any, seconds: float = CALL_SECONDS) -> Any:
         """A call that may be repeated."""
         backoff = Backoff()
@@ -136,8 +174,8 @@ class Client:
             await _pause(backoff)
         raise AssertionError
 
-    async def _call(self, name: str, request: Any) -> Any:
-        call: Awaitable[Any] = getattr(self._stub, name)(request, metadata=self._metadata, timeout=CALL_SECONDS)
+    async def _call(self, name: str, request: Any, seconds: float = CALL_SECONDS) -> Any:
+        call: Awaitable[Any] = getattr(self._stub, name)(request, metadata=self._metadata, timeout=seconds)
         try:
             return await call
         except aio.AioRpcError as error:

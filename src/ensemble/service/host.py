@@ -22,7 +22,7 @@ from ensemble.runtime import RunOptions
 from ensemble.runtime import resume as resume_run
 from ensemble.runtime import run as run_ensemble
 from ensemble.runtime.folding import fold
-from ensemble.runtime.index import make_run_dir
+from ensemble.runtime.index import forget, make_run_dir
 from ensemble.runtime.loop import RunLoop, RunResult
 from ensemble.runtime.pace import Pace
 from ensemble.service.limits import CeilingError, Ceilings
@@ -271,22 +271,41 @@ class Host:
                 if isinstance(effect, _COMMANDS):
                     self.commands[type(effect).__name__] += 1
 
-    def remove(self, run: str) -> None:
+    async def remove(self, run: str) -> None:
         """Remove a run that is over. Raises `Busy`."""
         hosted = self.find(run)
-        if hosted.busy:
-            raise Busy(f"run {run} is going on")
         name = hosted.submission.run
-        if fold(hosted.run_dir).engine.ended is None:
+        over = await asyncio.to_thread(_nothing_left, hosted.run_dir)
+        # asked after the waiting: somebody else may have been quicker
+        if hosted.busy or self.runs.get(name) is not hosted:
+            raise Busy(f"run {name} is going on" if hosted.busy else f"run {name} is being removed")
+        if not over:
             raise Busy(f"run {name} is not over; it can be resumed")
-        (self.state / "submissions" / f"{name}.json").unlink(missing_ok=True)
-        shutil.rmtree(hosted.run_dir, ignore_errors=True)
-        brought = Path(str(hosted.submission.spec.get("directory", "")))
-        if brought.parent == self.state / "files":
-            shutil.rmtree(brought, ignore_errors=True)
         del self.runs[name]
         for asked in [one for one, found in self._asked.items() if found == name]:
             del self._asked[asked]
+        self.log("removed", run=name)
+        await asyncio.to_thread(self._clear, hosted)
+
+    def _clear(self, hosted: Hosted) -> None:
+        (self.state / "submissions" / f"{hosted.submission.run}.json").unlink(missing_ok=True)
+        shutil.rmtree(hosted.run_dir, ignore_errors=True)
+        forget(hosted.run_dir)
+        brought = Path(str(hosted.submission.spec.get("directory", "")))
+        if brought.parent == self.state / "files":
+            shutil.rmtree(brought, ignore_errors=True)
+
+
+def _nothing_left(run_dir: Path) -> bool:
+    """Whether a run is over, or never began."""
+    try:
+        return fold(run_dir).engine.ended is not None
+    except UnknownRun:
+        return True
+    except EnsembleError:
+        if (run_dir / "journal").is_dir():
+            raise
+        return True
 
 
 def _write_durably(path: Path, data: bytes) -> None:

@@ -22,7 +22,7 @@ from ensemble.runtime import requests
 from ensemble.runtime.folding import fold
 from ensemble.runtime.opening import member_kinds, who
 from ensemble.runtime.results import rows
-from ensemble.service import files
+from ensemble.service import files, output
 from ensemble.service.host import Busy, Host, Hosted, Stopping, Submission
 from ensemble.service.limits import CeilingError, names_code
 from ensemble.service.messages import record_to_message, struct_to_message
@@ -255,10 +255,12 @@ class EnsemblesService(rpc.EnsemblesServicer):
 
     @_stream
     async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsResponse]:  # noqa: N802
-        """Not there yet: what members elsewhere hold needs a way through their links."""
-        self._run(request.run, context)
-        raise InputError("this server does not hand out what jobs wrote yet; it is in the run's directory")
-        yield
+        """What a job wrote, in pieces."""
+        hosted, _ = self._run(request.run, context)
+        if request.follow:
+            raise InputError("what a job writes is not followed yet; ask again from the offset that was reached")
+        async for data in output.pieces(hosted, request):
+            yield pb.LogsResponse(data=data)
 
     # ---- steering ----------------------------------------------------------------------------------
 
@@ -291,7 +293,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
     async def Remove(self, request: pb.RemoveRequest, context: Any) -> pb.RemoveResponse:  # noqa: N802
         """Remove a run that is over."""
         hosted, _ = self._run(request.run, context)
-        self._host.remove(hosted.submission.run)
+        await self._host.remove(hosted.submission.run)
         return pb.RemoveResponse()
 
     @_unary

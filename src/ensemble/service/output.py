@@ -1,0 +1,94 @@
+"""What jobs wrote: from the run's directory, or through the member that has it elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from ensemble.model.errors import InputError, MemberError
+from ensemble.model.jobs import AttemptRef
+from ensemble.runtime.output import job_file, job_folder, last_attempt
+from ensemble.runtime.results import rows
+from ensemble.service.host import Hosted
+from ensemble.session.v1 import ensembles_pb2 as pb
+
+PIECE: Final = 256 << 10
+"""Bytes of one message."""
+
+
+async def pieces(hosted: Hosted, request: pb.LogsRequest) -> AsyncIterator[bytes]:
+    """A file of a job from `offset` on, at most `limit` bytes (0: all there is).
+
+    Raises `InputError` when there is none, or the member that has it does not give it.
+    """
+    path = request.path or "stdout"
+    left = request.limit or float("inf")
+    offset = request.offset
+    read = await _here(hosted, request, path) or await _elsewhere(hosted, request, path)
+    while left > 0 and (data := await read(offset, int(min(PIECE, left)))):
+        yield data
+        offset += len(data)
+        left -= len(data)
+
+
+class _File:
+    """A file that we see."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def __call__(self, offset: int, limit: int) -> bytes:
+        return await asyncio.to_thread(self._read, offset, limit)
+
+    def _read(self, offset: int, limit: int) -> bytes:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(offset)
+                return file.read(limit)
+        except OSError as error:
+            raise InputError(f"{self._path.name}: {error.strerror}") from error
+
+
+async def _here(hosted: Hosted, request: pb.LogsRequest, path: str) -> _File | None:
+    def find() -> _File | None:
+        try:
+            job_folder(hosted.run_dir, request.key)
+        except InputError:
+            return None
+        attempt = request.attempt or last_attempt(hosted.run_dir, request.key)
+        return _File(job_file(hosted.run_dir, request.key, path, attempt))
+
+    return await asyncio.to_thread(find)
+
+
+class _Fetched:
+    """A file that a member reads for us."""
+
+    def __init__(self, hosted: Hosted, member: str, ref: AttemptRef, path: str) -> None:
+        self._hosted, self._member, self._ref, self._path = hosted, member, ref, path
+
+    async def __call__(self, offset: int, limit: int) -> bytes:
+        loop = self._hosted.loop
+        link = loop.links.get(self._member) if loop is not None and self._hosted.busy else None
+        if link is None:
+            raise InputError(
+                f"the files of {self._ref.key} are where member {self._member} ran it; "
+                "they can be asked for while the run goes on"
+            )
+        try:
+            return await link.member.fetch(self._ref, self._path, offset, limit)
+        except MemberError as error:
+            raise InputError(str(error)) from error
+
+
+async def _elsewhere(hosted: Hosted, request: pb.LogsRequest, path: str) -> _Fetched:
+    def find() -> dict[str, object] | None:
+        return next((row for row in rows(hosted.run_dir) if row["key"] == request.key), None)
+
+    row = await asyncio.to_thread(find)
+    if row is None:
+        raise InputError(f"run {hosted.submission.run} has no files of a job {request.key!r}")
+    ref = AttemptRef(hosted.submission.run, request.key, request.attempt or int(str(row["attempt"])))
+    return _Fetched(hosted, str(row["member"]), ref, path)
