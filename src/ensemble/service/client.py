@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = ["Client"]
 
+import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 from secrets import token_hex
@@ -31,7 +33,10 @@ REMOVE_SECONDS: Final = 600.0
 """How long the directories of many jobs may take to go."""
 
 TRIES: Final = 5
-"""How often a call that may be repeated is made before a server counts as gone."""
+"""How often a call that may be repeated is made to a server that has not answered yet."""
+
+AWAY_SECONDS: Final = 120.0
+"""How long a server that has answered before may be away: a restart goes on with all its runs first."""
 
 _INPUT: Final = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -51,6 +56,8 @@ class Client:
         self._address = address
         self._channel, self._metadata = dial(address, security)
         self._stub: Any = rpc.EnsemblesStub(self._channel)
+        self._met = False
+        """Whether the server has answered anything yet."""
 
     async def __aenter__(self) -> Client:
         return self
@@ -95,21 +102,20 @@ class Client:
 
     async def events(self, run: str, after: int = 0, follow: bool = False) -> AsyncIterator[Record]:
         """Records as they are durable; goes on where it was after the server was away."""
-        backoff, tries = Backoff(), TRIES
+        patience = _Patience(self._met)
         while True:
             request = pb.EventsRequest(run=run, follow=follow, **{"from": after + 1})  # type: ignore[arg-type]
             try:
                 async for response in self._stub.Events(request, metadata=self._metadata):
-                    backoff, tries = Backoff(), TRIES
+                    patience = self._answered()
                     for message in response.records:
                         after = message.seq
                         yield record_from_message(message)
                 return
             except aio.AioRpcError as error:
-                tries -= 1
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or not tries:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or patience.exhausted:
                     raise self._translated(error) from error
-            await _pause(backoff)
+            await patience.pause()
 
     async def explain(self, run: str, rule: str = "") -> list[RuleExplanation]:
         """Why rules fired, or what they wait for."""
@@ -140,19 +146,18 @@ class Client:
     async def logs(self, run: str, key: str, path: str = "stdout", attempt: int = 0) -> AsyncIterator[bytes]:
         """What a job wrote, in pieces; goes on where it was after the server was away. `attempt` 0: the last."""
         request = pb.LogsRequest(run=run, key=key, path=path, attempt=attempt)
-        backoff, tries = Backoff(), TRIES
+        patience = _Patience(self._met)
         while True:
             try:
                 async for response in self._stub.Logs(request, metadata=self._metadata):
-                    backoff, tries = Backoff(), TRIES
+                    patience = self._answered()
                     request.offset += len(response.data)
                     yield response.data
                 return
             except aio.AioRpcError as error:
-                tries -= 1
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or not tries:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or patience.exhausted:
                     raise self._translated(error) from error
-            await _pause(backoff)
+            await patience.pause()
 
     async def resume(self, run: str) -> None:
         """Go on with a run that was left."""
@@ -164,15 +169,21 @@ class Client:
 
     async def _again(self, name: str, request: Any, seconds: float = CALL_SECONDS) -> Any:
         """A call that may be repeated."""
-        backoff = Backoff()
-        for left in reversed(range(TRIES)):
+        patience = _Patience(self._met)
+        while True:
             try:
-                return await getattr(self._stub, name)(request, metadata=self._metadata, timeout=seconds)
+                answer = await getattr(self._stub, name)(request, metadata=self._metadata, timeout=seconds)
             except aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or not left:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or patience.exhausted:
                     raise self._translated(error) from error
-            await _pause(backoff)
-        raise AssertionError
+            else:
+                self._answered()
+                return answer
+            await patience.pause()
+
+    def _answered(self) -> _Patience:
+        self._met = True
+        return _Patience(True)
 
     async def _call(self, name: str, request: Any, seconds: float = CALL_SECONDS) -> Any:
         call: Awaitable[Any] = getattr(self._stub, name)(request, metadata=self._metadata, timeout=seconds)
@@ -192,10 +203,23 @@ class Client:
         return EnsembleError(f"{self._address}: {code.name.lower().replace('_', ' ')}: {text}")
 
 
-async def _pause(backoff: Backoff) -> None:
-    import asyncio
+class _Patience:
+    """Whether a call is made again: a few times where no server was met yet, for a while where one was."""
 
-    await asyncio.sleep(backoff.next())
+    def __init__(self, met: bool) -> None:
+        self._backoff = Backoff(most=2.0)
+        self._until = time.monotonic() + AWAY_SECONDS if met else 0.0
+        self._left = TRIES - 1
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it is over."""
+        return self._left <= 0 and time.monotonic() > self._until
+
+    async def pause(self) -> None:
+        """Wait until it is time to try again."""
+        self._left -= 1
+        await asyncio.sleep(self._backoff.next())
 
 
 def _status(message: pb.RunStatus) -> Status:
