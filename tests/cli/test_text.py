@@ -3,6 +3,9 @@
 from ensemble.engine import CellStatus, RuleExplanation, RuleStatus, Status
 from ensemble.engine.explain import Part
 from ensemble.engine.status import Summary
+from ensemble.model.decisions import Call, Firing, Held, Note, Record
+from ensemble.model.events import FunctionReturned, TimerFired
+from ensemble.report.history import History
 from ensemble.report.text import closing, explanation, number, progress, seconds, table
 
 
@@ -67,12 +70,55 @@ def test_an_explanation_says_what_fired_and_what_is_waited_for():
         "repeat", "metric", "mean.melt.pressure > 5", "submit 1 melt", 1, 2, "a value", (Part("4.5 > 5", False),)
     )
     assert explanation([rule], {"repeat": ["fired after 1.00 s (record 7)"]}) == (
-        "repeat: on metric when mean.melt.pressure > 5 -> submit 1 melt\n"
+        "repeat: on metric when mean.melt.pressure > 5 -> submit 1 melt (fired once)\n"
         "  fired after 1.00 s (record 7)\n"
         "  now 4.5 > 5: does not hold\n"
         "  waits for a value"
     )
     assert explanation([], {}) == "this ensemble has no rules"
+
+
+def test_of_a_rule_that_fired_often_the_first_and_the_last_times_are_shown():
+    rule = RuleExplanation("r", "job-success a", "", "submit a", 60, -1, "a job of a to succeed", ())
+    lines = explanation([rule], {"r": [f"fired {number}" for number in range(60)]}).splitlines()
+    assert lines[0] == "r: on job-success a -> submit a (fired 60 times)"
+    assert lines[1:12] == [*(f"  fired {number}" for number in range(10)), "  ... 40 more, all in `--output json` ..."]
+    assert lines[12:22] == [f"  fired {number}" for number in range(50, 60)]
+    few = explanation([rule], {"r": [f"fired {number}" for number in range(21)]}).splitlines()
+    assert len(few) == 23, "nothing is left out for one line"
+    never = RuleExplanation("r", "job-success a", "", "submit a", 0, 1, "a job of a to succeed (once)", ())
+    assert explanation([never], {}).startswith("r: on job-success a -> submit a (never fired)\n")
+
+
+def test_each_line_of_a_history_says_when_and_why_and_what_came_of_it():
+    history = History()
+    at = iter(range(100, 200))
+    for seq, (event, *steps) in enumerate(
+        [
+            (TimerFired(),),
+            (TimerFired(), Firing("r", {"mean.a.x": 4.0}, (Call(7, "f", "r", {}),)), Held("s", "backoff", left=1)),
+            (TimerFired(), Held("s", "backoff", left=0)),
+            (FunctionReturned(7, error="f: ValueError: no", fault="raised"), Held("t", "cooldown", until=163.0)),
+            (FunctionReturned(7, error="f: again", fault="raised"),),
+            (TimerFired(), Firing("t", {}, (Note("resize-bound", "grow: member m stays at 4 nodes"),))),
+        ],
+        1,
+    ):
+        history.add(Record(seq, float(next(at)), event, steps=tuple(steps)))
+    assert history.lines == {
+        "r": [
+            "fired after 1.00 s (record 2): mean.a.x = 4",
+            "its function failed after 3.00 s (record 4): function-raised: f: ValueError: no",
+        ],
+        "s": [
+            "matched after 1.00 s (record 2) and was held back by its backoff, 1 more to skip",
+            "matched after 2.00 s (record 3) and was held back by its backoff, the next match fires",
+        ],
+        "t": [
+            "matched after 3.00 s (record 4) and was held back by its cooldown until 63.00 s",
+            "fired after 5.00 s (record 6); resize-bound: grow: member m stays at 4 nodes",
+        ],
+    }
 
 
 def test_durations_and_figures_are_said_as_people_say_them():

@@ -30,19 +30,19 @@ def waits(world):
 def test_each_kind_of_rule_says_what_it_waits_for():
     world = World(TEXT)
     assert waits(world) == {
-        "start": "the start (once more)",
+        "start": "nothing any more: there is one start",
         "tick": "its next tick in 7.0 s",
         "quiet": "nothing else to be left to do (once)",
         "each[T=1]": "a job of a with T=1 to succeed (once)",
         "each[T=2]": "a job of a with T=2 to succeed (once)",
-        "any": "a job to fail for good while count.a.success > 1 (3 times)",
+        "any": "a job to fail for good while count.a.success > 1 (up to 3 times)",
         "native": "the queue to tell 'exception' of a job of a (once)",
         "member": "member (any) to tell 'down' (once)",
         "both": "count.a.success > 1 (count.a.success = 0) and count.b.failed > 0 (count.b.failed = 0) (once)",
         "one": "count.a.success > 3 or not mean.b.duration < 5, of which now count.a.success > 3 (count.a.success = 0) "
         "does not hold, mean.b.duration < 5 (mean.b.duration = unknown) is unknown (once)",
-        "held": "a job to start (3 times)",
-        "cool": "a job to succeed (3 times)",
+        "held": "a job to start (up to 3 times)",
+        "cool": "a job to succeed (up to 3 times)",
     }
 
 
@@ -51,14 +51,29 @@ def test_what_holds_a_rule_back_is_said():
     world.good("a-0")
     world.good("a-1")
     said = waits(world)
-    assert said["held"] == "a job to start (2 times, after 1 more match to skip)"
+    assert said["held"] == "a job to start (2 more times, after 1 more match to skip)"
     assert said["cool"] == "its cooldown to end in 59.0 s"
-    assert said["each[T=1]"] == "nothing: it fired 1 of 1 times"
+    assert said["each[T=1]"] == "nothing: it fired once, as often as it may"
     assert said["both"] == "count.b.failed > 0 (count.b.failed = 0) (once)"
     world.bad("a-2")
     assert waits(world)["any"] == "its last action to end"
     world.tell(FunctionReturned(world.calls[0].id))
-    assert waits(world)["any"] == "a job to fail for good while count.a.success > 1 (2 times)"
+    assert waits(world)["any"] == "a job to fail for good while count.a.success > 1 (2 more times)"
+
+
+def test_a_rule_that_fired_several_times_says_how_often_it_still_may():
+    world = World(
+        "jobs: [{name: a, command: x, count: 4}]\nrules:\n"
+        "- {id: three, trigger: job-success, action: {name: avoid, host: n, repetitions: 3}}\n"
+        "- {id: all, trigger: job-success, action: {name: avoid, host: n, repetitions: unlimited}}"
+    )
+    said = []
+    for number in range(3):
+        said.append(waits(world)["three"])
+        world.good(f"a-{number}")
+    assert said == [f"a job to succeed ({times})" for times in ("up to 3 times", "2 more times", "once more")]
+    assert waits(world)["three"] == "nothing: it fired 3 times, as often as it may"
+    assert waits(world)["all"] == "a job to succeed"
 
 
 def test_a_draining_and_an_ended_ensemble_say_so():

@@ -4,7 +4,7 @@
 """
 
 from ensemble.engine.engine import Command, Engine
-from ensemble.engine.explain import RuleExplanation
+from ensemble.engine.explain import RuleExplanation, times
 from ensemble.engine.status import CellStatus, MemberStatus, RuleStatus, Status, Summary
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "RuleStatus",
     "Status",
     "Summary",
+    "times",
 ]

@@ -90,9 +90,11 @@ def _waits_for(state: State, rule: Rule, found: list[Part], condition: str) -> s
     if rule.removed:
         return "nothing: its algorithm was switched off"
     if rule.exhausted:
-        return f"nothing: it fired {rule.fired} of {rule.fired} times"
+        return f"nothing: it fired {times(rule.fired)}, as often as it may"
     if state.ended is None and state.draining and rule.action.name in SUBMITTING:
         return f"nothing any more: the ensemble is ending ({state.limit or state.draining})"
+    if rule.trigger == "start" and rule.fired:
+        return "nothing any more: there is one start"
     over = "nothing any more, the ensemble is over; it was waiting for " if state.ended is not None else ""
     if rule.open:
         return over + "its last action to end"
@@ -106,14 +108,17 @@ def _waits_for(state: State, rule: Rule, found: list[Part], condition: str) -> s
 
 def _left(rule: Rule) -> str:
     parts = []
-    if rule.left != UNLIMITED:
-        parts.append("once more" if rule.left == 1 and rule.fired else _times(rule.left))
+    if rule.left != UNLIMITED and rule.fired:
+        parts.append("once more" if rule.left == 1 else f"{rule.left} more times")
+    elif rule.left != UNLIMITED:
+        parts.append("once" if rule.left == 1 else f"up to {rule.left} times")
     if rule.skip:
         parts.append(f"after {rule.skip} more {'match' if rule.skip == 1 else 'matches'} to skip")
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _times(count: int) -> str:
+def times(count: int) -> str:
+    """How often, in words."""
     return "once" if count == 1 else f"{count} times"
 
 

@@ -44,16 +44,16 @@ class FunctionWorkers:
         """`spec.custom` is inline source, or the path of a `.py` file relative to `spec.directory`.
 
         `script` is the Python script that built the ensemble, whose functions are called by name. What functions
-        print goes to `functions.log` in `run_dir` (nowhere without one). `time_limit` is in seconds. `workers`: calls
-        at a time; with one, calls are answered in the order in which they were made. `paths` are searched for modules,
-        after which comes the directory of the file. `validate` checks what comes back; left out, it is held against
-        the spec.
+        print, and how they failed, goes to `functions.log` in `run_dir` (nowhere without one). `time_limit` is in
+        seconds. `workers`: calls at a time; with one, calls are answered in the order in which they were made. `paths`
+        are searched for modules, after which comes the directory of the file. `validate` checks what comes back; left
+        out, it is held against the spec.
         """
         self.time_limit = time_limit
         self._validate = validate or _against(spec)
         setup = Setup(spec.custom, spec.directory, script, tuple(paths), time_limit, max(LOAD_LIMIT, time_limit))
-        log = Log(Path(run_dir) / "functions.log" if run_dir else None)
-        self._workers = [WorkerProcess(setup, log) for _ in range(max(1, workers))]
+        self._log = Log(Path(run_dir) / "functions.log" if run_dir else None)
+        self._workers = [WorkerProcess(setup, self._log) for _ in range(max(1, workers))]
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
@@ -78,6 +78,13 @@ class FunctionWorkers:
 
     def call_sync(self, command: int, function: str, args: dict[str, Any]) -> FunctionReturned:
         """The same for a caller without an event loop; waits for the answer."""
+        answer = self._answer(command, function, args)
+        if answer.error:
+            trace = answer.detail if answer.fault == "raised" else ""
+            self._log.write(f"{answer.error}\n{trace}".rstrip().encode() + b"\n")
+        return answer
+
+    def _answer(self, command: int, function: str, args: dict[str, Any]) -> FunctionReturned:
         try:
             answer = self._ask({"function": function, "args": args})
         except Hung as error:

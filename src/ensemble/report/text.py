@@ -6,7 +6,7 @@ __all__ = ["closing", "explanation", "number", "progress", "seconds", "table"]
 
 from collections.abc import Mapping, Sequence
 
-from ensemble.engine import CellStatus, RuleExplanation, Status
+from ensemble.engine import CellStatus, RuleExplanation, Status, times
 
 _NOTES = {
     "limit": "a limit was reached",
@@ -134,16 +134,22 @@ def progress(status: Status) -> str:
     return f"{seconds(status.elapsed)}: {groups or 'nothing yet'}; {status.firings} firings"
 
 
+SHOWN = 10
+"""Of a long history, the lines at its beginning and at its end that are shown."""
+
+
 def explanation(rules: Sequence[RuleExplanation], firings: Mapping[str, Sequence[str]]) -> str:
     """Why each rule fired, and what it waits for; `firings` are lines on when and why, by rule."""
     blocks = []
     for rule in rules:
         when = f" when {rule.condition}" if rule.condition else ""
-        lines = [f"{rule.id}: on {rule.trigger}{when} -> {rule.action}"]
-        shown = list(firings.get(rule.id, ()))
-        lines += [f"  {line}" for line in shown[:20]]
-        if len(shown) > 20:
-            lines.append(f"  ... and {len(shown) - 20} times more")
+        fired = f"fired {times(rule.fired)}" if rule.fired else "never fired"
+        lines = [f"{rule.id}: on {rule.trigger}{when} -> {rule.action} ({fired})"]
+        told = list(firings.get(rule.id, ()))
+        if len(told) > 2 * SHOWN + 1:
+            left_out = f"... {len(told) - 2 * SHOWN} more, all in `--output json` ..."
+            told = [*told[:SHOWN], left_out, *told[-SHOWN:]]
+        lines += [f"  {line}" for line in told]
         for part in rule.parts:
             holds = {True: "holds", False: "does not hold", None: "is unknown"}[part.holds]
             lines.append(f"  now {part.text}: {holds}")
