@@ -401,6 +401,22 @@ def test_a_job_that_waits_here_can_be_cancelled_alone():
     world.replays()
 
 
+@pytest.mark.parametrize("order", ["listed", "random", "blocked"])
+def test_of_the_jobs_that_wait_here_just_those_that_are_named_are_cancelled(order):
+    world = World(
+        f"jobs: [{{name: a, command: x, parameters: {{T: [1, 2, 3]}}, count: 4, max_running: 1, order: {order}}}]\n"
+    )
+    first = next(iter(world.open))
+    named = [f"a-{number}" for number in (0, 1, 2, 5, 7, 11) if f"a-{number}" != first]
+    world.tell(Requested("cancel-jobs", "me", keys=(*named, *named, "a-12", "a-05")))
+    assert world.groups()["a"].cancelled == len(named)
+    assert world.engine.status().notes == {"unknown-job": 2}
+    world.all_good()
+    assert world.groups()["a"].success == 12 - len(named)
+    assert not set(named) & set(world.where)
+    world.replays()
+
+
 def test_an_answer_of_a_function_may_make_room_for_what_waits():
     world = World("""
 custom: "def f(**k): pass"

@@ -255,11 +255,12 @@ class Attempts:
         state = self.state
         # not awaited: each job's own end answers it
         state.next_command = max(state.next_command, effect.id + 1)
+        strangers = [key for key, _ in effect.refs if key not in self._jobs]
+        if strangers:
+            self.backlog.withdraw(strangers)
         for key, attempt in effect.refs:
             job = self._jobs.get(key)
-            if job is None:
-                self.backlog.withdraw(key)
-            elif job.attempt == attempt:
+            if job is not None and job.attempt == attempt:
                 job.cancelling = True
                 if job.code == NEW:
                     self._unready(job)

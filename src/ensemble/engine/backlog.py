@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 from typing import Final
 
@@ -195,25 +196,40 @@ class Backlog:
             self.impact.wake(group, group.points[span.point], "job-finish")
             self.impact.wake(group, group.points[span.point], WAKES[outcome])
 
-    def withdraw(self, key: str) -> None:
-        """One job that waits here is cancelled, if it does."""
-        found = waiting_span(self.state, key)
-        if found is not None:
-            group = self.state.groups[found.group]
-            self._take(group, found.first, 1)
-            group.waiting += 1
-            self.state.backlog += 1
-            self._over(group, found, "cancelled")
+    def withdraw(self, keys: Iterable[str]) -> None:
+        """Those of these jobs that wait here are cancelled: one pass over a group's backlog, however many they are."""
+        going: dict[str, dict[int, None]] = {}
+        for key in keys:
+            if waits(self.state, key):
+                name, number = split_key(key)
+                going.setdefault(name, {})[number] = None
+        for name, numbers in going.items():
+            group = self.state.groups[name]
+            entries = list(group.backlog)
+            group.backlog.clear()
+            for entry in entries:
+                self._without(group, entry, numbers)
+
+    def _without(self, group: Group, entry: Span, numbers: dict[int, None]) -> None:
+        """Put back what stays of an entry of the backlog; the rest is over."""
+        first, end = entry.first, entry.first + entry.count
+        mine = numbers if len(numbers) < entry.count else range(first, end)
+        for number in sorted(one for one in mine if first <= one < end and one in numbers):
+            if number > first:
+                group.backlog.append(Span(entry.group, entry.point, first, number - first))
+            self._over(group, Span(entry.group, entry.point, number, 1), "cancelled")
+            first = number + 1
+        if first < end:
+            group.backlog.append(Span(entry.group, entry.point, first, end - first))
 
 
-def waiting_span(state: State, key: str) -> Span | None:
-    """The range of just this job, where it waits in a backlog; else None."""
+def waits(state: State, key: str) -> bool:
+    """Whether a job is one that no member has seen: it was created, is not under way and not over."""
     try:
         name, number = split_key(key)
     except ValueError:
-        return None
+        return False
     group = state.groups.get(name)
-    for span in group.backlog if group is not None else ():
-        if span.first <= number < span.first + span.count and f"{name}-{number}" == key:
-            return Span(name, span.point, number, 1)
-    return None
+    if group is None or key in state.jobs or not 0 <= number < group.created:
+        return False
+    return key == f"{name}-{number}" and not group.is_done(number)

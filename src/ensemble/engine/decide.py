@@ -15,7 +15,7 @@ from msgspec import convert
 
 from ensemble.engine.actions import Actions
 from ensemble.engine.apply import Applier
-from ensemble.engine.backlog import waiting_span
+from ensemble.engine.backlog import waits
 from ensemble.engine.build import Builder
 from ensemble.engine.release import Release, under_way
 from ensemble.engine.rules import SUBMITTING, Rule, Watch
@@ -200,11 +200,11 @@ class Decider:
             reason = "request-cancel" if event.what == "cancel" else "terminate"
             return [Drain(reason), *actions.cancel_all(reason)]
         if event.what == "cancel-jobs":
-            known = [key for key in event.keys if key in self.state.jobs or waiting_span(self.state, key) is not None]
+            known = dict.fromkeys(key for key in event.keys if key in self.state.jobs or waits(self.state, key))
             notes: list[Effect] = [
                 Note("unknown-job", f"cancel: {key} is not under way", key) for key in event.keys if key not in known
             ]
-            return notes + actions.cancel_keys(known, "request")
+            return notes + actions.cancel_keys(list(known), "request")
         if event.what == "add-rule" and event.action is not None:
             return [actions.add_rule(event.action, None)]
         if event.action is not None:

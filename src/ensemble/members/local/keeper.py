@@ -17,9 +17,10 @@ import shutil
 import signal
 import sys
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,7 +94,7 @@ class Keeper:
         self.slots = Slots(0, 0, 0)
         self.sized = False
         self.most_nodes = 0
-        self.queue: deque[Waiting] = deque()
+        self.queue: OrderedDict[Ref, Waiting] = OrderedDict()
         self.prepared = 0
         """How many at the head of the queue were made ready ahead."""
         self.running: dict[int, Running] = {}
@@ -230,33 +231,25 @@ class Keeper:
                 answers.append([never, False])
                 continue
             self.seen[ref] = None
-            self.queue.append(Waiting(spec, self.run_dir))
+            self.queue[ref] = Waiting(spec, self.run_dir)
             answers.append(["", False])
         self.can_start = True
         self.channel.send(["reply", message[1], answers])
 
     def _cancel(self, message: list[Any]) -> None:
         _, request, refs, grace = message
-        elsewhere: set[Ref] = set()
         for key, attempt in refs:
-            ref = (key, attempt)
-            pid = self.pids.get(ref)
+            pid = self.pids.get((key, attempt))
             if pid is not None:
                 self._end(self.running[pid], "cancelled", grace)
-            else:
-                elsewhere.add(ref)
-        if elsewhere:
-            self._cancel_queued([one for one in self.queue if one.ref in elsewhere])
+            elif (key, attempt) in self.queue:
+                self._cancel_queued((key, attempt))
         self.channel.send(["reply", request, []])
 
-    def _cancel_queued(self, going: list[Waiting]) -> None:
-        if not going:
-            return
-        gone = {one.ref for one in going}
-        self.queue = deque(one for one in self.queue if one.ref not in gone)
+    def _cancel_queued(self, ref: Ref) -> None:
+        spec = self.queue.pop(ref).spec
         self.prepared = 0
-        for one in going:
-            self._ended(one.spec, JobEvent("", "", "inactive", outcome="cancelled", reason="cancelled"))
+        self._ended(spec, JobEvent("", "", "inactive", outcome="cancelled", reason="cancelled"))
 
     def _resize(self, message: list[Any]) -> None:
         self.slots.resize(message[2])
@@ -267,14 +260,13 @@ class Keeper:
 
     def _inventory(self, message: list[Any]) -> None:
         items = []
-        queued = {one.ref for one in self.queue}
         ending = {(event.key, event.attempt) for _, event, _ in self.held}
         for ref, event in self.seen.items():
             if event is not None:
                 items.append([*ref, "inactive", event])
             elif ref in self.pids or ref in ending:
                 items.append([*ref, "run", None])
-            elif ref in queued:
+            elif ref in self.queue:
                 items.append([*ref, "sched", None])
             else:
                 items.append([*ref, "run", None])
@@ -288,7 +280,8 @@ class Keeper:
         if mode != "detach":
             self.closing = True
         if mode == "cancel":
-            self._cancel_queued(list(self.queue))
+            for ref in list(self.queue):
+                self._cancel_queued(ref)
             for job in list(self.running.values()):
                 self._end(job, "cancelled", CLOSE_GRACE)
         self.channel.send(["reply", request, []])
@@ -299,12 +292,14 @@ class Keeper:
         for _ in range(SPAWNS_A_TURN):
             if not self.queue or not self.can_start:
                 return
-            placement = self.slots.place(self.queue[0].spec.resources)
+            ref, waiting = next(iter(self.queue.items()))
+            placement = self.slots.place(waiting.spec.resources)
             if placement is None:
                 self.can_start = False
                 return
             self.prepared = max(0, self.prepared - 1)
-            self._start(self.queue.popleft(), placement)
+            del self.queue[ref]
+            self._start(waiting, placement)
 
     def _start(self, waiting: Waiting, placement: Placement) -> None:
         spec, files = waiting.spec, waiting.files
@@ -344,9 +339,10 @@ class Keeper:
 
     def _prepare_ahead(self) -> None:
         """Make the next jobs ready while the slots are taken."""
-        while self.prepared < min(len(self.queue), PREPARED):
-            self.queue[self.prepared].prepare_ahead(self.base, () if self.slots.gpus else None)
-            self.prepared += 1
+        if self.prepared < min(len(self.queue), PREPARED):
+            for waiting in islice(self.queue.values(), self.prepared, PREPARED):
+                waiting.prepare_ahead(self.base, () if self.slots.gpus else None)
+                self.prepared += 1
 
     def _not_started(self, spec: JobSpec, placement: Placement, error: Exception) -> None:
         self.slots.free(placement)
