@@ -135,6 +135,39 @@ class TestSlowFiles:
             file.say("x=7\n")
             assert (await bench.ended("a-0")).figures == {"x": 7.0}
 
+    @live
+    async def test_a_job_that_ends_while_an_inventory_reads_others_is_told_with_its_figures(self, bench: Bench) -> None:
+        member = await bench.open()
+        with SlowFile(bench.harness.folder / "slow") as file:
+            waits = Do(script="until [ -e go ]; do sleep 0.05; done; echo x=8")
+            figures = (OutputSpec("x", pattern=r"x=(\d+)"),)
+            slow, quick = (
+                bench.harness.job("a-0", waits, outputs=file.outputs),
+                bench.harness.job("b-0", waits, outputs=figures),
+            )
+            await member.submit(1, [slow, quick])
+            await bench.running("a-0")
+            await bench.running("b-0")
+            await bench.close(member, "detach")
+            (Path(slow.workdir) / "go").touch()
+            await bench.seen(lambda: len(session().run("jobs", "-no", "{id}").split()) == 1, "the first has ended")
+            member = await bench.reopen(member)
+            asked = asyncio.create_task(bench.inventory(member))
+            await bench.seen(file.is_read, "the inventory reads the figures of the first")
+            (Path(quick.workdir) / "go").touch()
+            await bench.until(lambda: queue(bench)["run"] == queue(bench)["cleanup"] == 0, "the second has ended")
+            file.say("x=7\n")
+            found, _ = await asked
+        ends = [item.event for item in found.values() if item.event is not None]
+        assert [(end.key, end.figures) for end in ends] == [("a-0", {"x": 7.0})]
+        assert (await bench.ended("b-0")).figures == {"x": 8.0}
+
+
+def queue(bench: Bench) -> dict[str, int]:
+    """What was told last of the queue."""
+    told = [event.queue for event in bench.sink.events if isinstance(event, MemberEvent) and event.queue]
+    return told[-1] if told else {"run": -1, "cleanup": -1}
+
 
 class TestCrashes:
     @live

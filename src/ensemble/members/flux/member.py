@@ -365,6 +365,9 @@ class FluxMember:
             for ref in some:
                 end, story = register.ends.get(ref), register.stories.get(register.first.get(ref, 0))
                 state = FINISHED if end is not None else story.state if story is not None else "submitted"
+                if ref in register.unread:
+                    # it ended while others were read: `_complete` tells it, when it is known how
+                    end, state = None, "cleanup"
                 items.append(InventoryItem(AttemptRef(run, *ref), state, register.accepted.get(ref, ""), end))
             yield Page(tuple(items))
         yield Page((), last=True, complete=True)
