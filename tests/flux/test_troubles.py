@@ -304,6 +304,17 @@ class TestFaults:
 
 
 class TestAnotherInstance:
+    def test_an_engine_that_is_a_job_itself_is_resumed_by_another_job(self, flux: Instance, tmp_path: Path) -> None:
+        """Each job of Flux stands in a part of the key-value store of its own."""
+        ledger = tmp_path / "ledger"
+        (tmp_path / "e.yaml").write_text(
+            f"jobs: [{{name: s, count: 2, command: sh -c 'sleep 1; echo end >> {ledger}'}}]\n"
+        )
+        engine = ("run", f"--cwd={tmp_path}", f"--env=ENSEMBLE_HOME={tmp_path}/home", sys.executable, "-m", "ensemble")
+        assert "resume" in flux.run(*engine, "run", "e.yaml", "--run-dir", "run", "--detach")
+        assert "run: success" in flux.run(*engine, "resume", "run")
+        assert ledger.read_text().splitlines() == ["end", "end"]
+
     @live
     async def test_an_instance_that_follows_at_the_same_address_takes_the_run_over(self, bench: Bench) -> None:
         """As in the pod of a MiniCluster whose broker was started again."""

@@ -27,6 +27,8 @@ CALL_SECONDS: Final = 60.0
 
 _MARK_KEY: Final = "ensemble.instance"
 _MARK_BYTES: Final = 8
+_NAMESPACE: Final = "primary"
+"""Of the key-value store: an engine that is itself a job has its own by default."""
 
 
 class FluxError(MemberError):
@@ -289,7 +291,7 @@ def _mark(kvs: Any, handle: Any, append: int) -> str:
         transaction = kvs.RAW.flux_kvs_txn_create()
         try:
             kvs.RAW.flux_kvs_txn_put(transaction, append, _MARK_KEY, json.dumps(token_hex(_MARK_BYTES)))
-            kvs.commit(handle, _kvstxn=transaction)
+            kvs.commit(handle, namespace=_NAMESPACE, _kvstxn=transaction)
         finally:
             kvs.RAW.flux_kvs_txn_destroy(transaction)
     return _first_mark(kvs, handle)
@@ -299,7 +301,7 @@ def _first_mark(kvs: Any, handle: Any) -> str:
     """Raises `FileNotFoundError` while there is none."""
     # kvs.get() leaves its future behind where there is nothing, and with it the connection
     found = kvs.ffi.new("char *[1]")
-    future = kvs.RAW.flux_kvs_lookup(handle, None, 0, _MARK_KEY)
+    future = kvs.RAW.flux_kvs_lookup(handle, _NAMESPACE, 0, _MARK_KEY)
     try:
         kvs.RAW.flux_kvs_lookup_get(future, found)
         marks: str = kvs.ffi.string(found[0]).decode()
