@@ -18,21 +18,29 @@ from ensemble.spec.model import EnsembleSpec
 def unpack(message: pb.EnsembleFile, folder: Path) -> Path:
     """Put a file and what belongs to it into a directory of its own. Raises `InputError`."""
     place = folder / token_hex(8)
-    path = place / (PurePosixPath(message.name).name or "ensemble.yaml")
+    path = place / (PurePosixPath(message.name.replace("\0", "")).name or "ensemble.yaml")
     try:
         place.mkdir(parents=True, mode=0o700)
         path.write_bytes(message.content)
         for name, content in message.beside.items():
             relative = PurePosixPath(name)
-            if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+            if relative.is_absolute() or ".." in relative.parts or not relative.parts or "\0" in name:
                 raise InputError(f"{name!r} is not a path beside the file")
             target = place / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
+    except InputError:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
     except OSError as error:
         shutil.rmtree(place, ignore_errors=True)
         raise InputError(f"{place}: {error.strerror}; the server cannot accept this") from error
     return path
+
+
+def discard(path: Path) -> None:
+    """Take away what `unpack` put there."""
+    shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def read(path: Path, name: str, member: str = "", nodes: int = 0) -> tuple[EnsembleSpec, list[Problem]]:

@@ -115,14 +115,25 @@ class EnsemblesService(rpc.EnsemblesServicer):
         known = self._host.known(by, request.request_id)
         problems: list[Problem] = []
         if known is None:
-            path = await asyncio.to_thread(files.unpack, request.file, self._host.state / "files")
-            spec, problems = await asyncio.to_thread(files.read, path, request.file.name, request.member, request.nodes)
-            spec = files.with_seed(spec, request.seed if request.HasField("seed") else None)
-            spec = self._host.ceilings.folded(spec)
-            plain = msgspec.to_builtins(spec)
-            known = self._host.submit(Submission(request.run, by, plain, str(path), request.request_id, request.detach))
+            known, problems = await self._accept(request, by)
         found = [_problem(one) for one in problems]
         return pb.SubmitResponse(run=known.submission.run, run_dir=str(known.run_dir), warnings=found)
+
+    async def _accept(self, request: pb.SubmitRequest, by: str) -> tuple[Hosted, list[Problem]]:
+        """Begin an ensemble; of one that is refused nothing is kept."""
+        path = await asyncio.to_thread(files.unpack, request.file, self._host.state / "files")
+        kept = False
+        try:
+            spec, problems = await asyncio.to_thread(files.read, path, request.file.name, request.member, request.nodes)
+            spec = files.with_seed(spec, request.seed if request.HasField("seed") else None)
+            plain = msgspec.to_builtins(self._host.ceilings.folded(spec))
+            submission = Submission(request.run, by, plain, str(path), request.request_id, request.detach)
+            hosted = self._host.submit(submission)
+            kept = hosted.submission.source == submission.source
+        finally:
+            if not kept:
+                await asyncio.to_thread(files.discard, path)
+        return hosted, problems
 
     @_unary
     async def Check(self, request: pb.CheckRequest, context: Any) -> pb.CheckResponse:  # noqa: N802
@@ -133,6 +144,8 @@ class EnsemblesService(rpc.EnsemblesServicer):
             _, problems = await asyncio.to_thread(files.read, path, request.file.name)
         except SpecError as error:
             return pb.CheckResponse(errors=[_problem(one) for one in error.problems])
+        finally:
+            await asyncio.to_thread(files.discard, path)
         return pb.CheckResponse(warnings=[_problem(one) for one in problems])
 
     @_unary
@@ -309,6 +322,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
             max_ensembles=ceilings.ensembles,
             max_jobs=ceilings.jobs,
             max_nodes=ceilings.nodes,
+            max_submit_rate=ceilings.rate,
             member_kinds=list(member_kinds()),
             ensembles=sum(1 for hosted in self._host.runs.values() if hosted.busy),
         )
