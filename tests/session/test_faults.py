@@ -82,7 +82,7 @@ async def byes(context):
         ([batch(1, 9000)], "flood", ByeCode.FLOOD),
         ([batch(1, 5, "run-2")], "wrong-run", ByeCode.PROTOCOL),
         ([batch(3, 5)], "protocol", ByeCode.PROTOCOL),
-        ([pb.AgentMessage(events=pb.EventBatch(first=1, run="run-1", events=[model.SourceEvent()]))], "", 8),
+        ([pb.AgentMessage(events=pb.EventBatch(first=1, run="run-1", events=[model.SourceEvent()]))], "protocol", 8),
     ],
 )
 def test_an_agent_that_misbehaves_is_told_so_and_the_engine_hears_it(messages, name, code):
@@ -101,13 +101,12 @@ def test_an_agent_that_misbehaves_is_told_so_and_the_engine_hears_it(messages, n
         sink, member = Sink(), RemoteMember()
         await member.open(context(sink, options={"address": impostor.address, "outage": 5}))
         assert await said == code
-        if name:
-            await sink.until(lambda: sink.named("down"))
-            assert name in sink.named("fault")[0].text
-            assert not sink.numbers
-            with pytest.raises(MemberError) as raised:
-                await member.submit(1, [job("job-1")])
-            assert raised.value.transient
+        await sink.until(lambda: sink.named("down"))
+        assert name in sink.named("fault")[0].text
+        assert not sink.numbers
+        with pytest.raises(MemberError) as raised:
+            await member.submit(1, [job("job-1")])
+        assert raised.value.transient
         await member.close("detach")
         await impostor.server.stop(0)
 

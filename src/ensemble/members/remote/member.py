@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from secrets import token_hex
-from typing import Final
+from typing import Final, NoReturn
 
 from ensemble import __version__
 from ensemble.members.contract import CloseMode, Context, Hello, JobChange, Page, Receipt, Refused
@@ -354,7 +354,6 @@ class _Connection:
             self._accuse("wrong-run", f"the agent sent events of run {batch.run!r} into run {self.context.run!r}")
         if self._incoming is None:
             self._accuse("protocol", "the agent sent events before its queue was open")
-        assert self._incoming is not None
         try:
             old = self._incoming.accept(batch.first, len(batch.events))
         except Flood as flood:
@@ -363,11 +362,17 @@ class _Connection:
             self._accuse("protocol", f"the agent's events are not in order: {gap}")
         messages = batch.events[old:] if old else batch.events
         if messages:
-            events = convert.events_of(messages, self.context.name)
+            try:
+                events = convert.events_of(messages, self.context.name)
+            except Exception as error:
+                # they count as received: were the stream mended, they would not come again
+                self._accuse(
+                    "protocol", f"the agent sent an event that makes no sense: {type(error).__name__}: {error}"
+                )
             self._queue.append((self._incoming.received, events))
             self._came.set()
 
-    def _accuse(self, name: str, text: str) -> None:
+    def _accuse(self, name: str, text: str) -> NoReturn:
         """The agent does what it must not: end this, and say so. Raises `Ended`."""
         code = ByeCode.FLOOD if name == "flood" else ByeCode.PROTOCOL
         fault = MemberEvent(self.context.name, "fault", time.time(), text=f"{name}: {text}")
