@@ -235,6 +235,11 @@ def test_prometheus_reads_what_the_server_counts(serve, tmp_path):
     assert found['ensemble_events_total{kind="runstarted"}'] == 2
     assert found['ensemble_commands_total{kind="submit"}'] >= 1
     assert "ensemble_event_loop_lag_seconds" in found
+    buckets = [found[name] for name in found if name.startswith("ensemble_journal_sync_seconds_bucket")]
+    assert buckets == sorted(buckets)
+    syncs = found["ensemble_journal_sync_seconds_count"]
+    assert found['ensemble_journal_sync_seconds_bucket{le="+Inf"}'] == syncs >= 2
+    assert 0 < found["ensemble_journal_sync_seconds_sum"] < 60 * syncs
     assert "process_resident_memory_bytes" in found
     assert address.startswith("http://127.0.0.1:")
     assert server.verb("cancel", "long-1").returncode == 0

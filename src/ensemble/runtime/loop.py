@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -114,6 +115,8 @@ class RunLoop:
         self.leaving: Leaving | None = None
         self.pace: Pace | None = None
         """How fast jobs may be handed over; None: as fast as members take them."""
+        self.synced: Callable[[float], None] = _unheard
+        """Told how many seconds each sync of the journal took."""
         self._inbox: deque[tuple[Sequence[Event], Promise | None, Promise | None]] = deque()
         """(events, kept when decided, kept when durable)"""
         self._came = asyncio.Event()
@@ -288,7 +291,7 @@ class RunLoop:
             began = loop.time()
             try:
                 if records:
-                    await loop.run_in_executor(self._thread, self.journal.sync)
+                    self.synced(await loop.run_in_executor(self._thread, self._sync))
             except BaseException:
                 self._waiting[:0] = waiting
                 raise
@@ -304,6 +307,12 @@ class RunLoop:
             self._write_snapshot()
             if finishing:
                 return
+
+    def _sync(self) -> float:
+        """Make a group durable; the seconds that it took, on the thread that did it."""
+        began = perf_counter()
+        self.journal.sync()
+        return perf_counter() - began
 
     def _send(self, record: Record) -> None:
         """Hand the commands of a durable record to those who carry them out."""
@@ -395,6 +404,10 @@ class RunLoop:
 def _keep(promise: Promise, value: bool) -> None:
     if not promise.done():
         promise.set_result(value)
+
+
+def _unheard(seconds: float) -> None:
+    """Nobody wants to know."""
 
 
 def _nothing() -> None:

@@ -25,11 +25,15 @@ from ensemble.runtime.folding import fold
 from ensemble.runtime.index import forget, make_run_dir
 from ensemble.runtime.loop import RunLoop, RunResult
 from ensemble.runtime.pace import Pace
+from ensemble.service.durations import Durations
 from ensemble.service.limits import CeilingError, Ceilings
 from ensemble.service.logs import Log
 from ensemble.spec.model import EnsembleSpec
 
 _COMMANDS: Final = (Submit, Cancel, Resize, Call, StopMember)
+SYNC_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+"""Seconds: from a fast local disk to a file system that hangs."""
+
 STOP_SECONDS: Final = 8.0
 """How long runs may take to let go when the server stops."""
 
@@ -101,6 +105,8 @@ class Host:
         """Events that became durable, by their kind."""
         self.commands: Counter[str] = Counter()
         """Commands that followed from them, by their kind."""
+        self.syncs = Durations(SYNC_BOUNDS)
+        """How long the journals took to make a group of records durable."""
         for name in ("runs", "submissions", "files"):
             (state / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -244,6 +250,7 @@ class Host:
     async def _run(self, hosted: Hosted) -> RunResult:
         def opened(loop: RunLoop) -> None:
             hosted.loop = loop
+            loop.synced = self.syncs.add
 
         asked = hosted.submission
         options = RunOptions(
