@@ -199,6 +199,26 @@ def test_a_server_killed_among_20_ensembles_ends_all_of_them_each_job_once(serve
         assert local(tmp_path, "verify", f"state/runs/{run}").returncode == 0, run
 
 
+@pytest.mark.parametrize("moment", ["journal.segment-created", "journal.before-write", "journal.mid-write"])
+def test_a_run_whose_server_was_killed_before_its_first_record_begins_again(serve, tmp_path, moment):
+    server = serve()
+    server.end()
+    server.env["ENSEMBLE_FAILPOINT"] = moment
+    server.start()
+    with subprocess.Popen(
+        [sys.executable, "-m", "ensemble", "run", "--server", server.bound, write(tmp_path, SMALL)],
+        cwd=tmp_path,
+        env={**server.env, "ENSEMBLE_FAILPOINT": ""},
+        stdout=subprocess.DEVNULL,
+    ) as running:
+        assert server.process.wait(60) == -signal.SIGKILL
+        server.process.stdout.close()
+        del server.env["ENSEMBLE_FAILPOINT"]
+        server.start()
+        assert running.wait(60) == 0
+    assert local(tmp_path, "verify", "state/runs/small-1").returncode == 0
+
+
 def test_an_agent_that_dials_in_runs_the_jobs(serve, tmp_path):
     server = serve(address="127.0.0.1:0")
     user, agent = make_token(tmp_path), make_token(tmp_path, "--role", "agent", "--member", "far")

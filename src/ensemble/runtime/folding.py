@@ -76,6 +76,18 @@ def begin(record: Record | None, run_dir: Path) -> tuple[Engine, RunStarted]:
     return Engine(spec, run=record.event.run, algorithms=algorithms()), record.event
 
 
+def stillborn(run_dir: Path) -> bool:
+    """Whether a run was killed before its first record was durable: it never did anything."""
+    folder = run_dir / "journal"
+    if not folder.is_dir():
+        return False
+    try:
+        return next(read(run_dir), None) is None
+    except JournalError:
+        # not even a header is whole
+        return not any(b"\n" in file.read_bytes() for file in folder.glob("journal.*[0-9]"))
+
+
 def fold(run_dir: Path, *, snapshots: bool = True) -> Folded:
     """Read a journal and carry it out. Raises `JournalError` and its kin, `UnknownRun` when it never started."""
     try:
@@ -83,6 +95,10 @@ def fold(run_dir: Path, *, snapshots: bool = True) -> Folded:
         first = next(read(run_dir), None)
     except OSError as error:
         raise JournalError(f"{run_dir}: {error.strerror}") from error
+    except JournalError:
+        if not stillborn(run_dir):
+            raise
+        first = None
     engine, started = begin(first, run_dir)
     records = loaded.records
     if loaded.snapshot is not None and snapshots:

@@ -18,14 +18,14 @@ import msgspec
 from ensemble import __version__
 from ensemble.engine import Engine
 from ensemble.functions import FunctionWorkers, check_functions
-from ensemble.journal import JournalWriter, read
+from ensemble.journal import JournalWriter
 from ensemble.members.contract import Context, Member, Sink
 from ensemble.model.decisions import Call, Record
 from ensemble.model.errors import InputError, JournalError, Problem, SpecError
 from ensemble.model.events import Event, RunResumed, RunStarted
 from ensemble.runtime import index
 from ensemble.runtime.alive import Presence, writer_at
-from ensemble.runtime.folding import Folded, algorithms, catch_up, fold
+from ensemble.runtime.folding import Folded, algorithms, catch_up, fold, stillborn
 from ensemble.runtime.link import Link
 from ensemble.runtime.loop import EXIT_CODES, Observer, RunLoop, RunResult
 from ensemble.runtime.pace import Pace
@@ -438,18 +438,9 @@ def _clear_stillborn(path: Path) -> None:
     with contextlib.suppress(OSError, JournalError):
         if writer_at(path) is not None:
             return
-    try:
-        begun = next(read(path), None) is not None
-    except JournalError:
-        begun = any((path / "journal").glob("journal.*[0-9]")) and _holds_lines(path)
-    if not begun:
+    if stillborn(path):
         with contextlib.suppress(OSError):
             shutil.rmtree(path / "journal")
-
-
-def _holds_lines(path: Path) -> bool:
-    """Whether any segment holds more than a header could."""
-    return any(b"\n" in file.read_bytes() for file in (path / "journal").glob("journal.*[0-9]"))
 
 
 def _describe(run_dir: Path, name: str, options: RunOptions) -> None:
