@@ -29,7 +29,8 @@ def array_script(folder: str) -> str:
 
 
 # The claim: a file is linked to a name that only one can have. A job that Slurm itself has requeued (same job, higher
-# restart count) is the next incarnation of its own claim; whatever else finds a claim is a doubled submission.
+# restart count) is the next incarnation of its own claim; whatever else finds a claim is a doubled submission, and a
+# restart that finds a later one does nothing more.
 _HEAD = """\
 umask 077
 native=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
@@ -51,12 +52,23 @@ if ! ln "$tmp" "$claim" 2>/dev/null; then
     done < "$claim"
     [ "$owner" = "$native" ] && [ "$restart" -gt "${before:-0}" ] || duplicate
     ln "$tmp" "$claim.r$restart" 2>/dev/null || duplicate
+    : > "$claim.again"
     incarnation=$restart
 fi
+# whether a later restart has begun: this one is then of a node that Slurm gave up too early. Only after a restart is
+# the directory listed.
+outlived() {
+    [ -e "$claim.again" ] || return
+    local other
+    for other in "$claim".r*; do [ "${other##*.r}" -gt "$restart" ] 2>/dev/null && return 0; done
+    return 1
+}
+outlived && duplicate
 echo "incarnation=$incarnation" >> "$tmp"
 mv "$tmp" "$spool/new/$ref.$incarnation.1start" || exit 75
 finish() {  # code, reason, text
     now
+    outlived && duplicate
     # a signal from outside may reach the job before it reaches us
     [ "$1" = 143 ] && [ -z "$terminated" ] && [ ! -e "$claim.cancel" ] && sleep 0.5
     # ended from outside: whether for good (cancelled, timed out) or to run again (requeued), only Slurm knows

@@ -1,0 +1,82 @@
+"""What a job's script does on its node, run by bash as Slurm runs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ensemble.members.slurm.script import job_script
+from ensemble.members.slurm.spool import Shipment, Spool
+from ensemble.model.jobs import AttemptRef, JobSpec
+
+
+class Node:
+    """A spool with one shipment of one job, and the means to run its script."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.ledger = run / "ledger"
+        self.spool = Spool(str(run), "m")
+        self.spool.open(1, "m@1-0")
+
+    def ship(self, command: str) -> None:
+        spec = JobSpec(
+            AttemptRef("r", "a-0", 1), group="a", command=("/bin/sh", "-c", command), workdir=str(self.run / "jobs/a-0")
+        )
+        (self.run / "jobs" / "a-0").mkdir(parents=True)
+        path = str(self.spool.folder / "ships" / "s1" / "0.sh")
+        script, _ = job_script(spec, str(self.run), str(self.spool.folder), path)
+        self.spool.ship(Shipment("s1", [spec]), [script], str(self.run))
+
+    def begin(self, restart: int = 0) -> subprocess.Popen[bytes]:
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "SLURM_ARRAY_JOB_ID": "7",
+            "SLURM_ARRAY_TASK_ID": "0",
+            "SLURM_RESTART_COUNT": str(restart),
+        }
+        words = ["/bin/bash", str(self.spool.folder / "ships" / "s1" / "0.sh")]
+        return subprocess.Popen(words, env=environment, start_new_session=True)
+
+    def execute(self, restart: int = 0) -> int:
+        return self.begin(restart).wait(60)
+
+    def told(self) -> list[tuple[str, str]]:
+        return [("end" if r.ended else "start", r.fields["incarnation"]) for r in self.spool.reports()]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+def test_a_restart_that_begins_after_a_later_one_executes_nothing(node: Node) -> None:
+    node.ship(f'echo x >> {node.ledger}; [ "$SLURM_RESTART_COUNT" = 2 ] && exec sleep 60; kill -9 "$PPID"')
+    node.execute(0)  # its node dies
+    later = node.begin(2)
+    try:
+        while len(node.told()) < 2:
+            assert later.poll() is None
+        assert node.execute(1) == 0
+        assert node.told() == [("start", "0"), ("start", "2")]
+    finally:
+        os.killpg(later.pid, signal.SIGKILL)
+        later.wait(60)
+    assert len(node.ledger.read_text().split()) == 2
+
+
+def test_a_restart_that_ends_after_a_later_one_has_begun_tells_no_end(node: Node) -> None:
+    gate = node.run / "gate"
+    subprocess.run(["mkfifo", gate], check=True)
+    node.ship(f'[ "$SLURM_RESTART_COUNT" = 0 ] && read x < {gate}; exit 0')
+    first = node.begin(0)
+    while not node.told():
+        assert first.poll() is None
+    assert node.execute(1) == 0
+    gate.write_text("go\n")
+    assert first.wait(60) == 0
+    assert node.told() == [("start", "0"), ("start", "1"), ("end", "1")]
