@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -20,6 +20,8 @@ from ensemble.members.local.launch import JobFiles
 from ensemble.members.slurm.spool import Ref, Report, Shipment, Spool
 from ensemble.model.events import JobEvent, MemberEvent
 from ensemble.model.jobs import JobSpec
+
+_ORDER: Final = {"submitted": 0, "sched": 1, "run": 2, "inactive": 3}
 
 
 class Task:
@@ -58,6 +60,7 @@ class Book:
         self.down = ""
         """Why nothing can be done any more."""
         self._n = 0
+        self._keeping = asyncio.Lock()
 
     def remember(self) -> None:
         """Read what earlier openings knew. Raises `OSError`."""
@@ -76,13 +79,11 @@ class Book:
                 self.tasks[entry].cancelled = True
         self.open = {ref for ref, task in self.tasks.items() if task.end is None}
 
-    def take_in(self, reports: list[Report], quiet: bool = False) -> None:
+    async def take_in(self, reports: list[Report], quiet: bool = False) -> None:
         """Follow what the spool has new; `quiet`: the engine learns of it by an inventory. Raises `OSError`."""
-        if quiet:
-            self.read_missing_figures(reports)
+        await asyncio.to_thread(self.read_missing_figures, reports)
         found = (self.event_of(report) for report in reports if report.ref in self.open)
-        events = [event for event in found if event is not None]
-        self.keep(events, reports, quiet)
+        await self.keep([event for event in found if event is not None], reports, quiet)
 
     def read_missing_figures(self, reports: list[Report]) -> None:
         """Where the node could not read a job's figures, read them here."""
@@ -95,9 +96,11 @@ class Book:
                 report.fields["figures"] = msgspec.json.encode(found).decode()
 
     def event_of(self, report: Report) -> JobEvent | None:
-        """What a report says of its attempt."""
+        """What a report says of its attempt; None when a later restart has begun."""
         fields, task = report.fields, self.tasks[report.ref]
         incarnation = int(fields.get("incarnation") or 0)
+        if incarnation < task.incarnation:
+            return None  # a restart that Slurm has given up: the engine passes over it, and so its end is none
         start = float(fields.get("start") or 0)
         common: dict[str, Any] = {
             "incarnation": incarnation,
@@ -127,7 +130,9 @@ class Book:
 
     @staticmethod
     def move(task: Task, event: JobEvent) -> None:
-        """Let the task follow an event."""
+        """Let the task follow an event, never back: logs of one engine are read in no particular order."""
+        if (event.incarnation, _ORDER[event.state]) <= (task.incarnation, _ORDER[task.state]) or task.end is not None:
+            return
         task.state, task.incarnation = event.state, event.incarnation
         task.native, task.ended_at = event.native_id or task.native, 0.0
         if event.state == "inactive":
@@ -135,22 +140,43 @@ class Book:
         elif event.state == "run":
             task.start = event.time
 
-    def keep(self, events: list[JobEvent], reports: Sequence[Report] = (), quiet: bool = False) -> None:
-        """Make events durable, move the tasks, and tell the engine. Raises `OSError`."""
+    async def keep(self, events: list[JobEvent], reports: Sequence[Report] = (), quiet: bool = False) -> None:
+        """Make events of open attempts durable, move the tasks, and tell the engine. Raises `OSError`.
+
+        A slow file system keeps nobody else waiting. Broken off, what is being written is written to its end, and then
+        known to a later opening only.
+        """
         if not events and not reports:
             return
+        async with self._keeping:
+            events = [event for event in events if (event.key, event.attempt) in self.open]
+            writing = asyncio.ensure_future(asyncio.to_thread(self._store, events, reports))
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                await asyncio.wait([writing])
+                raise
+            for event in events:
+                self._follow(event, quiet)
+
+    def _store(self, events: list[JobEvent], reports: Sequence[Report]) -> None:
         self.spool.take(({"event": msgspec.to_builtins(event)} for event in events), reports)
         for event in events:
-            ref = (event.key, event.attempt)
-            task = self.tasks[ref]
-            self.move(task, event)
-            if event.state == "inactive":
-                self.open.discard(ref)
-                keep = task.spec.keep
-                if keep == "none" or (keep == "failed" and event.outcome == "success"):
-                    shutil.rmtree(os.path.join(self.context.run_dir, task.spec.workdir), ignore_errors=True)
-            if not quiet:
-                self.put(event)
+            spec = self.tasks[event.key, event.attempt].spec
+            if event.state == "inactive" and (
+                spec.keep == "none" or (spec.keep == "failed" and event.outcome == "success")
+            ):
+                shutil.rmtree(os.path.join(self.context.run_dir, spec.workdir), ignore_errors=True)
+
+    def _follow(self, event: JobEvent, quiet: bool) -> None:
+        ref = (event.key, event.attempt)
+        if ref not in self.open:
+            return  # its end came twice at once
+        self.move(self.tasks[ref], event)
+        if event.state == "inactive":
+            self.open.discard(ref)
+        if not quiet:
+            self.put(event)
 
     def put(self, event: JobEvent | MemberEvent) -> None:
         """Hand an event to the engine in its turn."""

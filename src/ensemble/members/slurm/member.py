@@ -82,11 +82,12 @@ class SlurmMember:
         try:
             await asyncio.to_thread(book.spool.open, context.epoch, stream)
             await asyncio.to_thread(book.remember)
+            if book.unsettled:
+                await self._submission.settle(await self._queue.rows())
+            while reports := await asyncio.to_thread(book.spool.reports):
+                await book.take_in(reports, quiet=True)
         except OSError as error:
             raise MemberError(f"{book.spool.folder}: {error.strerror}", transient=True) from error
-        if book.unsettled:
-            await self._submission.settle(await self._queue.rows())
-        book.take_in(await asyncio.to_thread(book.spool.reports), quiet=True)
         reconciliation = Reconciliation(book, self._queue, sizes, poll, settle)
         self._work = [
             asyncio.create_task(work(), name=f"member {context.name}")
@@ -212,22 +213,20 @@ class SlurmMember:
 
     async def _watch(self) -> None:
         """Take in what jobs report: often while there is much, seldom while there is nothing."""
-        wait = _LOOK[0]
+        book, wait = self._book, _LOOK[0]
         while True:
             await asyncio.sleep(wait)
-            if not self._book.open:
+            if not book.open:
                 wait = _LOOK[0]
                 continue
             try:
-                reports = await asyncio.to_thread(self._book.spool.reports)
-                if reports and self._book.spool.epoch() > self._book.context.epoch:
-                    self._book.go_down("a newer engine has taken over")
+                reports = await asyncio.to_thread(book.spool.reports)
+                if reports and await asyncio.to_thread(book.spool.epoch) > book.context.epoch:
+                    book.go_down("a newer engine has taken over")
                     return
-                if reports:
-                    await asyncio.to_thread(self._book.read_missing_figures, reports)
-                    self._book.take_in(reports)
+                await book.take_in(reports)
             except OSError as error:
-                self._book.go_down(f"the spool: {error.strerror}")
+                book.go_down(f"the spool: {error.strerror}")
                 return
             wait = _LOOK[0] if reports else min(_LOOK[1], wait * 1.5)
 

@@ -65,8 +65,8 @@ class Reconciliation:
                 reports = await asyncio.to_thread(self._book.spool.reports)
                 if not reports:  # else the watch is behind, and knows better in a moment
                     ends, waiting = await asyncio.to_thread(self._judge, rows, before)
-                    self._book.keep([event for event in ends if (event.key, event.attempt) in self._book.open])
-                    self._book.keep(self._queued(rows))
+                    await self._book.keep(ends)
+                    await self._book.keep(self._queued(rows))
                     await self._measure(rows)
                     if waiting:
                         wait = min(wait, 0.5)
@@ -141,8 +141,9 @@ class Reconciliation:
             if end is not None:
                 self._book.read_missing_figures([end])
                 found = self._book.event_of(end)
-                events += [found] if found is not None else []
-                continue
+                if found is not None:
+                    events.append(found)
+                    continue
             task.ended_at = task.ended_at or now
             # Slurm says FAILED for a while of what it will requeue
             patience = self._settle * (_REQUEUE if state == "FAILED" and begun else 1)

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 __all__ = ["Described", "Report", "Shipment", "Spool"]
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +27,8 @@ from ensemble.model.events import JobEvent
 from ensemble.model.jobs import JobSpec
 
 Ref = tuple[str, int]
+_MOST: Final = 1000
+"""Reports that are read in one look: on a slow file system each takes milliseconds, and the engine waits for them."""
 
 
 class Described(Struct, frozen=True):
@@ -130,11 +133,11 @@ class Spool:
     # ---- reports -------------------------------------------------------------------------------------
 
     def reports(self) -> list[Report]:
-        """What is new, starts before ends."""
+        """What is new, a job's start before its end; not all at once where there is much."""
         with os.scandir(self.folder / "new") as entries:
             names = sorted(entry.name for entry in entries)
-        found = [self._report(name, self.folder / "new" / name) for name in names]
-        return [report for report in found if report is not None]
+        found = (self._report(name, self.folder / "new" / name) for name in names)
+        return list(itertools.islice((report for report in found if report is not None), _MOST))
 
     def _report(self, name: str, path: Path) -> Report | None:
         try:

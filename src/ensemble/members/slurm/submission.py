@@ -89,7 +89,7 @@ class Submission:
             # nothing of it has been sent
             receipts.update((ref, Refused(f"the spool: {error.strerror}", transient=True)) for ref in refs)
             return
-        self._end_broken(broken, receipts)
+        await self._end_broken(broken, receipts)
         refs = [(spec.ref.key, spec.ref.attempt) for spec in shipment.jobs]
         if not refs:
             return
@@ -149,16 +149,16 @@ class Submission:
             self._book.spool.ship(shipment, scripts, run_dir)
         return broken
 
-    def _end_broken(self, broken: list[tuple[JobSpec, str, str]], receipts: dict[Ref, Receipt]) -> None:
+    async def _end_broken(self, broken: list[tuple[JobSpec, str, str]], receipts: dict[Ref, Receipt]) -> None:
         """Accept jobs that fail before they are with Slurm, and tell their ends."""
         events = []
         for spec, reason, text in broken:
             ref = (spec.ref.key, spec.ref.attempt)
             self._book.tasks[ref] = Task(spec, "")
+            self._book.open.add(ref)
             receipts[ref] = Accepted()
             events.append(self._book.event(ref, "inactive", time.time(), outcome="failed", reason=reason, text=text))
-        if events:
-            self._book.keep(events)
+        await self._book.keep(events)
 
     async def _doubt(self, shipment: Shipment, why: str) -> Receipt:
         """`sbatch` had no answer: look for its comment before anything is sent again."""
