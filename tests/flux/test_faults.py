@@ -55,9 +55,9 @@ def flux() -> Iterator[Instance]:
 
 
 @contextlib.contextmanager
-def another() -> Iterator[Instance]:
+def another(size: int = 1, *options: str) -> Iterator[Instance]:
     """An instance that a test may end."""
-    instance = Instance(1)
+    instance = Instance(size, *options)
     try:
         yield instance
     finally:

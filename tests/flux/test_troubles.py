@@ -246,6 +246,20 @@ class TestTypos:
 
 class TestSurroundings:
     @live
+    async def test_hosts_to_avoid_are_avoided_where_they_are_and_are_nothing_elsewhere(self, bench: Bench) -> None:
+        config = bench.harness.folder / "config.toml"
+        config.write_text('[resource]\nnoverify = true\n[[resource.config]]\nhosts = "node[0-3]"\ncores = "0"\n')
+        with another(4, "--test-hosts=node[0-3]", f"--config-path={config}") as own:
+            member = await bench.open(options={"uri": own.uri})
+            avoid = ("node[0-1]", "of-another-member", "node3", "no host at all [")
+            end = await bench.run(member, bench.harness.job("a-0", avoid=avoid))
+            assert (end.outcome, end.hosts) == ("success", "node2")
+            assert (await bench.run(member, bench.harness.job("b-0", avoid=avoid[1:2]))).outcome == "success"
+            (receipt,) = await member.submit(1, [bench.harness.job("c-0", avoid=("node[0-3]",))])
+            assert isinstance(receipt, Refused)
+            await bench.close(member, "detach")
+
+    @live
     async def test_while_the_scheduler_is_loaded_again_the_member_may_be_tried_again(self, bench: Bench) -> None:
         with another() as own:
             own.run("module", "remove", "sched-simple")

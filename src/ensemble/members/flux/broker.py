@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from secrets import token_hex
 from typing import Any, ClassVar, Final
@@ -65,6 +65,8 @@ class Broker:
         self._gone = ""
         self.mark = ""
         """Known by every connection to this instance, and by none to another."""
+        self._hosts: frozenset[str] | None = None
+        """The instance's, up or not; None where it does not say."""
         self._thread = threading.Thread(target=self._run, name="flux", daemon=True)
         self._guard = threading.Lock()
 
@@ -122,6 +124,16 @@ class Broker:
         except Exception as error:
             raise MemberError(f"requires {text!r}: {error}") from error
 
+    def known_hosts(self, hosts: Sequence[str]) -> str:
+        """Those of them that the instance has, as a hostlist (RFC 29): it takes no job that names another."""
+        hostlist = import_module("flux.hostlist")
+        found: list[str] = []
+        for some in hosts:
+            with contextlib.suppress(ValueError, OSError):  # what is no hostlist is no host either
+                found += hostlist.decode(some)
+        known = [host for host in dict.fromkeys(found) if self._hosts is None or host in self._hosts]
+        return str(hostlist.Hostlist(known).encode())
+
     async def close(self) -> None:
         """Let go of the broker; nothing is heard any more."""
         self._heard = lambda entries: None
@@ -175,6 +187,7 @@ class Broker:
         handle = flux.Flux(self._uri) if self._uri else flux.Flux()
         constants = flux.constants
         self.mark = _mark(flux.kvs, handle, constants.FLUX_KVS_APPEND)
+        self._hosts = _hosts(handle)
         watcher = handle.fd_watcher_create(self._wake, self._woken, constants.FLUX_POLLIN)
         watcher.start()
         flush = handle.prepare_watcher_create(self._before_waiting)
@@ -308,6 +321,13 @@ def _first_mark(kvs: Any, handle: Any) -> str:
     finally:
         kvs.RAW.flux_future_destroy(future)
     return marks.replace('"', "")[: 2 * _MARK_BYTES]
+
+
+def _hosts(handle: Any) -> frozenset[str] | None:
+    try:
+        return frozenset(import_module("flux.hostlist").decode(handle.attr_get("hostlist")))
+    except (OSError, ValueError):
+        return None
 
 
 def _destroy(future: Any) -> None:

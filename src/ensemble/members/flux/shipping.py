@@ -100,8 +100,9 @@ class Shipping:
         constraints: list[Any] = []
         if "requires" in options:
             constraints.append(self._broker.constraint(str(options["requires"])))
-        if spec.avoid:
-            constraints.append({"not": [{"hostlist": [",".join(spec.avoid)]}]})
+        # hosts of other members, or of the instance before, are avoided anyway
+        if hosts := self._broker.known_hosts(spec.avoid):
+            constraints.append({"not": [{"hostlist": [hosts]}]})
         mark = Mark(
             self._token, self._context.run, self._context.name, spec.group, spec.ref.key, spec.ref.attempt,
             epoch=self._context.epoch, workdir=spec.workdir, outputs=spec.outputs, keep=spec.keep,
