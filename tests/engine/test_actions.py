@@ -86,6 +86,13 @@ def test_a_drain_drops_jobs_between_two_attempts():
     assert world.engine.ended.outcome == "drained"
 
 
+def test_a_list_of_hosts_in_brackets_is_not_torn_where_it_is_avoided():
+    world = World("jobs: [{name: a, command: x, count: 2}]\nrules: [{trigger: job-fail, action: {name: avoid}}]")
+    world.job("a-0", "run", hosts="n[0-2,5],m1")
+    world.job("a-0", "inactive", outcome="failed", reason="exit", exit_code=1, hosts="n[0-2,5],m1")
+    assert world.engine.state.avoid == ("n[0-2,5]", "m1")
+
+
 def test_avoid_takes_the_host_of_the_event_or_says_that_there_is_none():
     world = World(
         "jobs: [{name: a, command: x, count: 3}]\nrules: [{trigger: job-fail, action: {name: avoid, repetitions: 3}}]"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from msgspec import to_builtins
 
@@ -35,6 +36,9 @@ from ensemble.spec.model import ActionSpec
 
 CANCEL_GRACE = 10.0
 """Seconds between the polite signal and the last one."""
+
+_HOSTS: Final = re.compile(r"(?:[^,\[]|\[[^\]]*\])+")
+"""Each item of a list of hosts; a comma in brackets (`node[0-2,5]`) parts none."""
 
 
 class Actions:
@@ -267,7 +271,7 @@ class Actions:
         host = action.host or (event.hosts if isinstance(event, JobEvent) else "")
         if not host and isinstance(event, JobEvent) and event.key in self.state.jobs:
             host = self.state.jobs[event.key].hosts
-        return [Avoid(tuple(host.split(",")))] if host else [Note("no-host", "avoid: the event names no host")]
+        return [Avoid(tuple(_HOSTS.findall(host)))] if host else [Note("no-host", "avoid: the event names no host")]
 
     # ---- functions, rules, algorithms --------------------------------------------------------------
 
