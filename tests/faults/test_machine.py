@@ -139,7 +139,7 @@ def test_a_second_process_on_the_same_run_is_refused_and_the_first_goes_on(tmp_p
     ("presses", "outcome", "finished"), [(1, "drained", 4), (2, "cancelled", 0), (0, "cancelled", 0)]
 )
 def test_ctrl_c_once_drains_and_twice_cancels_and_sigterm_cancels(tmp_path, presses, outcome, finished):
-    (tmp_path / "e.yaml").write_text(SLEEPERS % ("sleep 2", 40))
+    (tmp_path / "e.yaml").write_text(SLEEPERS % ("sleep 2" if presses == 1 else "sleep 60", 40))
     process = start(tmp_path, "run", "e.yaml")
     until(lambda: running(tmp_path), "no job starts")
     if not presses:
