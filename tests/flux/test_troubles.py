@@ -188,6 +188,30 @@ class TestCrashes:
         ends = [item.event for item in found.values() if item.event is not None]
         assert [(end.key, end.reason, end.figures) for end in ends] == [("a-0", "", {"x": 7.0}), ("b-0", "setup", None)]
 
+    @live
+    async def test_where_figures_cannot_be_kept_their_files_are_not_removed(self, bench: Bench) -> None:
+        member = await bench.open()
+        in_the_way = bench.harness.folder / "flux" / "m" / "ends"
+        in_the_way.mkdir()
+        outputs = (OutputSpec("x", source="out", pattern=r"x=(\d+)"),)
+        job = bench.harness.job("a-0", Do(script="echo x=7 > out"), keep="none", outputs=outputs)
+        await member.submit(1, [job])
+        await bench.until(lambda: downs(bench), "it is down")
+        (down,) = downs(bench)
+        assert isinstance(down, MemberEvent)
+        assert str(in_the_way) in down.text
+        in_the_way.rmdir()
+        member = await bench.reopen(member)
+        in_the_way.mkdir()
+        with pytest.raises(MemberError, match=str(in_the_way)) as error:
+            await bench.inventory(member)
+        assert error.value.transient
+        in_the_way.rmdir()
+        found, _ = await bench.inventory(member)
+        event = found["a-0", 1].event
+        assert event is not None
+        assert event.figures == {"x": 7.0}
+
 
 class TestTypos:
     @live

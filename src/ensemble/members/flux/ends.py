@@ -17,6 +17,7 @@ from ensemble.members.flux.entries import Mark
 from ensemble.members.flux.records import Records, Ref
 from ensemble.members.flux.register import Register
 from ensemble.members.local.launch import JobFiles
+from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent
 
 
@@ -29,13 +30,19 @@ class Completing:
         self._lock = asyncio.Lock()
 
     async def complete(self, refs: Iterable[Ref]) -> None:
-        """Complete `register.ends` of those that lack it."""
+        """Complete `register.ends` of those that lack it. Raises `MemberError` when that cannot be kept."""
         ends, unread = self._register.ends, self._register.unread
         async with self._lock:
             lacking = [(ends[ref], unread[ref]) for ref in refs if ref in unread]
             if not lacking:
                 return
-            for end in await asyncio.to_thread(self._read, lacking):
+            try:
+                found = await asyncio.to_thread(self._read, lacking)
+            except OSError as error:
+                raise MemberError(
+                    f"{error.filename or self._records.folder}: {error.strerror}", transient=True
+                ) from error
+            for end in found:
                 ref = (end.key, end.attempt)
                 ends[ref] = end
                 del unread[ref]

@@ -406,6 +406,8 @@ class FluxMember:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, OSError):
             self._lost(f"{error.filename or self._records.folder}: {error.strerror}")
+        elif isinstance(error, MemberError):
+            self._lost(str(error))
         elif error is not None:
             self._lost(f"a fault in the Flux member: {type(error).__name__}: {error}")
 
