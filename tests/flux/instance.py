@@ -67,9 +67,13 @@ class Instance:
         """Send a signal to its processes."""
         subprocess.run(["pkill", f"-{name}", "-s", str(self.process.pid), *which], check=False)
 
+    def end(self) -> None:
+        """Have it end as it does when its program has."""
+        self._all("TERM", "-f", "sleep inf")
+
     def stop(self) -> None:
         """End it and all its jobs."""
-        self._all("TERM", "-f", "sleep inf")  # its program ends, then it does
+        self.end()
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:

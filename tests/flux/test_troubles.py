@@ -411,6 +411,28 @@ class TestBroker:
             assert not bench.harness.lines("start", "b-0")
             await bench.close(member, "detach")
 
+    @live
+    async def test_a_job_that_ends_with_its_instance_is_lost_and_not_cancelled(self, bench: Bench) -> None:
+        with another() as own:
+            member = await bench.open(options={"uri": own.uri})
+            await member.submit(1, [bench.harness.job("a-0", Do(120))])
+            await bench.running("a-0")
+            own.end()
+            end = await bench.ended("a-0")
+            assert (end.outcome, end.reason) == ("lost", "infrastructure")
+            assert "instance has ended" in end.text
+            await bench.until(lambda: downs(bench), "it is down")
+
+    @live
+    async def test_a_job_that_we_cancel_is_cancelled_although_its_instance_ends(self, bench: Bench) -> None:
+        with another() as own:
+            member = await bench.open(options={"uri": own.uri})
+            await member.submit(1, [bench.harness.job("a-0", Do(script="trap '' TERM; while :; do sleep 0.1; done"))])
+            await bench.running("a-0")
+            await member.cancel([bench.harness.ref("a-0")], 120.0)
+            own.end()
+            assert (await bench.ended("a-0")).outcome == "cancelled"
+
 
 class TestConnections:
     @live

@@ -27,6 +27,9 @@ CALL_SECONDS: Final = 60.0
 
 _MARK_KEY: Final = "ensemble.instance"
 _MARK_BYTES: Final = 8
+_NO_STATE: Final = 1000
+_ENDING: Final = ("cleanup", "shutdown", "finalize", "goodbye", "exit")
+"""States of a broker in which it runs no more jobs; in the first it cancels those that run."""
 _NAMESPACE: Final = "primary"
 """Of the key-value store: an engine that is itself a job has its own by default."""
 
@@ -44,7 +47,7 @@ _ENTRY: Final = msgspec.json.Decoder(Entry)
 
 class Broker:
     """A connection. `heard` is called on the event loop with what the journal said, in order; `lost` once, when the
-    broker is gone. `resources` is called when nodes came or went."""
+    broker is gone. `resources` is called when nodes came or went, `ending` when the instance begins to end."""
 
     def __init__(
         self,
@@ -52,8 +55,9 @@ class Broker:
         heard: Callable[[list[Entry]], None],
         lost: Callable[[str], None],
         resources: Callable[[], None] = lambda: None,
+        ending: Callable[[], None] = lambda: None,
     ) -> None:
-        self._uri, self._heard, self._lost, self._resources = uri, heard, lost, resources
+        self._uri, self._heard, self._lost, self._resources, self._ending = uri, heard, lost, resources, ending
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._calls: deque[Callable[[], None]] = deque()
@@ -137,7 +141,7 @@ class Broker:
     async def close(self) -> None:
         """Let go of the broker; nothing is heard any more."""
         self._heard = lambda entries: None
-        self._resources = lambda: None
+        self._resources = self._ending = lambda: None
         self._stop()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, 10.0)
@@ -194,6 +198,9 @@ class Broker:
         flush.start()
         handle.rpc("job-manager.events-journal", {"full": True}, 0, constants.FLUX_RPC_STREAMING).then(self._journal)
         handle.rpc("resource.journal", {}, 0, constants.FLUX_RPC_STREAMING).then(self._nodes)
+        # rank 0 is the one that ends first; no number of a state is ever the last that we want
+        monitor = {"final": _NO_STATE}
+        handle.rpc("state-machine.monitor", monitor, 0, constants.FLUX_RPC_STREAMING).then(self._state_changed)
         self._handle = handle
         self._out.append((self._is_open, ()))
         try:
@@ -291,6 +298,27 @@ class Broker:
             _destroy(stream)
             return  # an older Flux: sizes are then looked at when jobs come and go
         self._out.append((self._changed, ()))
+
+    def _state_changed(self, stream: Any) -> None:
+        try:
+            stream.get_str()
+            stream.reset()
+        except Exception:
+            _destroy(stream)
+            return  # an older Flux
+        # the numbers of states are not those of every version, their names are
+        self._handle.rpc("state-machine.get", {}, 0).then(self._state)
+
+    def _state(self, answer: Any) -> None:
+        state = ""
+        with contextlib.suppress(Exception):
+            state = str(answer.get().get("state", ""))
+        _destroy(answer)
+        if state in _ENDING:
+            self._out.append((self._ends, ()))
+
+    def _ends(self) -> None:
+        self._ending()
 
     def _changed(self) -> None:
         self._resources()

@@ -83,6 +83,8 @@ class FluxMember:
         self._lock = asyncio.Lock()
         self._n = 0
         self._down = ""
+        self._ending = False
+        """The instance ends: it is not people who cancel jobs now."""
         self._sizes = Sizes(0, 0, 0, 0, 0, 0, 0, 0)
         self._doubtful: set[Ref] = set()
         """Refs that were sent, and nobody knows whether they were taken."""
@@ -138,7 +140,9 @@ class FluxMember:
     async def _connect(self, context: Context) -> Sizes:
         if await asyncio.to_thread(self._records.epoch) > context.epoch:
             raise MemberError(f"a newer engine has taken over; {context.epoch} is too old")
-        broker = self._broker = Broker(str(context.options.get("uri", "")), self._hear, self._lost, self._dirty.set)
+        broker = self._broker = Broker(
+            str(context.options.get("uri", "")), self._hear, self._lost, self._dirty.set, self._ends
+        )
         await broker.open()
         await asyncio.to_thread(self._same_instance, broker.mark)
         token = await asyncio.to_thread(self._records.open, context.epoch)
@@ -392,6 +396,9 @@ class FluxMember:
         self._heard.extend(entries)
         self._arrived.set()
 
+    def _ends(self) -> None:
+        self._ending = True
+
     def _lost(self, why: str) -> None:
         assert self._context is not None
         if not self._down:
@@ -418,6 +425,7 @@ class FluxMember:
             await self._arrived.wait()
             self._arrived.clear()
             heard, self._heard = self._heard, deque()
+            register.ending = self._ending
             for entry in heard:
                 register.count(entry)
                 for one in register.follow(entry):

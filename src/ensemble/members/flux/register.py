@@ -52,6 +52,8 @@ class Register:
         """Jobs to cancel: another executes their ref."""
         self.active: dict[int, str] = {}
         """The state of every active job of the instance, whoever's."""
+        self.ending = False
+        """The instance ends, and cancels what runs in it."""
         self.inactive = 0
         """How many jobs of the instance are over."""
 
@@ -103,6 +105,8 @@ class Register:
         for event in entry.events:
             if not quiet and (event.name in self._wanted or "*" in self._wanted):
                 found.append(self._native(story, event))
+            if self.ending and event.name == "exception" and story.exception is None:
+                story.evicted = True
             told = story.hear(event, hosts)
             if told is not None:
                 found.append(told)

@@ -15,8 +15,8 @@ class Story:
     """A job of Flux as far as it was told, folded event by event (RFC 21)."""
 
     __slots__ = (
-        "cancelled", "exception", "finished", "hosts", "id", "mark", "member", "name", "ref", "released", "start",
-        "state", "status", "submitted",
+        "cancelled", "evicted", "exception", "finished", "hosts", "id", "mark", "member", "name", "ref", "released",
+        "start", "state", "status", "submitted",
     )  # fmt: skip
 
     def __init__(self, member: str, ref: tuple[str, int], number: int, name: str, mark: Mark) -> None:
@@ -34,6 +34,8 @@ class Story:
         """No longer held by us: it was given an urgency."""
         self.cancelled = False
         """On our request."""
+        self.evicted = False
+        """What ended it came when its instance was ending."""
 
     def hear(self, event: Event, hosts: tuple[str, ...] = ()) -> JobEvent | None:
         """Take in one event; return what the engine is to be told, if anything.
@@ -72,6 +74,8 @@ class Story:
         outcome, reason, text = "success", "", ""
         if self.exception is not None:
             kind, text = self.exception
+            if kind == "cancel" and self.evicted:
+                text = text or "its Flux instance has ended"
             outcome, reason = self._by_exception(kind, text)
         elif self.status < 0:
             outcome, reason = "lost", "infrastructure"
@@ -92,7 +96,9 @@ class Story:
         """Outcome and reason of a job that an exception ended (types: RFC 21)."""
         if kind == "cancel":
             # it may have ended well before the request reached it
-            return ("success", "") if self.status == 0 else ("cancelled", "cancelled")
+            if self.status == 0:
+                return "success", ""
+            return ("lost", "infrastructure") if self.evicted else ("cancelled", "cancelled")
         if kind == "timeout":
             return "failed", "walltime"
         if kind == "exec" and ("start failed" in note or not self.start):
