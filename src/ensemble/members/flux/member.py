@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
-import socket
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -32,8 +30,9 @@ from ensemble.members.flux import calls
 from ensemble.members.flux.broker import Broker, FluxError
 from ensemble.members.flux.ends import Completing
 from ensemble.members.flux.entries import SENTINEL, Entry
+from ensemble.members.flux.instances import settle
 from ensemble.members.flux.jobspec import OPTIONS, urgency
-from ensemble.members.flux.records import Instance, Records, Ref
+from ensemble.members.flux.records import Records, Ref
 from ensemble.members.flux.register import Register
 from ensemble.members.flux.shipping import Broken, Shipping
 from ensemble.members.flux.sizes import Sizes, read_sizes
@@ -45,8 +44,6 @@ from ensemble.model.jobs import FINISHED, AttemptRef, JobSpec
 CAPABILITIES: Final = frozenset(
     {"exactly-once", "durable", "gpus", "figures", "walltime", "update", "native-events", "absence-is-proof", "reopen"}
 )
-PREVIOUS: Final = "ENSEMBLE_FLUX_PREVIOUS"
-"""Set to `gone` by who knows that the instance which had this run's jobs has ended."""
 _HISTORY_SECONDS: Final = 120.0
 _PAGE: Final = 2000
 _LOOK: Final = 1.0
@@ -144,7 +141,7 @@ class FluxMember:
             str(context.options.get("uri", "")), self._hear, self._lost, self._dirty.set, self._ends
         )
         await broker.open()
-        await asyncio.to_thread(self._same_instance, broker.mark)
+        await asyncio.to_thread(settle, self._records, broker.mark, str(context.options.get("uri", "")))
         token = await asyncio.to_thread(self._records.open, context.epoch)
         released = await asyncio.to_thread(self._records.released)
         self._register = Register(context.name, token, released, broker.named, context.wanted)
@@ -162,23 +159,6 @@ class FluxMember:
         if self._down:
             raise MemberError(self._down, transient=True)
         return sizes
-
-    def _same_instance(self, mark: str) -> None:
-        """See that our jobs, if there are any, are here. Raises `MemberError` when they may be elsewhere, and run."""
-        assert self._context is not None
-        uri = str(self._context.options.get("uri", "")) or os.environ.get("FLUX_URI", "")
-        here, before = Instance(mark, uri, socket.gethostname()), self._records.instance()
-        if before is not None and before.mark == mark:
-            return
-        known_gone = before is None or os.environ.get(PREVIOUS) == "gone"
-        # at one address there is one instance: where this one answers, the former has ended
-        lives = before is not None and before.uri != uri and _reachable(before.uri)
-        if before is not None and not known_gone and (before.host != here.host or lives):
-            raise MemberError(
-                f"this run's jobs are with another Flux instance ({before.uri} on {before.host}): resume it there, "
-                f"or, if that instance has ended, with {PREVIOUS}=gone in the environment"
-            )
-        self._records.moved(here)
 
     async def _halt(self) -> None:
         tasks = [*self._work, *self._later]
@@ -530,16 +510,3 @@ class FluxMember:
                     )  # fmt: skip
                     self._put(event)
             await asyncio.sleep(max(_LOOK, 10 * (time.monotonic() - began)))
-
-
-def _reachable(uri: str) -> bool:
-    """Whether somebody listens at an address; where that cannot be seen from here (`ssh://`), it is believed."""
-    kind, _, path = uri.partition("://")
-    if kind != "local":
-        return True
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True
