@@ -252,6 +252,16 @@ class TestTypos:
             assert not error.value.transient
 
     @live
+    async def test_the_time_that_a_resize_may_take_is_an_option_of_a_minicluster(self, bench: Bench) -> None:
+        pod = MiniClusterMember()
+        try:
+            options = {"uri": session().uri, "resize_timeout": 1200}
+            hello = await pod.open(bench.harness.context(bench.sink, options=options))
+            assert "resize" in hello.capabilities
+        finally:
+            await pod.close("detach")
+
+    @live
     async def test_a_job_that_cannot_be_said_to_flux_fails_alone(self, bench: Bench) -> None:
         member = await bench.open()
         odd = {

@@ -22,13 +22,14 @@ class MiniClusterMember(FluxMember):
     """A Flux queue inside pods. Everything is the Flux member's, but where the broker is found and how it is resized.
 
     Options: `view`, where the Flux view is mounted; `wait`, seconds that the broker may take to come up
-    (`WAIT_SECONDS`); and those of the Flux member.
+    (`WAIT_SECONDS`); `resize_timeout`, seconds until a resize has failed; and those of the Flux member.
     """
 
     async def open(self, context: Context) -> Hello:
         """Wait for the broker's socket, then as the Flux member. Raises `MemberError(transient=True)` without one."""
         options = dict(context.options)
         view, wait = str(options.pop("view", "")), _seconds(options.pop("wait", WAIT_SECONDS))
+        options.pop("resize_timeout", None)  # the runtime's
         enter(view)
         if "uri" not in options:
             options["uri"] = await _broker(view, wait)
