@@ -294,6 +294,20 @@ class TestSurroundings:
             await bench.close(member, "detach")
 
     @live
+    async def test_the_place_of_an_engine_that_is_a_task_itself_is_not_that_of_its_jobs(self, bench: Bench) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PMI_FD", "77")
+            patch.setenv("PMI_RANK", "3")
+            member = await bench.open()
+        told = Do(script='echo "${PMI_FD-none} ${PMI_RANK-none}" > told')
+        alone, task = bench.harness.job("a-0", told, launcher="none"), bench.harness.job("b-0", told)
+        for job in (alone, task):
+            assert (await bench.run(member, job)).outcome == "success"
+        assert (Path(alone.workdir) / "told").read_text() == "none none\n"
+        fd, rank = (Path(task.workdir) / "told").read_text().split()  # what Flux gives to each task
+        assert (fd != "77", rank) == (True, "0")
+
+    @live
     async def test_while_the_scheduler_is_loaded_again_the_member_may_be_tried_again(self, bench: Bench) -> None:
         with another() as own:
             own.run("module", "remove", "sched-simple")

@@ -36,8 +36,7 @@ class Shipping:
 
     def __init__(self, context: Context, broker: Broker, token: str) -> None:
         self._context, self._broker, self._token = context, broker, token
-        # a jobspec is JSON, so what is no text cannot go with it
-        self._base = {name: value for name, value in base_environment().items() if _is_text(name + value)}
+        self._base = {name: value for name, value in base_environment().items() if _goes_along(name, value)}
         self._feasible: dict[bytes, str] = {}
         self._sizes: Sizes | None = None
 
@@ -114,5 +113,9 @@ class Shipping:
         )  # fmt: skip
 
 
-def _is_text(word: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in word)
+def _goes_along(name: str, value: str) -> bool:
+    """Whether a job inherits a variable of ours."""
+    # a jobspec is JSON, so what is no text cannot go with it
+    is_text = not any("\ud800" <= letter <= "\udfff" for letter in name + value)
+    # an engine that is a task of a job itself has a place among tasks that is not theirs
+    return is_text and not name.startswith(("PMI_", "PMIX_"))
