@@ -219,8 +219,9 @@ class Broker:
         fulfilled, with what was to be called then: us.
         """
         waiting = getattr(import_module("flux.future"), "_THEN_HANDLES", {})
-        for future in [one for one in waiting if getattr(one.then_cb, "__self__", None) is self]:
-            del waiting[future]
+        # one table for all threads: it is copied at once, for others change it meanwhile
+        for future in [one for one in list(waiting) if getattr(one.then_cb, "__self__", None) is self]:
+            waiting.pop(future, None)
             _destroy(future)
         for watcher in watchers:
             watcher.stop()
