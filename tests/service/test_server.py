@@ -171,6 +171,33 @@ def test_a_server_told_to_stop_leaves_its_jobs_and_goes_on_with_them(serve, tmp_
     assert len(lines) == len(set(lines)) == 2
 
 
+@pytest.mark.parametrize("verb", ["run", "watch"])
+def test_who_looks_on_waits_for_a_server_that_is_long_in_coming_back(verb, serve, tmp_path):
+    server = serve()
+    name = write(tmp_path, LONG)
+    if verb == "watch":
+        assert server.verb("run", "--detach", name).returncode == 0
+    with subprocess.Popen(
+        [sys.executable, "-m", "ensemble", verb, "--server", server.bound, name if verb == "run" else "long-1"],
+        cwd=tmp_path,
+        env=server.env,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as looking:
+        assert looking.stdout.readline()
+        server.end(signal.SIGKILL)
+        (tmp_path / "s").unlink()
+        with socket.socket(socket.AF_UNIX) as nobody:
+            nobody.bind(str(tmp_path / "s"))
+            nobody.listen()
+            nobody.settimeout(60)
+            for _ in range(8):
+                nobody.accept()[0].close()
+        server.start()
+        assert server.verb("cancel", "long-1").returncode == 0
+        assert looking.wait(60) == (130 if verb == "run" else 0)
+
+
 def test_a_server_killed_among_20_ensembles_ends_all_of_them_each_job_once(serve, tmp_path):
     server = serve()
     ledger = tmp_path / "ledger"

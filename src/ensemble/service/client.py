@@ -33,10 +33,11 @@ REMOVE_SECONDS: Final = 600.0
 """How long the directories of many jobs may take to go."""
 
 TRIES: Final = 5
-"""How often a call that may be repeated is made to a server that has not answered yet."""
-
-AWAY_SECONDS: Final = 120.0
-"""How long a server that has answered before may be away: a restart goes on with all its runs first."""
+"""How often a server that never answered is asked."""
+AWAY_SECONDS: Final = 300.0
+"""How long one that did answer may be away: it is being started anew, with many runs to go on with perhaps."""
+AGAIN_SECONDS: Final = 2.0
+"""The longest pause before it is asked again."""
 
 _INPUT: Final = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -56,8 +57,7 @@ class Client:
         self._address = address
         self._channel, self._metadata = dial(address, security)
         self._stub: Any = rpc.EnsemblesStub(self._channel)
-        self._met = False
-        """Whether the server has answered anything yet."""
+        self._answered = False
 
     async def __aenter__(self) -> Client:
         return self
@@ -93,29 +93,33 @@ class Client:
         return _status((await self._again("Status", pb.RunStatusRequest(run=run))).status)
 
     async def watch(self, run: str) -> AsyncIterator[Status]:
-        """How a run stands, as it changes."""
-        try:
-            async for response in self._stub.Watch(pb.WatchRequest(run=run), metadata=self._metadata):
-                yield _status(response.status)
-        except aio.AioRpcError as error:
-            raise self._translated(error) from error
+        """How a run stands, as it changes; goes on after the server was away."""
+        patience = _Patience(self._answered)
+        while True:
+            try:
+                async for response in self._stub.Watch(pb.WatchRequest(run=run), metadata=self._metadata):
+                    self._hear(patience)
+                    yield _status(response.status)
+                return
+            except aio.AioRpcError as error:
+                if not await patience.again(error):
+                    raise self._translated(error) from error
 
     async def events(self, run: str, after: int = 0, follow: bool = False) -> AsyncIterator[Record]:
         """Records as they are durable; goes on where it was after the server was away."""
-        patience = _Patience(self._met)
+        patience = _Patience(self._answered)
         while True:
             request = pb.EventsRequest(run=run, follow=follow, **{"from": after + 1})  # type: ignore[arg-type]
             try:
                 async for response in self._stub.Events(request, metadata=self._metadata):
-                    patience = self._answered()
+                    self._hear(patience)
                     for message in response.records:
                         after = message.seq
                         yield record_from_message(message)
                 return
             except aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or patience.exhausted:
+                if not await patience.again(error):
                     raise self._translated(error) from error
-            await patience.pause()
 
     async def explain(self, run: str, rule: str = "") -> list[RuleExplanation]:
         """Why rules fired, or what they wait for."""
@@ -146,18 +150,17 @@ class Client:
     async def logs(self, run: str, key: str, path: str = "stdout", attempt: int = 0) -> AsyncIterator[bytes]:
         """What a job wrote, in pieces; goes on where it was after the server was away. `attempt` 0: the last."""
         request = pb.LogsRequest(run=run, key=key, path=path, attempt=attempt)
-        patience = _Patience(self._met)
+        patience = _Patience(self._answered)
         while True:
             try:
                 async for response in self._stub.Logs(request, metadata=self._metadata):
-                    patience = self._answered()
+                    self._hear(patience)
                     request.offset += len(response.data)
                     yield response.data
                 return
             except aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or patience.exhausted:
+                if not await patience.again(error):
                     raise self._translated(error) from error
-            await patience.pause()
 
     async def resume(self, run: str) -> None:
         """Go on with a run that was left."""
@@ -169,21 +172,20 @@ class Client:
 
     async def _again(self, name: str, request: Any, seconds: float = CALL_SECONDS) -> Any:
         """A call that may be repeated."""
-        patience = _Patience(self._met)
+        patience = _Patience(self._answered)
         while True:
             try:
                 answer = await getattr(self._stub, name)(request, metadata=self._metadata, timeout=seconds)
             except aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or patience.exhausted:
+                if not await patience.again(error):
                     raise self._translated(error) from error
             else:
-                self._answered()
+                self._hear(patience)
                 return answer
-            await patience.pause()
 
-    def _answered(self) -> _Patience:
-        self._met = True
-        return _Patience(True)
+    def _hear(self, patience: _Patience) -> None:
+        self._answered = True
+        patience.answered()
 
     async def _call(self, name: str, request: Any, seconds: float = CALL_SECONDS) -> Any:
         call: Awaitable[Any] = getattr(self._stub, name)(request, metadata=self._metadata, timeout=seconds)
@@ -204,22 +206,32 @@ class Client:
 
 
 class _Patience:
-    """Whether a call is made again: a few times where no server was met yet, for a while where one was."""
+    """Whether to ask a server again that does not answer, and when."""
 
-    def __init__(self, met: bool) -> None:
-        self._backoff = Backoff(most=2.0)
-        self._until = time.monotonic() + AWAY_SECONDS if met else 0.0
-        self._left = TRIES - 1
+    def __init__(self, known: bool) -> None:
+        """`known`: it has answered before."""
+        self._known, self._tries = known, 0
+        self._since = time.monotonic()
+        self._backoff = Backoff(most=AGAIN_SECONDS)
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether it is over."""
-        return self._left <= 0 and time.monotonic() > self._until
+    def answered(self) -> None:
+        """It is there."""
+        self._known, self._tries = True, 0
+        self._backoff.reset()
 
-    async def pause(self) -> None:
-        """Wait until it is time to try again."""
-        self._left -= 1
+    async def again(self, error: aio.AioRpcError) -> bool:
+        """Wait a while; false when it is to be given up, or said something."""
+        late = self._known and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        if error.code() is not grpc.StatusCode.UNAVAILABLE and not late:
+            return False
+        self._tries += 1
+        if self._tries == 1:
+            self._since = time.monotonic()
+        away = time.monotonic() - self._since
+        if away > AWAY_SECONDS if self._known else self._tries >= TRIES:
+            return False
         await asyncio.sleep(self._backoff.next())
+        return True
 
 
 def _status(message: pb.RunStatus) -> Status:
