@@ -26,17 +26,18 @@ def serve(tmp_path):
 
 
 def clear(where):
-    """End what a test that failed left behind: keepers below `where`, and their jobs."""
-    parents, kept = {}, set()
+    """End what a test that failed left behind: keepers below `where`, then their jobs."""
+    while left := [*_left(where)]:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _left(where):
+    below = os.fsencode(where) + b"/"
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             words = (folder / "cmdline").read_bytes()
-            if b"ensemble.members.local" in words and os.fsencode(where) + b"/" in words:
-                kept.add(int(folder.name))
-    # the guard first: it would look after its keeper
-    for pid in sorted(kept):
-        jobs = [child for child, parent in parents.items() if parent == pid and child not in kept]
-        for one in (pid, *jobs):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(one, signal.SIGKILL)
+            keeper = b"ensemble.members.local" in words and below in words
+            if keeper or (words and os.fsencode(os.readlink(folder / "cwd")).startswith(below)):
+                yield int(folder.name)
