@@ -157,6 +157,17 @@ def test_a_job_that_fits_only_a_member_that_no_rule_makes_larger_fails():
     world.replays()
 
 
+@pytest.mark.parametrize("capabilities", [("resize",), ()])
+def test_a_queue_whose_nodes_come_up_by_themselves_is_given_what_it_may_hold_one_day(capabilities):
+    world = World(
+        "members: {m: {kind: minicluster, nodes: {min: 1, max: 4}}}\njobs: [{name: a, command: x, tasks: 16}]",
+        start=False,
+    )
+    world.tell(RunStarted("r-1", {}, "0"))
+    world.tell(opened("m", capabilities=capabilities))
+    assert list(world.open) == ["a-0"]
+
+
 def test_a_job_that_does_not_fit_yet_stands_in_no_queue_before_those_that_do():
     for own in ("", ", member: local"):
         world = World(f"""

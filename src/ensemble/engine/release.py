@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from ensemble.engine.backlog import REFILL, WINDOW
 from ensemble.engine.build import Builder
-from ensemble.engine.sizes import holds, nodes_to_come, sized
+from ensemble.engine.sizes import holds, nodes_to_come, ours, sized
 from ensemble.engine.state import NEW, RUN, Group, Member, Point, Shape, State
 from ensemble.model.decisions import Discard, Effect, Finish, Note, Span, Submit
 
@@ -88,11 +88,10 @@ class Release:
         member = self.state.members[name]
         if not sized(member) or self._growing():
             return [], []
-        nodes = self._nodes[name]
         found: dict[str, list[str]] = {}
         for job in self.state.jobs.values():
             waits = job.member == name and NEW < job.code < RUN and not job.cancelling
-            if waits and not holds(job.point.shape, member, nodes):
+            if waits and not self._may_hold(job.point.shape, member, stalled=True):
                 found.setdefault(job.group.name, []).append(job.key)
         notes: list[Effect] = [
             Note("never-fits", f"{group}: {len(keys)} waiting jobs do not fit any more ({self._size(member)})")
@@ -160,15 +159,17 @@ class Release:
         nodes = self._nodes[member.name]
         if holds(shape, member, nodes):
             return True
-        if "resize" not in member.capabilities:
+        bound = holds(shape, member, member.max_nodes)
+        if not ours(member) and (not nodes or bound):
             # a queue that has no node at present has not told what it will have, and the file may know more
-            return not nodes or holds(shape, member, member.max_nodes)
-        return not stalled and self._growing() and (not member.max_nodes or holds(shape, member, member.max_nodes))
+            return True
+        growing = "resize" in member.capabilities and not stalled and self._growing()
+        return growing and (bound or not member.max_nodes)
 
     def _goes(self, shape: Shape, member: Member) -> bool:
         """Whether such a job may go to a member now. It goes before there is room for it only where what makes room
         looks at what waits there: another rule would find a queue that a job too large stands in front of."""
-        if not sized(member) or "resize" not in member.capabilities or holds(shape, member, self._nodes[member.name]):
+        if not sized(member) or not ours(member) or holds(shape, member, self._nodes[member.name]):
             return self._may_hold(shape, member, stalled=True)
         return self._growing(_BY_OTHERS) and holds(shape, member, member.max_nodes)
 
@@ -187,7 +188,7 @@ class Release:
     def _size(self, member: Member) -> str:
         gpus = f" and {member.gpus_up} GPUs" if member.gpus_up > 0 else ""
         nodes = self._nodes[member.name]
-        if "resize" not in member.capabilities or self._growing():
+        if not ours(member) or self._growing():
             nodes = max(nodes, member.max_nodes)
         return f"{member.name} has at most {nodes} nodes of {member.cores_per_node} cores{gpus}"
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ensemble.engine.state import Member, Shape, State
 from ensemble.model.decisions import Resize
+
+_OURS: Final = ("local", "simulated")
+
+
+def ours(member: Member) -> bool:
+    """Whether nobody but this ensemble changes a member's size. Of another queue nodes may come up or be added."""
+    return member.kind in _OURS
 
 
 def resizing(state: State, member: str) -> bool:
