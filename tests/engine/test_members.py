@@ -381,6 +381,18 @@ def test_held_nodes_are_paid_for_while_the_engine_was_away():
     assert world.engine.status().cost == pytest.approx(1.0)
 
 
+def test_a_member_that_is_closed_costs_nothing_more_and_a_late_open_changes_nothing():
+    priced = "members: {m: {kind: local, nodes: 1, price: 36 USD/node-hour}, o: {kind: local, nodes: 1}}\n"
+    world = World(priced + "jobs: [{name: a, command: x, member: o}]")
+    world.wait(50)
+    world.tell(MemberEvent("m", "closed"), 50)
+    for _ in range(2):
+        world.tell(opened("m", stream="later"), 100)
+        world.wait(100)
+        assert world.engine.status().cost == pytest.approx(1.0)
+    world.replays()
+
+
 def test_a_job_that_ran_cannot_be_unsent():
     world = World("jobs: [{name: a, command: x, retries: 1}]")
     world.run("a-0")

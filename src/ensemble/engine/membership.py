@@ -40,6 +40,9 @@ class Membership:
         member.text = event.text
         self.charge_held(member)
         self._resize_to(member, event)
+        if member.state == "closed":
+            # nothing of the run is left there; of one that was given up nobody knows, so it is paid for to the end
+            member.holds = False
         if event.queue is not None:
             self._queue(member, event.queue)
         for key, attempt in event.unsent:
