@@ -58,6 +58,22 @@ def test_the_end_of_an_older_restart_is_not_the_end_of_the_attempt(ours: Book) -
     assert not ours.spool.reports()
 
 
+def test_an_end_that_was_cut_off_is_waited_for_and_not_taken_for_another(ours: Book) -> None:
+    report(ours, "0.2end", incarnation=0, end=101.0, code=0)
+    assert asyncio.run(take_in(ours)) == []
+    report(ours, "0.2end", incarnation=0, end=101.0, code=0, complete=1)
+    assert asyncio.run(take_in(ours)) == [("inactive", 0)]
+    assert isinstance(event := ours.outbox[-1], JobEvent)
+    assert (event.outcome, event.exit_code) == ("success", 0)
+
+
+def test_a_report_that_nobody_can_read_stands_in_no_others_way(ours: Book) -> None:
+    report(ours, "0.1start", incarnation="?")
+    report(ours, "0.2end", incarnation=0, end=101.0, code=0, complete=1, figures="warning: not JSON")
+    assert asyncio.run(take_in(ours)) == [("inactive", 0)]
+    assert not ours.spool.reports()
+
+
 def test_an_ended_job_stays_ended_in_whatever_order_the_logs_are_read(tmp_path: Path) -> None:
     told = {state: JobEvent("m", "a-0", state, 100.0, native_id="7_0") for state in ("run", "inactive")}
     for name, state in (("m@1-b", "run"), ("m@1-a", "inactive")):

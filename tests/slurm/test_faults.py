@@ -53,6 +53,23 @@ def nodes_are_up() -> bool:
     return all(state in ("idle", "mix", "alloc", "comp") for _, state in every)
 
 
+def stop_controller(cluster: Path) -> None:
+    """End it in good order.
+
+    Killed by force it forgets the jobs of its last seconds, gives their ids to others, and drains the nodes where both
+    meet ("Duplicate jobid").
+    """
+    pid = int((cluster / "slurmctld.pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+    until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def start_controller() -> None:
+    subprocess.run([SCRIPT, "start-controller"], check=True)
+    until(lambda: not subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode)
+    until(nodes_are_up)
+
+
 @pytest.fixture
 def cluster() -> Iterator[Path]:
     if missing():
@@ -209,6 +226,47 @@ class TestFaults:
         assert (event.outcome, event.reason) == ("lost", "infrastructure")
 
     @live
+    async def test_a_job_that_the_controller_forgot_is_lost_though_another_has_its_id(self, bench: Bench) -> None:
+        member = await bench.open(options={"poll": 5.0, "settle": 0.5})
+        pid = bench.harness.folder / "pid"
+        await member.submit(1, [on(bench, "a-0", Do(120, script=f"echo $$ > {pid}"), requeue=False)])
+        await bench.running("a-0")
+        await bench.seen(lambda: lines(pid), "it has begun")
+        cluster = Path(os.environ["SLURM_CLUSTER_DIR"])
+        stop_controller(cluster)
+        for state in (cluster / "state").glob("job_state*"):
+            state.unlink()
+        start_controller()
+        until(lambda: not Path(f"/proc/{lines(pid)[0]}").exists())
+        (first, _, _) = native(bench, "a-0").partition("_")
+        hold = ("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true")
+        while int(first) > 1 and int(slurm(*hold)) < int(first) - 1:
+            pass
+        gate = bench.harness.folder / "gate"
+        await member.submit(2, [on(bench, "b-0", Do(script=f"until [ -e {gate} ]; do sleep 0.1; done"))])
+        await bench.running("b-0")
+        assert native(bench, "b-0") == native(bench, "a-0")
+        event = await bench.ended("a-0")
+        assert (event.outcome, event.reason) == ("lost", "infrastructure")
+        gate.touch()
+        assert (await bench.ended("b-0")).outcome == "success"
+
+    @live
+    async def test_what_nobody_foresaw_is_told_as_a_member_that_is_down(self, bench: Bench) -> None:
+        member = await bench.open()
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("unforeseen")
+
+        def down() -> bool:
+            return any(isinstance(e, MemberEvent) and e.name == "down" for e in bench.sink.events)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("ensemble.members.slurm.spool.Spool.reports", broken)
+            await member.submit(1, [on(bench, "a-0", Do())])
+            await bench.until(down, "it is down")
+
+    @live
     async def test_drained_nodes_let_their_jobs_end_and_take_others_when_they_are_back(self, bench: Bench) -> None:
         member = await bench.open()
         await member.submit(1, [on(bench, "a-0", Do(2.0))])
@@ -255,23 +313,6 @@ def test_an_engine_killed_with_9_among_200_jobs_is_resumed_and_each_ran_once(clu
     told, _ = again.communicate(timeout=120)
     assert again.returncode == 0, told
     assert Counter(lines(ledger)) == Counter(f"t-{i}" for i in range(200))
-
-
-def stop_controller(cluster: Path) -> None:
-    """End it in good order.
-
-    Killed by force it forgets the jobs of its last seconds, gives their ids to others, and drains the nodes where both
-    meet ("Duplicate jobid").
-    """
-    pid = int((cluster / "slurmctld.pid").read_text())
-    os.kill(pid, signal.SIGTERM)
-    until(lambda: not Path(f"/proc/{pid}").exists())
-
-
-def start_controller() -> None:
-    subprocess.run([SCRIPT, "start-controller"], check=True)
-    until(lambda: not subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode)
-    until(nodes_are_up)
 
 
 def test_a_controller_that_stops_for_a_while_costs_no_job(cluster: Path, tmp_path: Path) -> None:

@@ -32,9 +32,11 @@ class Node:
         script, _ = job_script(spec, str(self.run), str(self.spool.folder), path)
         self.spool.ship(Shipment("s1", [spec]), [script], str(self.run))
 
+    path = "/usr/bin:/bin"
+
     def begin(self, restart: int = 0) -> subprocess.Popen[bytes]:
         environment = {
-            "PATH": "/usr/bin:/bin",
+            "PATH": self.path,
             "SLURM_ARRAY_JOB_ID": "7",
             "SLURM_ARRAY_TASK_ID": "0",
             "SLURM_RESTART_COUNT": str(restart),
@@ -52,6 +54,27 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
+
+
+def test_an_end_on_a_full_disk_is_recorded_once_there_is_room(tmp_path: Path) -> None:
+    run, programs = tmp_path / "run", tmp_path / "bin"
+    run.mkdir()
+    programs.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", run], capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        node = Node(run)
+        node.path = f"{programs}:/usr/bin:/bin"
+        # who waits for room gets it
+        (programs / "sleep").write_text(f"#!/bin/sh\necho x >> {tmp_path}/waited; rm -f {run}/fill\n")
+        (programs / "sleep").chmod(0o755)
+        node.ship(f"cat /dev/zero > {run}/fill 2>/dev/null; exit 3")
+        assert node.execute() == 0
+        assert (tmp_path / "waited").exists()
+        assert [report.fields["code"] for report in node.spool.reports() if report.ended] == ["3"]
+        node.spool.close()
+    finally:
+        subprocess.run(["umount", run], check=True)
 
 
 def test_a_restart_that_begins_after_a_later_one_executes_nothing(node: Node) -> None:

@@ -22,16 +22,18 @@ from ensemble.model.events import JobEvent, MemberEvent
 from ensemble.model.jobs import JobSpec
 
 _ORDER: Final = {"submitted": 0, "sched": 1, "run": 2, "inactive": 3}
+_FIGURES: Final = msgspec.json.Decoder(tuple[dict[str, Any], list[str]])
 
 
 class Task:
     """What is known of one attempt."""
 
-    __slots__ = ("cancelled", "end", "ended_at", "incarnation", "native", "spec", "start", "state")
+    __slots__ = ("cancelled", "end", "ended_at", "incarnation", "native", "shipment", "spec", "start", "state")
 
-    def __init__(self, spec: JobSpec, native: str) -> None:
+    def __init__(self, spec: JobSpec, native: str, shipment: str = "") -> None:
         self.spec = spec
         self.native = native
+        self.shipment = shipment
         self.state = "submitted"
         self.start = 0.0
         self.incarnation = 0
@@ -39,6 +41,14 @@ class Task:
         self.end: JobEvent | None = None
         self.ended_at = 0.0
         """When Slurm was first seen to say that it is over while its script had not (our monotonic clock)."""
+
+
+def _legible(figures: str) -> bool:
+    try:
+        _FIGURES.decode(figures)
+    except msgspec.MsgspecError:
+        return False
+    return True
 
 
 class Book:
@@ -67,7 +77,7 @@ class Book:
         for shipment in self.spool.shipments():
             for number, spec in enumerate(shipment.jobs):
                 ref = (spec.ref.key, spec.ref.attempt)
-                self.tasks[ref] = Task(spec, f"{shipment.native}_{number}" if shipment.native else "")
+                self.tasks[ref] = Task(spec, f"{shipment.native}_{number}" if shipment.native else "", shipment.id)
             if not shipment.native:
                 self.unsettled.append(shipment)
         for entry in self.spool.remembered():
@@ -89,14 +99,22 @@ class Book:
         """Where the node could not read a job's figures, read them here."""
         for report in reports:
             task = self.tasks.get(report.ref)
-            if task is not None and report.ended and task.spec.outputs and "figures" not in report.fields:
+            if task is None or not task.spec.outputs:
+                report.fields.pop("figures", None)
+            elif report.ended and not _legible(report.fields.get("figures", "")):
                 files = JobFiles(self.context.run_dir, *report.ref)
                 workdir = os.path.join(self.context.run_dir, task.spec.workdir)
                 found = read_figures(task.spec.outputs, workdir, files.stdout, files.stderr)
                 report.fields["figures"] = msgspec.json.encode(found).decode()
 
     def event_of(self, report: Report) -> JobEvent | None:
-        """What a report says of its attempt; None when a later restart has begun."""
+        """What a report says of its attempt; None when a later restart has begun, or nobody can read it."""
+        try:
+            return self._read(report)
+        except ValueError:
+            return None
+
+    def _read(self, report: Report) -> JobEvent | None:
         fields, task = report.fields, self.tasks[report.ref]
         incarnation = int(fields.get("incarnation") or 0)
         if incarnation < task.incarnation:
@@ -117,7 +135,7 @@ class Book:
             reason = reason or "exit"
             if task.cancelled:
                 outcome = reason = "cancelled"
-        figures, missing = msgspec.json.decode(fields.get("figures") or "[{}, []]")
+        figures, missing = _FIGURES.decode(fields.get("figures") or "[{}, []]")
         return self.event(
             report.ref, "inactive", max(start, float(fields.get("end") or 0)), outcome=outcome, reason=reason,
             exit_code=code, signal=number, start=start, figures=figures or None, missing=tuple(missing),

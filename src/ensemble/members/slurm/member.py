@@ -7,7 +7,7 @@ __all__ = ["SlurmMember"]
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from secrets import token_hex
 from typing import Any, Final
 
@@ -90,7 +90,7 @@ class SlurmMember:
             raise MemberError(f"{book.spool.folder}: {error.strerror}", transient=True) from error
         reconciliation = Reconciliation(book, self._queue, sizes, poll, settle)
         self._work = [
-            asyncio.create_task(work(), name=f"member {context.name}")
+            asyncio.create_task(self._kept_up(work), name=f"member {context.name}")
             for work in (self._watch, reconciliation.run, self._deliver)
         ]
         self._opened = True
@@ -105,6 +105,12 @@ class SlurmMember:
             cores_per_node=sizes.cores_per_node,
             launchers=("srun", "mpiexec", "none"),
         )
+
+    async def _kept_up(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # silence would leave the engine waiting for ever
+            self._book.go_down(f"{type(error).__name__}: {error}")
 
     async def _first_sizes(self, context: Context) -> Sizes:
         """What there is. Where jobs of the run may be there, a controller that is away is waited for: it is asked every

@@ -113,18 +113,16 @@ class Reconciliation:
         told = {name: getattr(sizes, name) for name in ("nodes_up", "nodes_free", "cores_up", "cores_free")}
         self._book.put(msgspec.structs.replace(event, cores_per_node=sizes.cores_per_node, **told))
 
-    def _judge_one(self, ref: Ref, states: dict[str, Row]) -> tuple[str, bool]:
-        """What Slurm says of an attempt (empty: it lives), and whether its script has begun."""
+    def _judge_one(self, ref: Ref, states: dict[str, Row]) -> tuple[Row | None, bool]:
+        """The row of the job that executes an attempt, or is to, if Slurm still knows it, and whether it has begun."""
         task = self._book.tasks[ref]
-        row = _row(states, task.native)
+        row = _row(states, task.native, task.shipment)
         if row is not None and row.state not in ENDED:
-            return "", False
+            return row, False
         claim = self._book.spool.claim_of(ref)
-        if claim is not None:
-            owner = states.get(claim.fields.get("job", ""))
-            if owner is not None and owner.state not in ENDED:
-                return "", True
-        return (row.state if row is not None else "forgotten"), claim is not None
+        if claim is None:
+            return row, False
+        return _row(states, claim.fields.get("job", ""), claim.fields.get("ship", "")) or row, True
 
     def _judge(self, rows: list[Row], refs: set[Ref]) -> tuple[list[JobEvent], bool]:
         """The ends of what the queue says is over; and whether something still waits for its own report."""
@@ -133,8 +131,9 @@ class Reconciliation:
         events: list[JobEvent] = []
         for ref in sorted(refs & self._book.open):
             task = self._book.tasks[ref]
-            state, begun = self._judge_one(ref, states)
-            if not state:
+            row, begun = self._judge_one(ref, states)
+            state = row.state if row is not None else "forgotten"
+            if row is not None and state not in ENDED:
                 task.ended_at = 0.0
                 continue
             end = self._book.spool.end_of(ref)
@@ -150,7 +149,7 @@ class Reconciliation:
             if (begun or state != "CANCELLED") and now - task.ended_at < patience:
                 waiting = True
                 continue
-            events.append(self._verdict(ref, task, state, _row(states, task.native)))
+            events.append(self._verdict(ref, task, state, row))
         return events, waiting
 
     def _verdict(self, ref: Ref, task: Task, state: str, row: Row | None) -> JobEvent:
@@ -173,9 +172,13 @@ class Reconciliation:
         )
 
 
-def _row(states: dict[str, Row], native: str) -> Row | None:
-    """The row of a task, or that of its array, which is all that is left of tasks cancelled together in the queue."""
-    return states.get(native) or states.get(native.partition("_")[0])
+def _row(states: dict[str, Row], native: str, shipment: str) -> Row | None:
+    """The row of a task, or that of its array, which is all that is left of tasks cancelled together in the queue.
+
+    Not one of another shipment: a controller that has lost its state gives the same ids again.
+    """
+    row = states.get(native) or states.get(native.partition("_")[0])
+    return row if row is None or not shipment or row.shipment == shipment else None
 
 
 def _why(state: str, outcome: str, reason: str) -> tuple[str, str]:

@@ -36,12 +36,13 @@ umask 077
 native=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 restart=${SLURM_RESTART_COUNT:-0}
 now() { if [ -n "$EPOCHREALTIME" ]; then REPLY=${EPOCHREALTIME/,/.}; else REPLY=$(date +%s.%N); fi; }
+ship=${0%/*}; ship=${ship##*/}
 now; begun=$REPLY
 tmp=$spool/tmp/$ref.$native.$restart.$$
 claim=$spool/claims/$ref
 incarnation=0 terminated=
-printf '%s\\n' "ref=$ref" "job=$native" "restart=$restart" "host=${SLURMD_NODENAME:-$HOSTNAME}" "start=$begun" \\
-    > "$tmp" || exit 75
+printf '%s\\n' "ref=$ref" "job=$native" "ship=$ship" "restart=$restart" "host=${SLURMD_NODENAME:-$HOSTNAME}" \\
+    "start=$begun" > "$tmp" || exit 75
 duplicate() { rm -f "$tmp"; exit 0; }
 [ -e "$claim.end" ] && duplicate
 if ! ln "$tmp" "$claim" 2>/dev/null; then
@@ -73,15 +74,23 @@ finish() {  # code, reason, text
     [ "$1" = 143 ] && [ -z "$terminated" ] && [ ! -e "$claim.cancel" ] && sleep 0.5
     # ended from outside: whether for good (cancelled, timed out) or to run again (requeued), only Slurm knows
     [ -n "$terminated" ] && [ "$1" != 0 ] && [ ! -e "$claim.cancel" ] && exit 143
-    printf '%s\\n' "ref=$ref" "job=$native" "host=${SLURMD_NODENAME:-$HOSTNAME}" "start=$begun" "end=$REPLY" \\
-        "incarnation=$incarnation" "code=$1" "reason=$2" "text=$3" > "$tmp"
-    [ -s "$tmp.figures" ] && { printf 'figures='; cat "$tmp.figures"; echo; } >> "$tmp"
+    local end=$REPLY pause
+    for pause in 1 2 4 8 15 30 0; do  # a full disk may be emptied; 74 tells Slurm that there is no record
+        record "$@" 2>/dev/null && exit 0
+        sleep "$pause"
+    done
+    exit 74
+}
+record() {
+    rm -f "$tmp"
+    printf '%s\\n' "ref=$ref" "job=$native" "host=${SLURMD_NODENAME:-$HOSTNAME}" "start=$begun" "end=$end" \\
+        "incarnation=$incarnation" "code=$1" "reason=$2" "text=$3" > "$tmp" || return
+    if [ -s "$tmp.figures" ]; then { printf 'figures='; cat "$tmp.figures"; echo; } >> "$tmp" || return; fi
+    echo "complete=1" >> "$tmp" || return
+    sync "$tmp" || return
+    ln "$tmp" "$claim.end"
+    mv "$tmp" "$spool/new/$ref.$incarnation.2end" || return
     rm -f "$tmp.figures"
-    echo "complete=1" >> "$tmp"
-    sync "$tmp" 2>/dev/null
-    ln "$tmp" "$claim.end" 2>/dev/null
-    mv "$tmp" "$spool/new/$ref.$incarnation.2end"
-    exit 0
 }
 trap 'trapped=1 terminated=1' TERM INT XCPU USR1 USR2 HUP
 # cancelled while nobody could tell the queue: it does not begin

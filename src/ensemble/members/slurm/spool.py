@@ -145,6 +145,8 @@ class Spool:
         except FileNotFoundError:
             return None
         fields = dict(line.partition("=")[::2] for line in text.splitlines())
+        if name.endswith(".2end") and fields.get("complete") != "1":
+            return None  # on a full disk the rest may still come
         key, _, attempt = fields.get("ref", "").rpartition(".")
         if not key or not attempt.isdigit():
             return None

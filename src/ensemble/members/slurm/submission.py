@@ -94,7 +94,7 @@ class Submission:
         if not refs:
             return
         for ref, spec in zip(refs, shipment.jobs, strict=True):
-            self._book.tasks[ref] = Task(spec, "")
+            self._book.tasks[ref] = Task(spec, "", shipment.id)
             self._book.open.add(ref)
         folder = str(self._book.spool.folder / "ships" / shipment.id)
         answer: Receipt
