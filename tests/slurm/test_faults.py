@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ensemble.members.contract import Accepted, Refused
 from ensemble.members.slurm import SlurmMember
 from ensemble.model.events import MemberEvent
 from ensemble.model.jobs import JobSpec, Resources
@@ -68,6 +69,15 @@ def start_controller() -> None:
     subprocess.run([SCRIPT, "start-controller"], check=True)
     until(lambda: not subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode)
     until(nodes_are_up)
+
+
+def restart_empty(cluster: Path, conf: str) -> None:
+    """Start a controller that knows of no job."""
+    stop_controller(cluster)
+    for state in (cluster / "state").glob("job_state*"):
+        state.unlink()
+    (cluster / "slurm.conf").write_text(conf)
+    start_controller()
 
 
 @pytest.fixture
@@ -233,10 +243,7 @@ class TestFaults:
         await bench.running("a-0")
         await bench.seen(lambda: lines(pid), "it has begun")
         cluster = Path(os.environ["SLURM_CLUSTER_DIR"])
-        stop_controller(cluster)
-        for state in (cluster / "state").glob("job_state*"):
-            state.unlink()
-        start_controller()
+        restart_empty(cluster, (cluster / "slurm.conf").read_text())
         until(lambda: not Path(f"/proc/{lines(pid)[0]}").exists())
         (first, _, _) = native(bench, "a-0").partition("_")
         hold = ("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true")
@@ -250,6 +257,23 @@ class TestFaults:
         assert (event.outcome, event.reason) == ("lost", "infrastructure")
         gate.touch()
         assert (await bench.ended("b-0")).outcome == "success"
+
+    @live
+    async def test_a_controller_with_room_for_some_takes_those_and_the_rest_may_come_again(self, bench: Bench) -> None:
+        cluster = Path(os.environ["SLURM_CLUSTER_DIR"])
+        conf = (cluster / "slurm.conf").read_text()
+        restart_empty(cluster, conf.replace("MaxJobCount=20000", "MaxJobCount=40"))
+        try:
+            member = await bench.open()
+            receipts = await member.submit(1, [on(bench, f"a-{i}", Do()) for i in range(60)])
+            taken = [receipt for receipt in receipts if isinstance(receipt, Accepted)]
+            left = [receipt for receipt in receipts if isinstance(receipt, Refused)]
+            assert (len(taken) >= 30, len(taken) + len(left)) == (True, 60)
+            assert all(receipt.transient for receipt in left)
+            await bench.all_ended(len(taken))
+            assert len(bench.harness.lines("start")) == len(taken)
+        finally:
+            restart_empty(cluster, conf)
 
     @live
     async def test_what_nobody_foresaw_is_told_as_a_member_that_is_down(self, bench: Bench) -> None:

@@ -47,6 +47,9 @@ _UNREACHABLE: Final = (
     "protocol authentication error",
 )
 _TRANSIENT: Final = ("temporarily", "try again", "submit limit", "maxsubmit", "resource temporarily", "at limit")
+_FULL: Final = ("temporarily unable to accept job", "job queue full", "job creation temporarily disabled")
+"""What `sbatch` says before it sleeps and tries again, for two minutes: the controller has all the jobs it takes."""
+_POLICY: Final = "accounting/qos policy"
 _IDS: Final = 200
 """Job ids in one `scancel`: below any limit on the length of a command line, and a bounded burst of messages."""
 
@@ -59,10 +62,22 @@ class Busy(MemberError):
 
 
 class SbatchRefused(Exception):
-    """Slurm refuses the submission; the text is its own."""
+    """Slurm refuses the submission; the text is its own.
 
-    def __init__(self, reason: str) -> None:
-        self.transient = any(word in reason.lower() for word in _TRANSIENT)
+    `transient`: it may take it later. `full`: it takes no more jobs now, but may take fewer.
+    """
+
+    def __init__(self, errors: str) -> None:
+        reason = _last(errors)
+        self.full = any(word in errors.lower() for word in _FULL)
+        self.transient = self.full or any(word in reason.lower() for word in _TRANSIENT)
+        if _POLICY in reason.lower():
+            # one message for what may be asked again (too many jobs) and what never may (too long); the line before
+            # it names the limit
+            limit = errors.splitlines()[-2].rpartition(" ")[2] if len(errors.splitlines()) > 1 else ""
+            if limit.endswith("Limit"):
+                self.transient = "submit" in limit.lower()
+                reason = f"{limit}: {reason}"
         super().__init__(reason)
 
 
@@ -116,17 +131,21 @@ class Queue:
             raise MemberUnavailable(f"Slurm's {', '.join(missing)} not found on PATH; run where its commands are")
 
     async def _call(self, *words: str, text: str = "") -> tuple[int, str, str]:
-        process = await asyncio.create_subprocess_exec(
-            *words,
-            stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self._environment,
-            start_new_session=True,  # Ctrl-C in the terminal is for the engine, not for a submission under way
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *words,
+                stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C in the terminal is for the engine, not for a submission under way
+            )
+        except OSError as error:
+            raise Busy(f"{words[0]} cannot be started: {error.strerror}") from error
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                out, err = await process.communicate(text.encode() if text else None)
+                out, err, _ = await asyncio.gather(_all(process.stdout), _heard(process), _say(process, text))
+                await process.wait()
         except TimeoutError:
             raise Busy(f"{words[0]} got no answer within {CALL_SECONDS:g} s") from None
         finally:
@@ -145,7 +164,7 @@ class Queue:
         call = ("sbatch", "--parsable", f"--comment={self._label}{shipment}", f"--array=0-{count - 1}", *words)
         code, out, errors = await self._call(*call, text=text)
         if code:
-            raise SbatchRefused(_last(errors) or f"sbatch ended with {code}")
+            raise SbatchRefused(errors or f"sbatch ended with {code}")
         return out.strip().partition(";")[0]
 
     async def rows(self) -> list[Row]:
@@ -181,8 +200,12 @@ class Queue:
 
     async def hold(self, ids: Sequence[str], hold: bool) -> str:
         """Hold queued jobs or let them go; return what Slurm says against it."""
-        code, _, errors = await self._call("scontrol", "hold" if hold else "release", ",".join(ids))
-        return _last(errors) or "scontrol failed" if code else ""
+        said = ""
+        for place in range(0, len(ids), _IDS):
+            some = ",".join(ids[place : place + _IDS])
+            code, _, errors = await self._call("scontrol", "hold" if hold else "release", some)
+            said = said or (_last(errors) or "scontrol failed" if code else "")
+        return said
 
     async def largest_array(self) -> int:
         """How many tasks an array may have. Raises `MemberError` when the controller does not answer."""
@@ -219,6 +242,28 @@ class Queue:
             if state.startswith("idle") and not other:
                 free += _number(nodes)
         return Sizes(up, free, cores_up, cores_free, per_node, every, nodes_all)
+
+
+async def _all(stream: asyncio.StreamReader | None) -> bytes:
+    return await stream.read() if stream is not None else b""
+
+
+async def _heard(process: asyncio.subprocess.Process) -> bytes:
+    """What a command complains of; one that will only wait for room is ended, for its caller can do better."""
+    found = b""
+    while process.stderr is not None and (line := await process.stderr.readline()):
+        found += line
+        if any(word in line.decode(errors="replace").lower() for word in _FULL):
+            process.kill()
+    return found
+
+
+async def _say(process: asyncio.subprocess.Process, text: str) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            process.stdin.write(text.encode())
+            await process.stdin.drain()
+        process.stdin.close()
 
 
 def _number(text: str) -> int:

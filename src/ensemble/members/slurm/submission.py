@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["PASSED", "Submission"]
 
 import asyncio
+import contextlib
 import math
 import os
 import time
@@ -55,9 +56,22 @@ class Submission:
                 except MemberError as error:
                     receipts[ref] = Refused(str(error))
             for words, specs in arrays.items():
-                for place in range(0, len(specs), self._largest):
-                    await self._ship(words, specs[place : place + self._largest], receipts)
+                await self._fit(words, specs, receipts)
             return [receipts[spec.ref.key, spec.ref.attempt] for spec in jobs]
+
+    async def _fit(self, words: Sequence[str], specs: list[JobSpec], receipts: dict[Ref, Receipt]) -> None:
+        """Ship jobs in as few arrays as there is room for; what is left then may come again later."""
+        size = self._largest
+        while specs and size:
+            part = specs[:size]
+            if await self._ship(words, part, receipts):
+                specs = specs[size:]
+            else:
+                size = len(part) // 2
+                # those that have failed before they were sent are told
+                specs = [spec for spec in specs if (spec.ref.key, spec.ref.attempt) not in self._book.tasks]
+        for spec in specs:
+            receipts[spec.ref.key, spec.ref.attempt] = Refused("Slurm takes no more jobs now", transient=True)
 
     def _words(self, spec: JobSpec) -> tuple[str, ...]:
         """What `sbatch` is asked for. Raises `MemberError` for what this cluster can never give."""
@@ -80,35 +94,24 @@ class Submission:
         words += [f"--{name}={options[name]}" for name in PASSED if name in options]
         return (*words, "--output=/dev/null", "--error=/dev/null", "--chdir=/", "--export=ALL")
 
-    async def _ship(self, words: Sequence[str], specs: list[JobSpec], receipts: dict[Ref, Receipt]) -> None:
+    async def _ship(self, words: Sequence[str], specs: list[JobSpec], receipts: dict[Ref, Receipt]) -> bool:
+        """Ship one array; whether there was room for it."""
         shipment = Shipment(f"{self._book.context.epoch:06d}-{time.time_ns():x}-{token_hex(3)}", [])
         refs = [(spec.ref.key, spec.ref.attempt) for spec in specs]
         try:
             broken = await asyncio.to_thread(self._prepare, shipment, specs)
+            await self._end_broken(broken, receipts)
         except OSError as error:
             # nothing of it has been sent
             receipts.update((ref, Refused(f"the spool: {error.strerror}", transient=True)) for ref in refs)
-            return
-        await self._end_broken(broken, receipts)
+            return True
         refs = [(spec.ref.key, spec.ref.attempt) for spec in shipment.jobs]
         if not refs:
-            return
+            return True
         for ref, spec in zip(refs, shipment.jobs, strict=True):
             self._book.tasks[ref] = Task(spec, "", shipment.id)
             self._book.open.add(ref)
-        folder = str(self._book.spool.folder / "ships" / shipment.id)
-        answer: Receipt
-        try:
-            shipment.native = await self._queue.submit(shipment.id, len(refs), words, array_script(folder))
-        except SbatchRefused as error:
-            await asyncio.to_thread(self._book.spool.named, shipment.id, "void")
-            answer = Refused(str(error), error.transient)
-        except Busy as error:
-            self._book.unsettled.append(shipment)
-            answer = await self._doubt(shipment, str(error))
-        else:
-            await asyncio.to_thread(self._book.spool.named, shipment.id, shipment.native)
-            answer = Accepted()
+        answer, room = await self._send(words, shipment)
         for number, ref in enumerate(refs):
             if isinstance(answer, Accepted):
                 self._book.tasks[ref].native = self._book.tasks[ref].native or f"{shipment.native}_{number}"
@@ -118,6 +121,27 @@ class Submission:
                 if isinstance(answer, Refused):
                     self._book.tasks.pop(ref, None)
                     self._book.open.discard(ref)
+        return room
+
+    async def _send(self, words: Sequence[str], shipment: Shipment) -> tuple[Receipt, bool]:
+        """The answer for a whole array, and whether there was room for it."""
+        folder = str(self._book.spool.folder / "ships" / shipment.id)
+        try:
+            shipment.native = await self._queue.submit(shipment.id, len(shipment.jobs), words, array_script(folder))
+        except SbatchRefused as error:
+            await self._name(shipment, "void")
+            return Refused(str(error), error.transient), not error.full
+        except Busy as error:
+            self._book.unsettled.append(shipment)
+            return await self._doubt(shipment, str(error)), True
+        await self._name(shipment, shipment.native)
+        return Accepted(), True
+
+    async def _name(self, shipment: Shipment, native: str) -> None:
+        """Write down what became of an array. On a full disk that is for the next opening to find out: its comment
+        tells."""
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(self._book.spool.named, shipment.id, native)
 
     def _prepare(self, shipment: Shipment, specs: list[JobSpec]) -> list[tuple[JobSpec, str, str]]:
         """Make directories, inputs and scripts; return the jobs that cannot be, each with reason and text."""
@@ -184,7 +208,7 @@ class Submission:
                     if claim is not None:
                         native = claim.fields.get("job", "").partition("_")[0]
                         break
-            await asyncio.to_thread(self._book.spool.named, shipment.id, native or "void")
+            await self._name(shipment, native or "void")
             for number, spec in enumerate(shipment.jobs):
                 ref = (spec.ref.key, spec.ref.attempt)
                 if native:
