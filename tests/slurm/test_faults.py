@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -257,6 +258,77 @@ class TestFaults:
         assert (event.outcome, event.reason) == ("lost", "infrastructure")
         gate.touch()
         assert (await bench.ended("b-0")).outcome == "success"
+
+    @live
+    async def test_a_working_directory_that_cannot_be_made_fails_its_own_job_only(self, bench: Bench) -> None:
+        member = await bench.open()
+        (bench.harness.folder / "file").touch()
+        wrong = bench.harness.job("a-0", workdir=str(bench.harness.folder / "file" / "below"))
+        await member.submit(1, [wrong, on(bench, "a-1", Do())])
+        event = await bench.ended("a-0")
+        assert (event.outcome, event.reason) == ("failed", "launch")
+        assert "Not a directory" in event.text
+        assert (await bench.ended("a-1")).outcome == "success"
+
+    @live
+    async def test_a_job_that_ignores_a_cancel_is_ended_though_the_engine_was_started_again(self, bench: Bench) -> None:
+        member = await bench.open()
+        job = on(bench, "a-0", Do(120, script="trap '' TERM"))
+        await member.submit(1, [job])
+        await bench.running("a-0")
+        await member.cancel([job.ref], 1.0)
+        await member.close("detach")
+        member = await bench.reopen(member)
+        await bench.inventory_until(member, lambda found: found["a-0", 1].state == "inactive")
+        found, _ = await bench.inventory(member)
+        event = found["a-0", 1].event
+        assert event is not None
+        assert event.outcome == "cancelled"
+
+    @live
+    async def test_a_full_disk_keeps_no_job_from_being_cancelled_and_no_array_from_being_known(
+        self, bench: Bench
+    ) -> None:
+        member = await bench.open()
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        job = on(bench, "a-0", Do(120))
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("ensemble.members.slurm.spool.Spool.named", full)
+            (receipt,) = await member.submit(1, [job])
+            assert isinstance(receipt, Accepted)
+        await bench.running("a-0")
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("os.fdatasync", full)
+            await member.cancel([job.ref], 1.0)
+        until(lambda: not slurm("squeue", "-h", "-t", "R,PD"))
+        await member.close("detach")
+        member = await bench.reopen(member)
+        found, _ = await bench.inventory(member)
+        assert found["a-0", 1].native_id == receipt.native_id
+
+    @live
+    async def test_an_end_that_the_file_system_shows_late_is_not_taken_for_a_loss(self, bench: Bench) -> None:
+        member = await bench.open(options={"poll": 0.5, "settle": 1.0})
+        looks = 0
+
+        def look(_: object) -> None:
+            nonlocal looks
+            looks += 1
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("ensemble.members.slurm.spool.Spool.reports", lambda _: [])
+            patched.setattr("ensemble.members.slurm.spool.Spool.end_of", lambda *_: None)
+            patched.setattr("ensemble.members.slurm.spool.Spool.look_again", look)
+            (receipt,) = await member.submit(1, [on(bench, "a-0", Do())])
+            assert isinstance(receipt, Accepted)
+            state = ("squeue", "-h", "-t", "all", "-j", receipt.native_id, "-o", "%T")
+            await bench.seen(lambda: slurm(*state).strip() == "COMPLETED", "it is over")
+            until_then = looks + 6  # each half a second or more after the other
+            await bench.seen(lambda: looks >= until_then, "the queue is looked at")
+        assert (await bench.ended("a-0")).outcome == "success"
 
     @live
     async def test_a_controller_with_room_for_some_takes_those_and_the_rest_may_come_again(self, bench: Bench) -> None:

@@ -28,7 +28,7 @@ _FIGURES: Final = msgspec.json.Decoder(tuple[dict[str, Any], list[str]])
 class Task:
     """What is known of one attempt."""
 
-    __slots__ = ("cancelled", "end", "ended_at", "incarnation", "native", "shipment", "spec", "start", "state")
+    __slots__ = ("cancelled", "end", "ended_at", "incarnation", "mercy", "native", "shipment", "spec", "start", "state")
 
     def __init__(self, spec: JobSpec, native: str, shipment: str = "") -> None:
         self.spec = spec
@@ -38,6 +38,8 @@ class Task:
         self.start = 0.0
         self.incarnation = 0
         self.cancelled = False
+        self.mercy = 0.0
+        """Until when a cancelled one may end by itself (seconds since the epoch)."""
         self.end: JobEvent | None = None
         self.ended_at = 0.0
         """When Slurm was first seen to say that it is over while its script had not (our monotonic clock)."""
@@ -85,8 +87,8 @@ class Book:
                 task = self.tasks.get((entry.key, entry.attempt))
                 if task is not None:
                     self.move(task, entry)
-            elif entry in self.tasks:
-                self.tasks[entry].cancelled = True
+            elif entry.ref in self.tasks:
+                self.tasks[entry.ref].cancelled, self.tasks[entry.ref].mercy = True, entry.until
         self.open = {ref for ref, task in self.tasks.items() if task.end is None}
 
     async def take_in(self, reports: list[Report], quiet: bool = False) -> None:
@@ -176,6 +178,14 @@ class Book:
                 raise
             for event in events:
                 self._follow(event, quiet)
+
+    async def mark_cancelled(self, refs: Sequence[Ref], until: float) -> None:
+        """Let the nodes and later openings know that the signal which comes is ours, and until when (seconds since the
+        epoch) there is mercy. Raises `OSError`."""
+        for ref in refs:
+            self.tasks[ref].cancelled, self.tasks[ref].mercy = True, until
+        async with self._keeping:
+            await asyncio.shield(asyncio.to_thread(self.spool.mark_cancelled, refs, until))
 
     def _store(self, events: list[JobEvent], reports: Sequence[Report]) -> None:
         self.spool.take(({"event": msgspec.to_builtins(event)} for event in events), reports)

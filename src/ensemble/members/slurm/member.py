@@ -58,7 +58,7 @@ class SlurmMember:
     _submission: Submission
 
     def __init__(self) -> None:
-        self._work: list[asyncio.Task[None]] = []
+        self._work: set[asyncio.Task[None]] = set()
         self._opened = False
 
     # ---- opening and letting go ----------------------------------------------------------------------
@@ -89,10 +89,17 @@ class SlurmMember:
         except OSError as error:
             raise MemberError(f"{book.spool.folder}: {error.strerror}", transient=True) from error
         reconciliation = Reconciliation(book, self._queue, sizes, poll, settle)
-        self._work = [
+        self._work = {
             asyncio.create_task(self._kept_up(work), name=f"member {context.name}")
             for work in (self._watch, reconciliation.run, self._deliver)
-        ]
+        }
+        # who cancelled them is gone, and may have had no time for more than to ask them politely
+        cancelled: dict[float, list[Ref]] = {}
+        for ref in sorted(book.open):
+            if book.tasks[ref].cancelled:
+                cancelled.setdefault(book.tasks[ref].mercy, []).append(ref)
+        for mercy, refs in cancelled.items():
+            self._finish_off_later(refs, max(0.0, mercy - time.time()))
         self._opened = True
         book.ask.set()
         return Hello(
@@ -125,7 +132,7 @@ class SlurmMember:
             await asyncio.sleep(_KNOCK)
 
     async def _halt(self) -> None:
-        work, self._work = self._work, []
+        work, self._work = self._work, set()
         for task in work:
             task.cancel()
         if work:
@@ -162,17 +169,21 @@ class SlurmMember:
             raise MemberError(self._book.down, transient=True)
         wanted = [(ref.key, ref.attempt) for ref in refs if (ref.key, ref.attempt) in self._book.open]
         if wanted:
-            for ref in wanted:
-                self._book.tasks[ref].cancelled = True
-            await asyncio.to_thread(self._book.spool.mark_cancelled, wanted)
+            with contextlib.suppress(OSError):  # a full disk is no reason to let them run on
+                await self._book.mark_cancelled(wanted, time.time() + grace)
             tasks = [self._book.tasks[ref] for ref in wanted if self._book.tasks[ref].native]
             # not by `--state=PENDING`: with it Slurm 22.05 cancels the whole array that a queued task is of
             await self._queue.cancel([task.native for task in tasks if task.state in _QUEUED])
             running = [task.native for task in tasks if task.state not in _QUEUED]
             await self._queue.cancel(running, "--full", "--signal=TERM")
             self._book.ask.set()
-            self._work.append(asyncio.create_task(self._finish_off(wanted, grace)))
+            self._finish_off_later(wanted, grace)
         return [Accepted() for _ in refs]
+
+    def _finish_off_later(self, refs: Sequence[Ref], grace: float) -> None:
+        task = asyncio.create_task(self._finish_off(refs, grace))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
 
     async def _finish_off(self, refs: Sequence[Ref], grace: float) -> None:
         await asyncio.sleep(grace)

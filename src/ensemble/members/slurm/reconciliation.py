@@ -19,7 +19,9 @@ from ensemble.model.events import JobEvent, MemberEvent
 
 _MEASURE: Final = 60.0
 """Seconds between two looks at how many nodes there are."""
-_REQUEUE: Final = 6
+_PATIENCE: Final = {"FAILED": 6, "COMPLETED": 12}
+"""How many times longer a report is waited for. A script ends well only once its record is written, which NFS may show
+late (it keeps attributes for up to a minute); FAILED may be said of what is requeued."""
 _FAILURES: Final = 3
 """Reconciliations in a row that fail before the member is down."""
 
@@ -128,6 +130,7 @@ class Reconciliation:
         """The ends of what the queue says is over; and whether something still waits for its own report."""
         states = {f"{row.job}_{row.task}" if row.task >= 0 else row.job: row for row in rows}
         now, waiting = time.monotonic(), False
+        self._book.spool.look_again()
         events: list[JobEvent] = []
         for ref in sorted(refs & self._book.open):
             task = self._book.tasks[ref]
@@ -144,8 +147,7 @@ class Reconciliation:
                     events.append(found)
                     continue
             task.ended_at = task.ended_at or now
-            # Slurm says FAILED for a while of what it will requeue
-            patience = self._settle * (_REQUEUE if state == "FAILED" and begun else 1)
+            patience = self._settle * (_PATIENCE.get(state, 1) if begun or state == "COMPLETED" else 1)
             if (begun or state != "CANCELLED") and now - task.ended_at < patience:
                 waiting = True
                 continue

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Described", "Report", "Shipment", "Spool"]
+__all__ = ["Cancelled", "Described", "Report", "Shipment", "Spool"]
 
 import itertools
 import os
@@ -44,6 +44,13 @@ class Shipment(Struct):
     id: str
     jobs: list[JobSpec]
     native: str = ""
+
+
+class Cancelled(Struct, frozen=True):
+    """A ref that was to be cancelled, and until when it might end by itself (seconds since the epoch)."""
+
+    ref: Ref
+    until: float
 
 
 class Report(Struct, frozen=True):
@@ -152,6 +159,10 @@ class Spool:
             return None
         return Report(name, (key, int(attempt)), fields)
 
+    def look_again(self) -> None:
+        """Let an NFS client ask its server what claims there are: it may keep for a minute that a name is not there."""
+        os.close(os.open(self.folder / "claims", os.O_RDONLY | os.O_DIRECTORY))
+
     def end_of(self, ref: Ref) -> Report | None:
         """The record of an end, wherever its report is."""
         return self._report("x.2end", self.folder / "claims" / f"{ref[0]}.{ref[1]}.end")
@@ -160,12 +171,12 @@ class Spool:
         """Who executes a ref."""
         return self._report("x.1start", self.folder / "claims" / f"{ref[0]}.{ref[1]}")
 
-    def mark_cancelled(self, refs: Iterable[Ref]) -> None:
-        """Let the nodes and later members know that the signal which comes is ours."""
+    def mark_cancelled(self, refs: Iterable[Ref], until: float) -> None:
+        """Let the nodes and later members know that the signal which comes is ours, and until when there is mercy."""
         refs = list(refs)
-        self.take([{"cancel": list(ref)} for ref in refs])
         for key, attempt in refs:
             (self.folder / "claims" / f"{key}.{attempt}.cancel").touch()
+        self.take([{"cancel": list(ref), "until": until} for ref in refs])
 
     def take(self, entries: Iterable[dict[str, Any]], reports: Iterable[Report] = ()) -> None:
         """Make entries durable, then remove the reports they come from."""
@@ -176,12 +187,15 @@ class Spool:
         for report in reports:
             (self.folder / "new" / report.name).unlink(missing_ok=True)
 
-    def remembered(self) -> Iterator[JobEvent | Ref]:
-        """What earlier members took in: events, and refs that were to be cancelled. A torn line is passed over."""
+    def remembered(self) -> Iterator[JobEvent | Cancelled]:
+        """What earlier members took in: events, and what was to be cancelled. A torn line is passed over."""
         for path in sorted(self.folder.glob("log.*")):
             for line in path.read_bytes().split(b"\n"):
                 try:
                     entry = msgspec.json.decode(line)
-                    yield msgspec.convert(entry["event"], JobEvent) if "event" in entry else tuple(entry["cancel"])
+                    if "event" in entry:
+                        yield msgspec.convert(entry["event"], JobEvent)
+                    else:
+                        yield Cancelled(tuple(entry["cancel"]), entry.get("until", 0.0))
                 except (msgspec.MsgspecError, KeyError, TypeError):
                     continue

@@ -6,6 +6,7 @@ __all__ = ["PASSED", "Submission"]
 
 import asyncio
 import contextlib
+import errno
 import math
 import os
 import time
@@ -28,6 +29,18 @@ PASSED: Final = (
     "reservation",
 )  # fmt: skip
 """Options, of the member or of a group, that go to `sbatch` as they are."""
+_OWN_FAULT: Final = frozenset(
+    (
+        errno.EACCES,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOTDIR,
+        errno.EPERM,
+    )
+)
+"""What a path of the job's own can be wrong in; all else is the file system's trouble, and may pass."""
 
 
 class Submission:
@@ -164,7 +177,9 @@ class Submission:
                 broken.append((spec, "inputs", str(error)))
             except MemberError as error:
                 broken.append((spec, "launch", str(error)))
-            except FileExistsError as error:
+            except OSError as error:
+                if error.errno not in _OWN_FAULT:
+                    raise
                 broken.append((spec, "launch", f"{error.filename}: {error.strerror}"))
             else:
                 scripts.append(script)
