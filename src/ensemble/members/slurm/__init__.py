@@ -1,8 +1,8 @@
 """The member for Slurm, on its ordinary commands: arrays go out, jobs report through a spool directory.
 
-`queue.py` speaks with the controller, `script.py` writes what runs on the nodes, `spool.py` is the directory between them,
-`book.py` what is known of each attempt. `submission.py` sends arrays, `reconciliation.py` compares with the queue, `member.py`
-joins them. `here.py` tells a login node.
+`queue.py` speaks with the controller, `script.py` writes what runs on the nodes, `spool.py` is the directory between
+them, `book.py` what is known of each attempt. `submission.py` sends arrays, `reconciliation.py` compares with the
+queue, `member.py` joins them. `here.py` tells a login node.
 """
 
 from __future__ import annotations
