@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import disk, fill
+
 SLEEPERS = "name: s\nmembers: {local: {nodes: 1, cores: 4}}\njobs: [{name: a, command: %s, count: %d}]\n"
 
 
@@ -54,21 +56,6 @@ def running(where, run="s-1"):
     return False
 
 
-@contextlib.contextmanager
-def disk(folder, size):
-    """A file system of so many bytes. Skips where none can be mounted."""
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        until(lambda: subprocess.run(["umount", str(folder)], capture_output=True).returncode == 0, "still in use", 80)
-
-
 def test_a_job_that_fills_the_disk_takes_no_other_with_it(tmp_path):
     (tmp_path / "e.yaml").write_text(
         "name: s\njobs:\n"
@@ -95,13 +82,10 @@ def test_a_disk_that_is_full_is_said_and_costs_no_job_once_there_is_room(tmp_pat
                 tmp_path, "run", "e.yaml", "--run-dir", str(small / "run"), stdout=said, stderr=subprocess.STDOUT
             )
         until(lambda: (small / "run" / "jobs" / "a-0").exists(), "no job starts")
-        with contextlib.suppress(OSError), (small / "filler").open("wb") as filler:
-            while True:
-                filler.write(b"\0" * 4096)
-                filler.flush()
+        filler = fill(small)
         # the journal stops the run, or the keeper says that it cannot write down how jobs end and waits for room
         until(lambda: process.poll() is not None or "cannot write down ends" in log.read_text(), log.read_text)
-        (small / "filler").unlink()
+        filler.unlink()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(30)
         assert process.returncode in (0, 1)
