@@ -18,6 +18,7 @@ import pytest
 
 from ensemble.members.contract import Accepted, Refused
 from ensemble.members.slurm import SlurmMember
+from ensemble.model.errors import MemberError
 from ensemble.model.events import MemberEvent
 from ensemble.model.jobs import JobSpec, Resources
 from ensemble.testing import Do, MemberHarness
@@ -258,6 +259,23 @@ class TestFaults:
         assert (event.outcome, event.reason) == ("lost", "infrastructure")
         gate.touch()
         assert (await bench.ended("b-0")).outcome == "success"
+
+    @live
+    async def test_another_cluster_is_refused_for_nobody_here_could_follow_its_jobs(self, bench: Bench) -> None:
+        member = await bench.open()
+        (receipt,) = await member.submit(1, [on(bench, "a-0", Do(), clusters="other")])
+        assert isinstance(receipt, Refused)
+        assert (receipt.transient, "one cluster" in receipt.reason) == (False, True)
+        with pytest.raises(MemberError, match="unknown option 'clusters'"):
+            await bench.reopen(member, options={"clusters": "other"})
+
+    @live
+    async def test_no_is_no_also_as_a_word(self, bench: Bench) -> None:
+        member = await bench.open()
+        (receipt,) = await member.submit(1, [on(bench, "a-0", Do(), requeue="no")])
+        assert isinstance(receipt, Accepted)
+        assert " Requeue=0 " in slurm("scontrol", "show", "job", receipt.native_id)
+        await bench.ended("a-0")
 
     @live
     async def test_a_working_directory_that_cannot_be_made_fails_its_own_job_only(self, bench: Bench) -> None:

@@ -25,7 +25,7 @@ from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
 
 PASSED: Final = (
-    "account", "clusters", "constraint", "gres", "licenses", "mem", "mem-per-cpu", "nice", "partition", "prefer", "qos",
+    "account", "constraint", "gres", "licenses", "mem", "mem-per-cpu", "nice", "partition", "prefer", "qos",
     "reservation",
 )  # fmt: skip
 """Options, of the member or of a group, that go to `sbatch` as they are."""
@@ -95,6 +95,9 @@ class Submission:
                 raise MemberError(f"it needs {need.total_cores} cores; the partition has {sizes.cores_all}")
             if need.nodes > sizes.nodes_all:
                 raise MemberError(f"it needs {need.nodes} nodes; the partition has {sizes.nodes_all}")
+        if "clusters" in spec.options:
+            # the id that comes back would be another cluster's, and squeue here would say that the job is gone
+            raise MemberError("clusters: a Slurm member is of one cluster; give each its own, with its SLURM_CONF")
         options = {**self._book.context.options, **spec.options}
         words = [f"--job-name={spec.group}", f"--ntasks={need.tasks}", f"--cpus-per-task={need.cores}"]
         words += [f"--nodes={need.nodes}"] if need.nodes else []
@@ -103,7 +106,7 @@ class Submission:
         words += [f"--exclude={','.join(spec.avoid)}"] if spec.avoid else []
         # not a minute more: a walltime of the partition's whole limit is the usual thing to ask for
         words += [f"--time={math.ceil(spec.walltime / 60)}"] if spec.walltime else []
-        words += ["--requeue" if options["requeue"] else "--no-requeue"] if "requeue" in options else []
+        words += ["--requeue" if _yes(options["requeue"]) else "--no-requeue"] if "requeue" in options else []
         words += [f"--{name}={options[name]}" for name in PASSED if name in options]
         return (*words, "--output=/dev/null", "--error=/dev/null", "--chdir=/", "--export=ALL")
 
@@ -232,3 +235,8 @@ class Submission:
                     self._book.tasks.pop(ref, None)
                     self._book.open.discard(ref)
         self._book.unsettled = []
+
+
+def _yes(given: object) -> bool:
+    """A truth value that may have come as a word, which an option of a group may."""
+    return str(given).lower() not in ("false", "no", "off", "0")
