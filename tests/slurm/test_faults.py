@@ -381,6 +381,25 @@ class TestFaults:
             await bench.until(down, "it is down")
 
     @live
+    async def test_a_job_whose_node_dies_and_that_slurm_may_requeue_ends_once_on_another(self, bench: Bench) -> None:
+        member = await bench.open()
+        do = Do(script='[ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] || sleep 120')
+        await member.submit(1, [on(bench, "a-0", do, requeue=True)])
+        await bench.running("a-0")
+        host = next(event.hosts for event in bench.sink.of("a-0") if event.hosts)
+        pid = (Path(os.environ["SLURM_CLUSTER_DIR"]) / f"slurmd.{host}.pid").read_text().strip()
+        os.kill(int(pid), signal.SIGKILL)
+        try:
+            slurm("scontrol", "update", f"nodename={host}", "state=down", "reason=test")
+            await hurry(bench, "a-0")
+            event = await bench.ended("a-0")
+        finally:
+            subprocess.run([SCRIPT, "start-node", host], check=True)
+            until(nodes_are_up)
+        assert (event.incarnation, event.outcome, len(bench.sink.ends())) == (1, "success", 1)
+        assert event.hosts != host
+
+    @live
     async def test_drained_nodes_let_their_jobs_end_and_take_others_when_they_are_back(self, bench: Bench) -> None:
         member = await bench.open()
         await member.submit(1, [on(bench, "a-0", Do(2.0))])
