@@ -288,6 +288,24 @@ class TestFaults:
         assert "Not a directory" in event.text
         assert (await bench.ended("a-1")).outcome == "success"
 
+    @pytest.mark.parametrize(
+        "fields",
+        [{"script": "#!/bin/sh 'open\ntrue"}, {"command": ("echo", "a\0b")}, {"command": ("echo", "\udcff")}],
+        ids=["first-line", "nul", "surrogate"],
+    )
+    def test_a_job_of_which_no_script_can_be_made_costs_no_other(
+        self, harness: MemberHarness, fields: dict[str, Any]
+    ) -> None:
+        @live
+        async def whole(_: object, bench: Bench) -> None:
+            member = await bench.open()
+            await member.submit(1, [bench.harness.job("a-0", **fields), on(bench, "a-1", Do())])
+            event = await bench.ended("a-0")
+            assert (event.outcome, event.reason) == ("failed", "launch")
+            assert (await bench.ended("a-1")).outcome == "success"
+
+        whole(self, harness)
+
     @live
     async def test_a_job_that_ignores_a_cancel_is_ended_though_the_engine_was_started_again(self, bench: Bench) -> None:
         member = await bench.open()

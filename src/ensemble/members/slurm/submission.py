@@ -173,12 +173,17 @@ class Submission:
                 stage(spec.inputs, workdir)
                 path = f"{spool}/ships/{shipment.id}/{number}.sh"
                 script, others = job_script(spec, run_dir, spool, path)
+                if "\0" in script + "".join(others.values()):
+                    raise MemberError("it contains a NUL character, which no script can")
+                script.encode()
                 for name, text in others.items():
                     with open(name, "w", encoding="utf-8") as file:
                         file.write(text)
             except StagingError as error:
                 broken.append((spec, "inputs", str(error)))
             except MemberError as error:
+                broken.append((spec, "launch", str(error)))
+            except ValueError as error:  # a first line or a text of which nothing can be made
                 broken.append((spec, "launch", str(error)))
             except OSError as error:
                 if error.errno not in _OWN_FAULT:
