@@ -49,6 +49,8 @@ PREPARED: Final = 16
 """How many of the next jobs are made ready while they wait for a slot."""
 SIZES_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 2.0
+ROOM_SECONDS: Final = 1.0
+"""Between two attempts to start a job on a full disk."""
 _NO_STORAGE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Ref = tuple[str, int]
@@ -110,6 +112,9 @@ class Keeper:
         self.sizes_at = 0.0
         self.swept_at = 0.0
         self.stuck = False
+        self.no_room = ""
+        """Why nothing can be started at present."""
+        self.room_at = 0.0
         self.reading = 0
         self.pool: ThreadPoolExecutor | None = None
         self.ready: deque[Callable[[], None]] = deque()
@@ -165,6 +170,8 @@ class Keeper:
             return 0.0
         now = time.monotonic()
         wait = self.timers[0][0] - now if self.timers else 10.0
+        if self.no_room and self.queue:
+            wait = min(wait, self.room_at - now)
         if self.sized and self.slots.sizes() != self.sizes:
             wait = min(wait, self.sizes_at + SIZES_SECONDS - now)
         if self.running:
@@ -183,6 +190,8 @@ class Keeper:
         while self.timers and self.timers[0][0] <= now:
             _, pid, kind = heapq.heappop(self.timers)
             self._due(pid, kind)
+        if self.no_room and self.room_at <= now:
+            self.can_start = True
         self._start_some()
         self._tell_durable()
         self._tell_sizes(now)
@@ -310,23 +319,15 @@ class Keeper:
             os.chdir(spec.workdir)
             self.log.write(Starting(spec))
             failpoint("keeper.before-spawn")
-            pid = os.posix_spawn(
-                argv[0],
-                argv,
-                env,
-                file_actions=(
-                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_OPEN, 1, files.stdout, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644),
-                    (os.POSIX_SPAWN_OPEN, 2, files.stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
-                ),
-                setpgroup=0,
-                setsigmask=(),
-                setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE),
-            )
+            pid = _spawn(argv, env, files)
         except (LaunchError, StagingError, OSError, ValueError) as error:
-            self._not_started(spec, placement, error)
+            if self._lacks_room(error):
+                self._wait_for_room(waiting, placement, error)
+            else:
+                self._not_started(spec, placement, error)
             return
         failpoint("keeper.after-spawn")
+        self.no_room = ""
         start = time.time()
         ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS)
         self.log.note(Started(key, attempt, pid, ticks, start))
@@ -343,6 +344,25 @@ class Keeper:
             for waiting in islice(self.queue.values(), self.prepared, PREPARED):
                 waiting.prepare_ahead(self.base, () if self.slots.gpus else None)
                 self.prepared += 1
+
+    def _lacks_room(self, error: Exception) -> bool:
+        """Whether it is our own disk, where every job's files go, and not one that a job brought into play."""
+        if not isinstance(error, OSError) or error.errno not in _NO_STORAGE:
+            return False
+        return error.filename is None or str(error.filename).startswith(self.run_dir)
+
+    def _wait_for_room(self, waiting: Waiting, placement: Placement, error: Exception) -> None:
+        """It stays the first of the queue: a disk that is full for a while is no reason to fail all that waits."""
+        self.slots.free(placement)
+        self.queue[waiting.ref] = waiting
+        self.queue.move_to_end(waiting.ref, last=False)
+        self.prepared = 0
+        self.can_start = False
+        self.room_at = time.monotonic() + ROOM_SECONDS
+        if not self.no_room:
+            text = f"no job can be started, all that wait do so: {error}"
+            self.channel.put(MemberEvent(self.name, "fault", time.time(), text=text))
+        self.no_room = str(error)
 
     def _not_started(self, spec: JobSpec, placement: Placement, error: Exception) -> None:
         self.slots.free(placement)
@@ -571,6 +591,31 @@ class Keeper:
         self._signal(one.pid, signal.SIGKILL)
         del self.running[one.pid]
         self._finish(job, status, job.now())
+
+
+def _spawn(argv: list[str], env: dict[str, str], files: JobFiles) -> int:
+    """Start a program in the present directory; it creates its stdout itself, exclusively. Raises `OSError`."""
+    try:
+        return os.posix_spawn(
+            argv[0],
+            argv,
+            env,
+            file_actions=(
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, files.stdout, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644),
+                (os.POSIX_SPAWN_OPEN, 2, files.stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            ),
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE),
+        )
+    except OSError as error:
+        if error.errno not in _NO_STORAGE:
+            raise
+        # it made no file, or the first and not the second: a claim of its own, and its program never began
+        with contextlib.suppress(OSError):
+            os.unlink(files.stdout)
+        raise OSError(error.errno, error.strerror, files.stdout) from error
 
 
 def wait_status(found: os.waitid_result) -> int:
