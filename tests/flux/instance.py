@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -30,10 +31,14 @@ class Instance:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                # bash takes the broker's start scripts for those of a remote shell and reads ~/.bashrc, which may wait
+                # for what one that we killed has left locked; within another shell it does not
+                env={**os.environ, "SHLVL": "2"},
             )
         until = time.monotonic() + 60
         while not told.exists():
             if self.process.poll() is not None or time.monotonic() > until:
+                self._all("KILL")
                 raise OSError((self.folder / "log").read_text().strip() or "flux start did not come up")
             time.sleep(0.02)
         self.uri = told.read_text().strip()
