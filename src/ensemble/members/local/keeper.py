@@ -33,6 +33,7 @@ from ensemble.members.local.launch import JobFiles, LaunchError, base_environmen
 from ensemble.members.local.prepare import Waiting
 from ensemble.members.local.records import Ended, Exited, KeeperLog, Started, Starting
 from ensemble.members.local.recovery import TICKS, Adopted, Recovery, gpus_of_process, ref_of_process
+from ensemble.members.local.running import NO_STORAGE, Running, spawn, wait_status
 from ensemble.members.local.slots import Placement, Slots
 from ensemble.members.local.syncer import Syncer
 from ensemble.members.staging import StagingError
@@ -51,36 +52,8 @@ SIZES_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 2.0
 ROOM_SECONDS: Final = 1.0
 """Between two attempts to start a job on a full disk."""
-_NO_STORAGE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 Ref = tuple[str, int]
-
-
-class Running:
-    """One process of ours (or adopted from a keeper before us)."""
-
-    __slots__ = ("began", "files", "killed", "pid", "pidfd", "placement", "spec", "start", "wrapped")
-
-    def __init__(
-        self, spec: JobSpec, files: JobFiles, pid: int, placement: Placement, start: float, ticks: int
-    ) -> None:
-        self.spec = spec
-        self.files = files
-        self.pid = pid
-        self.placement = placement
-        self.start = start
-        self.began = ticks / TICKS
-        """Seconds since boot; 0 where that is not known."""
-        self.killed = ""
-        """Why we are ending it: cancelled or walltime."""
-        self.wrapped = bool(spec.setup or spec.cleanup)
-        self.pidfd = -1
-
-    def now(self) -> float:
-        """The time, in seconds since the epoch, as its start has it: a clock that was set since does not count."""
-        if not self.began:
-            return time.time()
-        return self.start + max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - self.began)
 
 
 class Keeper:
@@ -319,7 +292,7 @@ class Keeper:
             os.chdir(spec.workdir)
             self.log.write(Starting(spec))
             failpoint("keeper.before-spawn")
-            pid = _spawn(argv, env, files)
+            pid = spawn(argv, env, files)
         except (LaunchError, StagingError, OSError, ValueError) as error:
             if self._lacks_room(error):
                 self._wait_for_room(waiting, placement, error)
@@ -347,7 +320,7 @@ class Keeper:
 
     def _lacks_room(self, error: Exception) -> bool:
         """Whether it is our own disk, where every job's files go, and not one that a job brought into play."""
-        if not isinstance(error, OSError) or error.errno not in _NO_STORAGE:
+        if not isinstance(error, OSError) or error.errno not in NO_STORAGE:
             return False
         return error.filename is None or str(error.filename).startswith(self.run_dir)
 
@@ -372,7 +345,7 @@ class Keeper:
         if isinstance(error, StagingError):
             reason = "inputs"
         elif isinstance(error, OSError):
-            if error.errno in _NO_STORAGE:
+            if error.errno in NO_STORAGE:
                 reason = "storage"
             elif error.errno == errno.EEXIST:
                 # somebody of an earlier time claimed this attempt and left no record: it is not run again
@@ -419,7 +392,7 @@ class Keeper:
                 # while its leader is not reaped the group's number cannot be anybody else's
                 self._signal(pid, signal.SIGKILL)
                 ended = job.now()
-                if not self._leaves_processes(job):
+                if not job.strays:
                     # its slot works on while its end is written down
                     self._give_back(job)
                     self._start_some()
@@ -428,34 +401,13 @@ class Keeper:
             os.waitpid(pid, 0)
             failpoint("keeper.after-reap")
 
-    @staticmethod
-    def _leaves_processes(job: Running) -> bool:
-        """Whether some of it may live outside its process group."""
-        return bool(job.spec.resources.tasks > 1 or job.wrapped or job.killed)
-
     def _finish(self, job: Running, status: int | None, now: float) -> None:
         """A process of ours ended with this wait status (None: nobody saw it) at `now`."""
         spec = job.spec
         self.pids.pop((spec.ref.key, spec.ref.attempt), None)
         self._give_back(job)
-        outcome, reason, code, number = "success", "", -1, 0
-        if status is None:
-            outcome, reason = "lost", "infrastructure"
-        elif os.WIFSIGNALED(status):
-            number = os.WTERMSIG(status)
-            outcome, reason = "failed", "signal"
-        else:
-            code = os.WEXITSTATUS(status)
-            if code:
-                outcome, reason = "failed", "exit"
-                if job.wrapped and os.path.exists(job.files.phase):
-                    reason = Path(job.files.phase).read_text().strip()
-        if outcome == "failed" and job.killed:
-            outcome, reason = ("cancelled", "cancelled") if job.killed == "cancelled" else ("failed", job.killed)
-        event = JobEvent(
-            "", "", "inactive", now, outcome=outcome, reason=reason, exit_code=code, signal=number, start=job.start
-        )
-        if self._leaves_processes(job):
+        event = job.end(status, now)
+        if job.strays:
             self._sweep()
         if spec.outputs and status is not None:
             self.log.note(Exited(spec.ref.key, spec.ref.attempt, status))
@@ -469,7 +421,12 @@ class Keeper:
         self.reading += 1
 
         def work() -> None:
-            figures, missing = read_figures(job.spec.outputs, job.spec.workdir, job.files.stdout, job.files.stderr)
+            outputs = job.spec.outputs
+            try:
+                figures, missing = read_figures(outputs, job.spec.workdir, job.files.stdout, job.files.stderr)
+            except Exception:
+                # whatever it was, the job has ended: its figures are what is missing
+                figures, missing = {}, [output.name for output in outputs]
 
             def back() -> None:
                 self.reading -= 1
@@ -591,38 +548,6 @@ class Keeper:
         self._signal(one.pid, signal.SIGKILL)
         del self.running[one.pid]
         self._finish(job, status, job.now())
-
-
-def _spawn(argv: list[str], env: dict[str, str], files: JobFiles) -> int:
-    """Start a program in the present directory; it creates its stdout itself, exclusively. Raises `OSError`."""
-    try:
-        return os.posix_spawn(
-            argv[0],
-            argv,
-            env,
-            file_actions=(
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, files.stdout, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644),
-                (os.POSIX_SPAWN_OPEN, 2, files.stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
-            ),
-            setpgroup=0,
-            setsigmask=(),
-            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE),
-        )
-    except OSError as error:
-        if error.errno not in _NO_STORAGE:
-            raise
-        # it made no file, or the first and not the second: a claim of its own, and its program never began
-        with contextlib.suppress(OSError):
-            os.unlink(files.stdout)
-        raise OSError(error.errno, error.strerror, files.stdout) from error
-
-
-def wait_status(found: os.waitid_result) -> int:
-    """The wait status (as `waitpid` gives it) of a process that was looked at with `waitid`."""
-    if found.si_code == os.CLD_EXITED:
-        return found.si_status << 8
-    return found.si_status | (0x80 if found.si_code == os.CLD_DUMPED else 0)
 
 
 def main() -> None:
