@@ -25,6 +25,7 @@ from ensemble.model.failpoints import failpoint
 FRAME_EVENTS: Final = 512
 WINDOW_EVENTS: Final = 16384
 """How many events may be on their way unacknowledged: they wait with the engine, so that answers pass them."""
+LINGER_SECONDS: Final = 5.0
 FLUSH_SECONDS: Final = 0.002
 """Between two frames of events, at least."""
 
@@ -66,13 +67,22 @@ class Channel:
         fresh.rename(address)
 
     def close(self) -> None:
-        """Be reachable no more."""
-        if self._client is not None:
-            self._drop(self._client)
+        """Be reachable no more. Waits for the engine to hang up, `LINGER_SECONDS` at most."""
         with contextlib.suppress(OSError):
             self._address.unlink()
             Path(self._socket_path).unlink()
             os.rmdir(os.path.dirname(self._socket_path))
+        client = self._client
+        if client is not None:
+            # an acknowledgement that comes to a closed socket resets the connection, and what the engine has not read
+            # yet is lost with it: so only our half is closed first
+            until = time.monotonic() + LINGER_SECONDS
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_WR)
+                client.settimeout(LINGER_SECONDS)
+                while time.monotonic() < until and client.recv(1 << 16):
+                    pass
+            self._drop(client)
 
     @property
     def connected(self) -> bool:
