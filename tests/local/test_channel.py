@@ -40,6 +40,6 @@ async def cross(tmp_path):
     while data := await reader.read(1 << 16):
         messages += frames.feed(data)
     writer.close()
-    closing.join()
+    await asyncio.to_thread(closing.join)
     assert [name for name, _ in messages] == ["events"]
     assert msgspec.convert(messages[0][1], list[JobEvent])[0].key == "a-0"
