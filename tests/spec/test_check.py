@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.model.errors import SpecError
-from ensemble.runtime.opening import examine
+from ensemble.runtime.examining import examine
 from ensemble.spec.check import Size, check
 from ensemble.spec.evaluation import evaluate
 from ensemble.spec.expressions import parse
@@ -325,3 +325,12 @@ def test_a_condition_said_never_to_hold_does_not(text, count, mean, largest):
 
     if evaluate(expr, values) is True:
         assert may_hold(expr, bounds), text
+
+
+def test_an_option_that_no_member_has_is_a_warning_and_one_of_another_kind_is_none(tmp_path):
+    file = tmp_path / "e.yaml"
+    file.write_text("jobs:\n  - {name: a, command: x, options: {queue: debug, partion: short, grace: 3}}\n")
+    (warning,) = examine(*load_with_places(file))
+    assert str(warning).startswith(f"{file}:2:")
+    assert "jobs[0].options.partion: no member has an option 'partion' for its jobs" in str(warning)
+    assert "'partition'" in str(warning)

@@ -175,7 +175,7 @@ class Ensemble:
 
         Raises `SpecError` for what cannot work.
         """
-        from ensemble.runtime.opening import examine
+        from ensemble.runtime.examining import examine
 
         return [str(self._placed(problem)) for problem in examine(self.spec())]
 
@@ -232,7 +232,8 @@ class Ensemble:
     # ---- small things ----------------------------------------------------------------------------
 
     def _ready(self, member: str, nodes: int, seed: int | None) -> EnsembleSpec:
-        from ensemble.runtime.opening import examine, kind_here, on_member
+        from ensemble.runtime.examining import examine
+        from ensemble.runtime.opening import kind_here, on_member
 
         _not_in_a_worker()
         spec = on_member(self.spec(), member or kind_here(self.spec()), nodes)

@@ -20,7 +20,8 @@ def command(files: tuple[str, ...], output: str) -> None:
     fire, loops without a bound, groups that are never submitted.
     """
     from ensemble.model.errors import InputError, SpecError
-    from ensemble.runtime.opening import algorithms, examine, member_kinds, refuse_functions
+    from ensemble.runtime.examining import examine
+    from ensemble.runtime.opening import algorithms, member_kinds, refuse_functions
     from ensemble.spec.loader import load_with_places
 
     bad = False

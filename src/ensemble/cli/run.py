@@ -42,7 +42,8 @@ def command(
     from ensemble.report.live import Live
     from ensemble.runtime import RunOptions
     from ensemble.runtime import run as run_ensemble
-    from ensemble.runtime.opening import algorithms, examine, kind_here, member_kinds, on_member
+    from ensemble.runtime.examining import examine
+    from ensemble.runtime.opening import algorithms, kind_here, member_kinds, on_member
     from ensemble.spec.loader import load_with_places
 
     spec, places = load_with_places(file, algorithms(), () if member else member_kinds())

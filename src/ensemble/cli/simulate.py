@@ -22,7 +22,8 @@ from ensemble.cli.common import RunArgument, output_option, say, show_warnings
 def command(file: str, repeat: int, seed: int | None, compared: Path | None, record: str, output: str) -> None:
     """Run the ensemble of FILE in virtual time: how long, how full, what cost, which rules fire."""
     from ensemble.report.simulation import comparison, simulation
-    from ensemble.runtime.opening import algorithms, examine, member_kinds
+    from ensemble.runtime.examining import examine
+    from ensemble.runtime.opening import algorithms, member_kinds
     from ensemble.runtime.simulate import simulate
     from ensemble.spec.loader import load_with_places
 

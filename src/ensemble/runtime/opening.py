@@ -21,7 +21,7 @@ from ensemble.functions import FunctionWorkers, check_functions
 from ensemble.journal import JournalWriter
 from ensemble.members.contract import Context, Member, Sink
 from ensemble.model.decisions import Call, Record
-from ensemble.model.errors import InputError, JournalError, Problem, SpecError
+from ensemble.model.errors import InputError, JournalError
 from ensemble.model.events import Event, RunResumed, RunStarted
 from ensemble.runtime import index
 from ensemble.runtime.alive import Presence, writer_at
@@ -31,14 +31,11 @@ from ensemble.runtime.loop import EXIT_CODES, Observer, RunLoop, RunResult
 from ensemble.runtime.pace import Pace
 from ensemble.runtime.requests import Requests
 from ensemble.runtime.signals import Signals
-from ensemble.spec.check import Size, check
 from ensemble.spec.model import EnsembleSpec, MemberSpec
-from ensemble.spec.nodes import Place
 
 __all__ = [
     "RunOptions",
     "algorithms",
-    "examine",
     "fold",
     "member_factory",
     "on_member",
@@ -335,50 +332,6 @@ def _script_of(spec: EnsembleSpec, started: RunStarted, force: bool, warnings: l
         )
     warnings.append(f"{script} {state} since the run was started")
     return script
-
-
-FIXED_KINDS: Final = frozenset({"flux", "slurm"})
-"""Members whose size is their own business."""
-
-
-def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None) -> list[Problem]:
-    """What looks wrong with an ensemble on this machine, as warnings. Raises `SpecError` for what cannot work.
-
-    `places` say where in its file each value stands.
-    """
-    members = members_of(spec)
-    sizes = {name: size for name, member in members.items() if (size := _size(member)) is not None}
-    fixed = frozenset(name for name, member in members.items() if member.kind in FIXED_KINDS)
-    errors: list[Problem] = []
-    warnings: list[Problem] = []
-    for found in check(spec, sizes, fixed):
-        place = _place_of(found.where, places or {})
-        problem = Problem(found.message, place.file, place.line, place.column, found.where, found.hint)
-        (errors if found.error else warnings).append(problem)
-    if errors:
-        raise SpecError(errors)
-    return warnings
-
-
-def _size(member: MemberSpec) -> Size | None:
-    """The most a member can have; None where only it knows (what a file says of a queue need not be all of it)."""
-    if member.kind not in ("local", "simulated"):
-        return None
-    cores = member.cores
-    if member.kind == "local":
-        cores = cores or len(os.sched_getaffinity(0))
-    return Size(max(member.nodes, member.max_nodes), cores, member.gpus) if cores else None
-
-
-def _place_of(where: str, places: Mapping[str, Place]) -> Place:
-    """The place of a value, of the first one inside it, or of what holds it."""
-    while where:
-        inside = (name for name in places if name == where or name.startswith((f"{where}.", f"{where}[")))
-        first = next(inside, "")
-        if first:
-            return places.get(where, places[first])
-        where = where.rpartition(".")[0]
-    return Place()
 
 
 def refuse_functions(spec: EnsembleSpec, script: str = "") -> None:

@@ -9,7 +9,8 @@ from secrets import token_hex
 from msgspec.structs import replace
 
 from ensemble.model.errors import InputError, Problem, SpecError
-from ensemble.runtime.opening import algorithms, examine, member_kinds, on_member
+from ensemble.runtime.examining import examine
+from ensemble.runtime.opening import algorithms, member_kinds, on_member
 from ensemble.session.v1 import ensembles_pb2 as pb
 from ensemble.spec.loader import load_with_places
 from ensemble.spec.model import EnsembleSpec

@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -61,6 +61,9 @@ class FluxMember:
 
     Options: `uri`, another instance than that of `FLUX_URI`; and those in `jobspec.OPTIONS`.
     """
+
+    group_options: ClassVar = OPTIONS
+    """Options that a group's jobs may have here."""
 
     def __init__(self) -> None:
         self._context: Context | None = None

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -55,6 +55,9 @@ class LocalMember:
     holds back those behind it, so a large job is never starved. When the keeper dies, `MemberEvent("down")` is put;
     `open` with the same context then starts another, which finds every job of the one before.
     """
+
+    group_options: ClassVar = ("grace",)
+    """Options that a group's jobs may have here."""
 
     def __init__(self) -> None:
         self._context: Context | None = None

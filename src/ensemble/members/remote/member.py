@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from secrets import token_hex
-from typing import Final, NoReturn
+from typing import ClassVar, Final, NoReturn
 
 from ensemble import __version__
 from ensemble.members.contract import CloseMode, Context, Hello, JobChange, Page, Receipt, Refused
@@ -51,6 +51,9 @@ class RemoteMember:
     stream is mended in silence; after `outage` seconds without one, or when the agent was started anew,
     `MemberEvent("down")` is put and `open` with the same context goes on.
     """
+
+    group_options: ClassVar = ()
+    """Options that a group's jobs may have here."""
 
     def __init__(self, reception: Reception | None = None) -> None:
         """`reception`: where the agent dials in; default: that of the service we are made in (`RECEPTION`)."""

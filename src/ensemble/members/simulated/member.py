@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from math import inf
 from secrets import token_hex
+from typing import ClassVar
 
 from ensemble.members.contract import (
     Accepted,
@@ -45,6 +46,9 @@ class SimulatedMember:
     Beyond the contract: event times are virtual, so durations are as modelled whatever `speed` is; with `speed: 0`
     nothing is waited for. Jobs live in this process and end with it: after a crash the same attempts start again.
     """
+
+    group_options: ClassVar = ()
+    """Options that a group's jobs may have here."""
 
     def __init__(self) -> None:
         self._context: Context | None = None

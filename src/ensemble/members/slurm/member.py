@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -52,6 +52,9 @@ class SlurmMember:
     waits for the job's own report (5); `requeue`, whether Slurm may start a job again (the cluster's default); and
     those in `submission.PASSED`. When the controller does not answer, `MemberEvent("down")` is put and jobs go on.
     """
+
+    group_options: ClassVar = (*PASSED, "requeue")
+    """Options that a group's jobs may have here."""
 
     _book: Book
     _queue: Queue

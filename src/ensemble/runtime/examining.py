@@ -1,0 +1,87 @@
+"""What is wrong with an ensemble, or looks so, before anything is spent on it."""
+
+from __future__ import annotations
+
+__all__ = ["examine"]
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from ensemble.model.errors import InputError, Problem, SpecError
+from ensemble.runtime.opening import member_factory, member_kinds, members_of
+from ensemble.spec.check import Size, check
+from ensemble.spec.model import EnsembleSpec, MemberSpec
+from ensemble.spec.nodes import Place
+from ensemble.spec.tree import nearest
+
+FIXED_KINDS: Final = frozenset({"flux", "slurm"})
+"""Members whose size is their own business."""
+
+
+def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None) -> list[Problem]:
+    """What looks wrong with an ensemble on this machine, as warnings. Raises `SpecError` for what cannot work.
+
+    `places` say where in its file each value stands.
+    """
+    members = members_of(spec)
+    sizes = {name: size for name, member in members.items() if (size := _size(member)) is not None}
+    fixed = frozenset(name for name, member in members.items() if member.kind in FIXED_KINDS)
+    errors: list[Problem] = []
+    warnings: list[Problem] = []
+    for found in check(spec, sizes, fixed):
+        place = _place_of(found.where, places or {})
+        problem = Problem(found.message, place.file, place.line, place.column, found.where, found.hint)
+        (errors if found.error else warnings).append(problem)
+    if errors:
+        raise SpecError(errors)
+    return warnings + list(_strange_options(spec, places or {}))
+
+
+def _size(member: MemberSpec) -> Size | None:
+    """The most a member can have; None where only it knows (what a file says of a queue need not be all of it)."""
+    if member.kind not in ("local", "simulated"):
+        return None
+    cores = member.cores
+    if member.kind == "local":
+        cores = cores or len(os.sched_getaffinity(0))
+    return Size(max(member.nodes, member.max_nodes), cores, member.gpus) if cores else None
+
+
+def _place_of(where: str, places: Mapping[str, Place]) -> Place:
+    """The place of a value, of the first one inside it, or of what holds it."""
+    while where:
+        inside = (name for name in places if name == where or name.startswith((f"{where}.", f"{where}[")))
+        first = next(inside, "")
+        if first:
+            return places.get(where, places[first])
+        where = where.rpartition(".")[0]
+    return Place()
+
+
+def _strange_options(spec: EnsembleSpec, places: Mapping[str, Place]) -> Iterator[Problem]:
+    """Options of a group that no kind of member has; where a kind does not say what it has, nobody can tell.
+
+    An option of another kind than the members' is no mistake: the same file runs elsewhere too.
+    """
+    if not any(group.options for group in spec.jobs):
+        return
+    known: set[str] = set()
+    for kind in {*member_kinds(), *(member.kind for member in members_of(spec).values())}:
+        try:
+            options = getattr(member_factory(kind), "group_options", None)
+        except InputError:
+            # of no use here, so no member is of it
+            continue
+        if options is None:
+            return
+        known.update(options)
+    for number, group in enumerate(spec.jobs):
+        for name in group.options:
+            if name not in known:
+                where = f"jobs[{number}].options.{name}"
+                place = _place_of(where, places)
+                meant = nearest(name, known)
+                hint = f"did you mean {meant!r}?" if meant else f"there is {', '.join(sorted(known))}"
+                text = f"no member has an option {name!r} for its jobs"
+                yield Problem(text, place.file, place.line, place.column, where, hint)
