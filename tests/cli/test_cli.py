@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -91,27 +90,6 @@ def test_a_program_that_is_not_there_is_said_and_hurts_no_other_job(cli, tmp_pat
     said = cli("run", "e.yaml", code=1)
     assert "nosuchprogram: not found on PATH" in said
     assert "1 of 2 jobs did not succeed" in said
-
-
-@pytest.mark.parametrize(("presses", "cancelled"), [(1, False), (2, True)])
-def test_ctrl_c_once_drains_and_twice_cancels(cli, tmp_path, presses, cancelled):
-    (tmp_path / "e.yaml").write_text(
-        "members: {local: {nodes: 1, cores: 1}}\njobs: [{name: a, command: sleep 2, count: 2}]"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ensemble", "run", "e.yaml"], stdout=subprocess.PIPE, text=True, env=cli.environment
-    )
-    stdout = tmp_path / "runs" / "e-1" / "jobs" / "a-0" / "stdout"
-    until = time.monotonic() + 30
-    while not stdout.exists() and time.monotonic() < until:
-        time.sleep(0.01)
-    for _ in range(presses):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-    said, _ = process.communicate(timeout=30)
-    assert process.returncode == 130, said
-    rows = {row["key"]: row["outcome"] for row in map(json.loads, cli("results", "--format", "json").splitlines())}
-    assert rows["a-0"] == ("cancelled" if cancelled else "success")
 
 
 def test_a_second_process_on_a_run_is_refused(cli, tmp_path):
