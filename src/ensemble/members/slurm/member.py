@@ -174,10 +174,15 @@ class SlurmMember:
         if wanted:
             with contextlib.suppress(OSError):  # a full disk is no reason to let them run on
                 await self._book.mark_cancelled(wanted, time.time() + grace)
-            tasks = [self._book.tasks[ref] for ref in wanted if self._book.tasks[ref].native]
+            tasks = self._book.tasks
+            waiting = [ref for ref in wanted if tasks[ref].native and tasks[ref].state in _QUEUED]
+            # what has begun and could not say so yet has its grace, too
+            with contextlib.suppress(OSError):
+                waiting = sorted(set(waiting) - await asyncio.to_thread(self._book.spool.begun, waiting))
             # not by `--state=PENDING`: with it Slurm 22.05 cancels the whole array that a queued task is of
-            await self._queue.cancel([task.native for task in tasks if task.state in _QUEUED])
-            running = [task.native for task in tasks if task.state not in _QUEUED]
+            await self._queue.cancel([tasks[ref].native for ref in waiting])
+            left = set(wanted) - set(waiting)
+            running = [tasks[ref].native for ref in sorted(left) if tasks[ref].native]
             await self._queue.cancel(running, "--full", "--signal=TERM")
             self._book.ask.set()
             self._finish_off_later(wanted, grace)

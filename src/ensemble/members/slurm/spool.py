@@ -171,6 +171,11 @@ class Spool:
         """Who executes a ref."""
         return self._report("x.1start", self.folder / "claims" / f"{ref[0]}.{ref[1]}")
 
+    def begun(self, refs: Iterable[Ref]) -> set[Ref]:
+        """Those of which a script has begun, told or not."""
+        self.look_again()
+        return {(key, attempt) for key, attempt in refs if (self.folder / "claims" / f"{key}.{attempt}").exists()}
+
     def mark_cancelled(self, refs: Iterable[Ref], until: float) -> None:
         """Let the nodes and later members know that the signal which comes is ours, and until when there is mercy."""
         refs = list(refs)
