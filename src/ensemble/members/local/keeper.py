@@ -42,6 +42,7 @@ from ensemble.model.failpoints import failpoint
 from ensemble.model.jobs import JobSpec
 
 CLOSE_GRACE: Final = 2.0
+"""Seconds that jobs have when the member is closed with `cancel`."""
 IDLE_SECONDS: Final = 60.0
 """A keeper with nothing to do and nobody to talk to ends itself."""
 
@@ -65,7 +66,6 @@ class Keeper:
         self.stream = stream
         self.folder = Path(run_dir) / "keeper"
         self.base = {**base_environment(), "ENSEMBLE_RUN_DIR": run_dir}
-        self.path = self.base["PATH"]
         self.slots = Slots(0, 0, 0)
         self.sized = False
         self.most_nodes = 0
@@ -76,7 +76,7 @@ class Keeper:
         self.pids: dict[Ref, int] = {}
         self.seen: dict[Ref, JobEvent | None] = {}
         """Every attempt we know of: its last event once it has ended."""
-        self.held: deque[tuple[int, JobEvent, Running | None]] = deque()
+        self.held: deque[tuple[int, JobEvent]] = deque()
         """Ends that wait for their sync."""
         self.timers: list[tuple[float, int, str]] = []
         self.closing = False
@@ -242,7 +242,7 @@ class Keeper:
 
     def _inventory(self, message: list[Any]) -> None:
         items = []
-        ending = {(event.key, event.attempt) for _, event, _ in self.held}
+        ending = {(event.key, event.attempt) for _, event in self.held}
         for ref, event in self.seen.items():
             if event is not None:
                 items.append([*ref, "inactive", event])
@@ -322,7 +322,7 @@ class Keeper:
         """Whether it is our own disk, where every job's files go, and not one that a job brought into play."""
         if not isinstance(error, OSError) or error.errno not in NO_STORAGE:
             return False
-        return error.filename is None or str(error.filename).startswith(self.run_dir)
+        return error.filename is None or str(error.filename).startswith(f"{self.run_dir}/")
 
     def _wait_for_room(self, waiting: Waiting, placement: Placement, error: Exception) -> None:
         """It stays the first of the queue: a disk that is full for a while is no reason to fail all that waits."""
@@ -454,7 +454,7 @@ class Keeper:
         keep = spec.keep
         if job is not None and (keep == "none" or (keep == "failed" and full.outcome == "success")):
             shutil.rmtree(spec.workdir, ignore_errors=True)
-        self.held.append((self.syncer.want(), full, job))
+        self.held.append((self.syncer.want(), full))
 
     def _tell_durable(self) -> None:
         done, error = self.syncer.done, self.syncer.error
@@ -464,7 +464,7 @@ class Keeper:
             )
         self.stuck = bool(error)
         while self.held and self.held[0][0] <= done:
-            _, event, _ = self.held.popleft()
+            _, event = self.held.popleft()
             self.seen[event.key, event.attempt] = event
             self.channel.put(event)
 
