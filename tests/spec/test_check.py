@@ -1,5 +1,6 @@
 """What is wrong although each line is right: found before anything is spent, and nothing else is."""
 
+import json
 import math
 from pathlib import Path
 
@@ -334,3 +335,47 @@ def test_an_option_that_no_member_has_is_a_warning_and_one_of_another_kind_is_no
     assert str(warning).startswith(f"{file}:2:")
     assert "jobs[0].options.partion: no member has an option 'partion' for its jobs" in str(warning)
     assert "'partition'" in str(warning)
+
+
+@pytest.mark.parametrize(
+    ("command", "syntax"),
+    [
+        ("cat a.txt | wc -l", "|"),
+        ("echo hello > out.txt", ">"),
+        ("wc -l < in.txt", "<"),
+        ("./a; ./b", ";"),
+        ("./a && ./b", "&&"),
+        ("./server &", "&"),
+        ("ls *.txt", "*.txt"),
+        ("echo $HOME", "$HOME"),
+        ('echo "in ${HOME}"', "${HOME}"),
+        ("echo `date`", "`"),
+        ("ls ~/data", "~"),
+        ("OMP_NUM_THREADS=4 ./a.out", "OMP_NUM_THREADS="),
+    ],
+)
+def test_shell_syntax_in_a_command_without_a_shell_is_warned_of(command, syntax):
+    (found,) = check(loads(json.dumps({"jobs": [{"name": "a", "command": command}]})))
+    assert (found.code, found.where) == ("needs-a-shell", "jobs[0].command")
+    assert repr(syntax) in found.message
+    assert "`shell: true`" in found.hint
+    assert check(loads(json.dumps({"jobs": [{"name": "a", "command": command, "shell": True}]}))) == []
+    assert check(loads(json.dumps({"jobs": [{"name": "a", "command": command + "\ntrue"}]}))) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "awk '{print $1}' in.txt",
+        "sh -c 'cat *.txt | wc -l > out'",
+        'sh -c "echo $HOME"',
+        """python3 -c "print('y', {x} ** 2)" """,
+        "python3 -c 'a = 1; print(a > 0)'",
+        "./sim --scale {x * 32} --out run_{x}.dat",
+        "curl http://localhost/?a=1",
+        r"echo \$HOME \| \;",
+    ],
+)
+def test_what_is_quoted_needs_no_shell(command):
+    data = {"jobs": [{"name": "a", "command": command, "parameters": {"x": [1]}}]}
+    assert check(loads(json.dumps(data))) == []

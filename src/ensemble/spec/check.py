@@ -16,7 +16,7 @@ from ensemble.model.errors import ExpressionError, InputError
 from ensemble.spec.expressions import COUNTS, parse_condition, resolve_old
 from ensemble.spec.fitting import Size, never_fits
 from ensemble.spec.model import UNLIMITED, EnsembleSpec, GroupSpec, MemberSpec, RuleSpec
-from ensemble.spec.placeholders import suspicious
+from ensemble.spec.placeholders import JOB_NAMES, shell_syntax, suspicious
 from ensemble.spec.ranges import Range, may_hold
 from ensemble.spec.render import Renderer
 from ensemble.spec.starting import groups_that_start, rule_sources
@@ -207,6 +207,9 @@ class _Check:
                     f"{doubt.text} is no placeholder and stays as it is: there is no {doubt.name!r}",
                     f"Did you mean {doubt.meant}?",
                 )
+        for key, text in (("command", group.command), ("retries.command", group.retries.command)):
+            if not group.shell and "\n" not in text.strip():
+                yield from _shell_syntax(text, (*group.axes, *JOB_NAMES), f"{where}.{key}")
         rest = [str(group.nodes), str(group.tasks), str(group.cores), str(group.gpus), str(group.walltime)]
         rest += [group.member, group.valid, group.label, *map(str, group.options.values()), str(group.simulate)]
         rest += [part for item in group.inputs for part in (item.path, item.to, item.text or "")]
@@ -443,6 +446,24 @@ class _Check:
                     f"one job of {group.name} may run longer ({group.walltime:g} s) than the whole ensemble "
                     f"({limits.walltime:g} s)",
                 )
+
+
+def _shell_syntax(command: str, names: tuple[str, ...], where: str) -> Iterator[Finding]:
+    """What a command without a shell hands to its program as it stands."""
+    found = shell_syntax(command, names)
+    if found:
+        program = command.split(maxsplit=1)[0]
+        what = (
+            f"{found!r} is taken for the name of the program"
+            if program.startswith(found)
+            else f"{found!r} is passed to {program} as it stands"
+        )
+        yield Finding(
+            "needs-a-shell",
+            where,
+            f"{what}: a command of one line runs without a shell",
+            "Add `shell: true` to run it with /bin/sh, or put the text in single quotes if it is meant literally.",
+        )
 
 
 def _on(member: str, reason: str) -> str:

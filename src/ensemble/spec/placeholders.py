@@ -17,7 +17,7 @@ from ensemble.model.errors import ExpressionError, InputError
 from ensemble.model.jobs import Scalar
 from ensemble.spec.expressions import Expr, Formula, Name, is_condition, names, nearest, parse, paths
 
-__all__ = ["JOB_NAMES", "Suspicion", "Template", "compile_template", "compile_words", "suspicious"]
+__all__ = ["JOB_NAMES", "Suspicion", "Template", "compile_template", "compile_words", "shell_syntax", "suspicious"]
 
 JOB_NAMES: Final = ("run", "key", "attempt", "seed")
 """Names that every job has besides its axes. `run` is the run's directory."""
@@ -194,3 +194,41 @@ def _meant(name: str, known: tuple[str, ...]) -> str:
         if choice.casefold() == word or (len(word) > 1 and choice.casefold().startswith(word)):
             return choice
     return nearest(name, known)
+
+
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_SYNTAX = re.compile(
+    r"""
+      \\. | '[^']*'                                     # escaped and single-quoted text stands for itself
+    | "(?P<double>(?:\\.|[^"\\])*)"
+    | (?P<operator> &&|\|\||>>|<<|2>&1|[|<>;&] )
+    | (?P<expansion> \$\(\(?|\$\{?[A-Za-z_][A-Za-z0-9_]*\}?|`|(?<!\S)~(?=/|\s|$) )
+    | (?P<glob> (?<!\S)[^\s'"|<>;&]*\*[^\s'"|<>;&]* )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_IN_DOUBLE_QUOTES = re.compile(r"(?<!\\)(?:\$\(\(?|\$\{?[A-Za-z_][A-Za-z0-9_]*\}?|`)")
+
+
+def shell_syntax(command: str, names: Collection[str]) -> str:
+    """Return the first thing in a one-line command that only a shell understands; empty where there is none.
+
+    That is a pipe, a redirection, `;`, `&`, a variable, a command in backticks, a pattern of file names, `~`, or an
+    assignment before the program. What is in quotes stands for itself, except for variables in double quotes; these too
+    where the quoted text is a program of its own (`sh -c "..."`, `perl -e "..."`).
+    """
+    pieces, at = [], 0
+    for start, end, _ in _placeholders(command, names):
+        pieces += [command[at:start], "0"]
+        at = end
+    text = "".join((*pieces, command[at:])).strip()
+    if assigned := _ASSIGNMENT.match(text):
+        return assigned[0]
+    for match in _SYNTAX.finditer(text):
+        if match["double"] is not None:
+            inner = _IN_DOUBLE_QUOTES.search(match["double"])
+            if inner and not re.search(r"(?:^|\s)-\w*[ce]\s*$", text[: match.start()]):
+                return inner[0]
+        elif found := match["operator"] or match["expansion"] or match["glob"]:
+            return found
+    return ""
