@@ -1,12 +1,12 @@
 """From structs to text, held against what a person was shown and found clear."""
 
-from ensemble.engine import CellStatus, RuleExplanation, RuleStatus, Status
+from ensemble.engine import CellStatus, MemberStatus, RuleExplanation, RuleStatus, Status
 from ensemble.engine.explain import Part
 from ensemble.engine.status import Summary
 from ensemble.model.decisions import Call, Firing, Held, Note, Record
 from ensemble.model.events import FunctionReturned, TimerFired
 from ensemble.report.history import History
-from ensemble.report.text import closing, explanation, number, progress, seconds, table
+from ensemble.report.text import closing, explanation, number, progress, seconds, table, waits
 
 
 def cell(group, values=None, success=0, failed=0, running=0, mean=None):
@@ -54,6 +54,24 @@ def test_the_closing_table_shows_points_figures_rules_and_notes():
         "warning: a torn tail was cut\n"
         "melt-1: failed (1 job failed) in 75.00 s, 0.5 node-hours"
     )
+
+
+def member(name, **waiting):
+    return MemberStatus(name, "slurm", "up", 4, 0, 16, 0, 12, (), "", waiting)
+
+
+def test_why_jobs_wait_is_grouped_by_the_words_of_the_queue():
+    assert waits(status(members=(member("a", Priority=3, Resources=9),))) == [
+        "12 jobs wait: Resources (9), Priority (3)"
+    ]
+    assert waits(status(members=(member("a", Priority=1), member("b")))) == ["1 job waits at a: Priority (1)"]
+    assert waits(status(members=(member("a"),))) == []
+
+
+def test_the_closing_tells_who_cancelled_jobs_from_outside():
+    text = closing(status(cancelled_outside={"cancelled by user flux": 2, "": 1}))
+    assert "note: 3 jobs cancelled from outside this run: cancelled by user flux (2), no reason given (1)" in text
+    assert "note: 1 job cancelled from outside this run\n" in closing(status(cancelled_outside={"": 1}))
 
 
 def test_money_is_shown_where_some_was_spent():

@@ -259,3 +259,22 @@ def test_a_stop_does_not_rename_an_end_that_is_under_way():
     for key in list(world.open):
         world.job(key, "inactive", outcome="cancelled", reason="cancelled")
     assert outcome(world) == "terminated"
+
+
+def test_jobs_that_were_cancelled_from_outside_are_counted_by_what_the_queue_says():
+    world = World("jobs: [{name: a, command: x, count: 4}]")
+    world.job("a-0", "inactive", outcome="cancelled", reason="cancelled", text="cancelled by user flux")
+    world.tell(Requested("cancel-jobs", "me", keys=("a-1",)))
+    world.job("a-1", "inactive", outcome="cancelled", reason="cancelled")
+    world.job("a-2", "inactive", outcome="cancelled", reason="cancelled", text="cancelled by user flux")
+    world.good("a-3")
+    assert world.engine.status().cancelled_outside == {"cancelled by user flux": 2}
+    assert world.groups()["a"].cancelled == 3
+    world.replays()
+
+
+def test_what_a_member_that_was_stopped_cancels_is_not_from_outside():
+    world = World("jobs: [{name: a, command: x, submit: auto}]")
+    world.tell(Requested("terminate", "me"))
+    world.job("a-0", "inactive", outcome="cancelled", reason="cancelled")
+    assert world.engine.status().cancelled_outside == {}

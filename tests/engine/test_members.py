@@ -471,3 +471,16 @@ rules: [{trigger: job-success, name: a, action: {name: grow, member: o}}]
     assert world.groups()["a"].failed == 1
     assert outcome(world) == "failed"
     world.replays()
+
+
+def test_why_jobs_wait_is_kept_until_the_member_sends_it_anew():
+    world = World("members: {m: {nodes: 1}}\njobs: [{name: a, command: x, count: 3}]")
+    world.tell(MemberEvent("m", "nodes", waiting={"Resources": 2}))
+    world.tell(MemberEvent("m", "nodes"))
+    assert member(world, "m").waiting == {"Resources": 2}
+    world.tell(MemberEvent("m", "nodes", waiting={}))
+    assert member(world, "m").waiting == {}
+    world.tell(MemberEvent("m", "nodes", waiting={"Priority": 1}))
+    world.tell(opened("m", stream="later"))
+    assert member(world, "m").waiting == {}, "a new stream begins without any"
+    world.replays()

@@ -84,6 +84,8 @@ members = st.builds(
         }
     ),
     text,
+    size,
+    st.none() | st.dictionaries(text, count, max_size=3),
 )
 
 

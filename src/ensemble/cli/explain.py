@@ -34,4 +34,4 @@ def command(run_dir: Path, rule: str, server: str, output: str) -> None:
     for record in read(run_dir):
         history.add(record)
     data = [{"rule": one, "history": history.lines.get(one.id, [])} for one in rules]
-    say(output, explanation(rules, history.lines), data)
+    say(output, explanation(rules, history.lines, engine.status()), data)

@@ -186,7 +186,7 @@ async def explain(client: Client, run: str, rule: str, output: str) -> None:
     async for record in client.events(run):
         history.add(record)
     data = [{"rule": one, "history": history.lines.get(one.id, [])} for one in rules]
-    say(output, explanation(rules, history.lines), data)
+    say(output, explanation(rules, history.lines, await client.status(run)), data)
 
 
 async def watch(client: Client, run: str) -> None:

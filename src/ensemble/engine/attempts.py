@@ -18,6 +18,8 @@ _WAITS: Final = ("~pending",)
 _AGAIN: Final = ("running", "pending")
 _FAILED: Final = ("failed_attempts",)
 _MEASURED: Final = ("~duration", "~node_hours", "~cost")
+_TEXTS: Final = 20
+"""Reasons of cancelled attempts that are counted each by itself."""
 _OVER: Final = {
     (ran, outcome): ("running" if ran else "pending", "active", "finished", outcome)
     for ran in (True, False)
@@ -78,12 +80,23 @@ class Attempts:
             self._wake(job, before, code)
         if code == INACTIVE:
             job.last = event
+            if event.outcome == "cancelled" and not job.cancelling:
+                self._cancelled_outside(event)
             if event.outcome == "success" and not self.builder.conditional(job.point):
                 self.finished(job, "success", "")
                 if event.missing:
                     self.impact.over.append(job)
             else:
                 self.impact.over.append(job)
+
+    def _cancelled_outside(self, event: JobEvent) -> None:
+        """Count an attempt that its queue says was cancelled, unless its member was told to end whatever it has."""
+        state = self.state
+        if state.terminating or self._members[event.member].state == "closed":
+            return
+        counts = state.cancelled_outside
+        text = event.text if event.text in counts or len(counts) < _TEXTS else ""
+        counts[text] = counts.get(text, 0) + 1
 
     def _begun(self, job: Job, event: JobEvent, before: int, code: int) -> None:
         """It runs, or has run: when from and until when, by its member's clock."""

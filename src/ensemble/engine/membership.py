@@ -45,6 +45,8 @@ class Membership:
             member.holds = False
         if event.queue is not None:
             self._queue(member, event.queue)
+        if event.waiting is not None:
+            member.waiting = event.waiting
         for key, attempt in event.unsent:
             self.attempts.unsend(key, attempt)
         self.impact.release = True
@@ -58,6 +60,7 @@ class Membership:
         if event.stream != member.stream:
             member.stream = event.stream
             member.position = 0
+            member.waiting = {}
         member.opened = True
         member.capabilities = event.capabilities
 

@@ -59,6 +59,7 @@ _MEMBER = (
     "outstanding",
     "outstanding_cores",
     "text",
+    "waiting",
 )
 _STATE = (
     "run",
@@ -84,6 +85,7 @@ _STATE = (
     "reserved_cost",
     "notes",
     "backlog",
+    "cancelled_outside",
 )
 _RULE = ("left", "skip", "fired", "last", "until", "open", "interval_at", "removed")
 
@@ -144,7 +146,8 @@ def restore(data: dict[str, Any], state: State, builder: Builder) -> None:
     if data.get("format") != FORMAT:
         raise ValueError(f"a snapshot of format {data.get('format')!r}, this version reads {FORMAT}")
     for name in _STATE:
-        setattr(state, name, data["state"][name])
+        # a snapshot of an earlier version lacks the fields that came after it
+        setattr(state, name, data["state"].get(name, getattr(state, name)))
     state.avoid = tuple(state.avoid)
     state.ended = convert(data["ended"], End | None)
     builder.begin(state.run, state.run_dir)

@@ -302,6 +302,7 @@ class Member:
         "stream",
         "target",
         "text",
+        "waiting",
         "watch",
     )
 
@@ -334,6 +335,8 @@ class Member:
         self.outstanding = 0
         self.outstanding_cores = 0
         self.text = ""
+        self.waiting: dict[str, int] = {}
+        """Why jobs wait in its queue, in the queue's own words, and how many wait for each reason."""
         self.watch: dict[str, Watch] | None = None
 
 
@@ -345,6 +348,7 @@ class State:
         "avoid",
         "backlog",
         "calls",
+        "cancelled_outside",
         "commands",
         "draining",
         "dropped",
@@ -415,3 +419,5 @@ class State:
         self.reserved_cost = 0.0
         self.notes: dict[str, int] = {}
         """How often each named remark was made."""
+        self.cancelled_outside: dict[str, int] = {}
+        """Attempts that were cancelled though nothing here had asked for it, by what their queue says of it."""

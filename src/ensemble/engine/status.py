@@ -41,7 +41,7 @@ class CellStatus(Struct, frozen=True):
 
 
 class MemberStatus(Struct, frozen=True):
-    """A member; -1 where it has not said."""
+    """A member; -1 where it has not said. `waiting`: why jobs wait in its queue, in its own words, and how many."""
 
     name: str
     kind: str
@@ -53,6 +53,7 @@ class MemberStatus(Struct, frozen=True):
     outstanding: int
     capabilities: tuple[str, ...]
     text: str
+    waiting: dict[str, int] = {}
 
 
 class RuleStatus(Struct, frozen=True):
@@ -67,7 +68,10 @@ class RuleStatus(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """The whole run. Times in seconds; `node_hours` and `cost` are what is spent, `reserved_*` what may still be."""
+    """The whole run. Times in seconds; `node_hours` and `cost` are what is spent, `reserved_*` what may still be.
+
+    `cancelled_outside`: attempts that were cancelled though nothing here had asked for it, by what their queue says.
+    """
 
     run: str
     elapsed: float
@@ -86,6 +90,7 @@ class Status(Struct, frozen=True):
     limit: str
     outcome: str
     reason: str
+    cancelled_outside: dict[str, int] = {}
 
 
 def status(state: State, builder: Builder) -> Status:
@@ -109,6 +114,7 @@ def status(state: State, builder: Builder) -> Status:
             member.outstanding,
             member.capabilities,
             member.text,
+            dict(member.waiting),
         )
         for member in state.members.values()
     ]
@@ -135,6 +141,7 @@ def status(state: State, builder: Builder) -> Status:
         limit=state.limit,
         outcome=state.ended.outcome if state.ended is not None else "",
         reason=state.ended.reason if state.ended is not None else "",
+        cancelled_outside=dict(state.cancelled_outside),
     )
 
 

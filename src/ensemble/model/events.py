@@ -102,7 +102,8 @@ class MemberEvent(Struct, frozen=True, gc=False, tag="member", omit_defaults=Tru
     go on), `nodes` (sizes changed), `resize` (it asks whoever can to bring it to `nodes_wanted` nodes),
     `inventory` (a complete inventory was taken; open refs of `attempt`s not among `known` are proven gone),
     `closed`, `gone` (given up by policy), `fault`.
-    -1 means unknown for the counts.
+    -1 means unknown for the counts. `waiting`: why this run's jobs wait in the queue, in the queue's own words, and how
+    many wait for each reason; it replaces what was sent before. None: unchanged.
     """
 
     member: str
@@ -122,6 +123,7 @@ class MemberEvent(Struct, frozen=True, gc=False, tag="member", omit_defaults=Tru
     queue: dict[str, int] | None = None
     text: str = ""
     nodes_wanted: int = -1
+    waiting: dict[str, int] | None = None
 
 
 class SubmitAnswered(Struct, frozen=True, gc=False, tag="answer", omit_defaults=True):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["closing", "explanation", "number", "progress", "seconds", "table"]
+__all__ = ["closing", "explanation", "number", "progress", "seconds", "table", "waits"]
 
 from collections.abc import Mapping, Sequence
 
 from ensemble.engine import CellStatus, RuleExplanation, Status, times
+from ensemble.model.wording import counted
 
 _NOTES = {
     "limit": "a limit was reached",
@@ -102,12 +103,39 @@ def closing(status: Status, warnings: Sequence[str] = ()) -> str:
     attempts = status.total.failed_attempts - status.total.failed - status.total.lost
     if attempts > 0:
         lines.append(f"note: {attempts} attempts failed and were tried again")
+    if outside := sum(status.cancelled_outside.values()):
+        lines.append(f"note: {counted(outside, 'job')} cancelled from outside this run{_by(status.cancelled_outside)}")
     lines += [f"warning: {warning}" for warning in warnings]
+    lines += waits(status)
     cost = f", {number(status.cost)} spent" if status.cost else ""
     lines.append(
         f"{status.run}: {_verdict(status)} in {seconds(status.elapsed)}, {number(status.node_hours)} node-hours{cost}"
     )
     return "\n".join(lines)
+
+
+def waits(status: Status) -> list[str]:
+    """Why jobs wait in the queues of members, in the queues' own words: one line for each member that has any."""
+    waiting = {member.name: member.waiting for member in status.members if any(member.waiting.values())}
+    lines = []
+    for name, reasons in waiting.items():
+        jobs = counted(sum(reasons.values()), "job") + (" waits" if sum(reasons.values()) == 1 else " wait")
+        where = f" at {name}" if len(status.members) > 1 else ""
+        lines.append(f"{jobs}{where}: {_grouped(reasons)}")
+    return lines
+
+
+def _by(reasons: Mapping[str, int]) -> str:
+    return f": {_grouped(reasons)}" if any(reasons) else ""
+
+
+def _grouped(reasons: Mapping[str, int]) -> str:
+    """Reasons, the most frequent first, each with its number of jobs."""
+    order = sorted(((count, reason) for reason, count in reasons.items() if count), key=lambda one: (-one[0], one[1]))
+    shown = [f"{reason or 'no reason given'} ({count:,})" for count, reason in order[:_REASONS]]
+    if rest := order[_REASONS:]:
+        shown.append(f"{counted(len(rest), 'other reason')} ({sum(count for count, _ in rest):,})")
+    return ", ".join(shown)
 
 
 def _verdict(status: Status) -> str:
@@ -131,15 +159,23 @@ def progress(status: Status) -> str:
         for cell in status.groups
         if cell.submitted
     )
-    return f"{seconds(status.elapsed)}: {groups or 'nothing yet'}; {status.firings} firings"
+    line = f"{seconds(status.elapsed)}: {groups or 'nothing yet'}; {counted(status.firings, 'firing')}"
+    return "; ".join([line, *waits(status)])
 
 
+_REASONS = 5
+"""Reasons for which jobs wait that are shown each by itself."""
 SHOWN = 10
 """Of a long history, the lines at its beginning and at its end that are shown."""
 
 
-def explanation(rules: Sequence[RuleExplanation], firings: Mapping[str, Sequence[str]]) -> str:
-    """Why each rule fired, and what it waits for; `firings` are lines on when and why, by rule."""
+def explanation(
+    rules: Sequence[RuleExplanation], firings: Mapping[str, Sequence[str]], status: Status | None = None
+) -> str:
+    """Why each rule fired, and what it waits for; `firings` are lines on when and why, by rule.
+
+    With `status`, why jobs wait in the members' queues is added.
+    """
     blocks = []
     for rule in rules:
         when = f" when {rule.condition}" if rule.condition else ""
@@ -155,4 +191,5 @@ def explanation(rules: Sequence[RuleExplanation], firings: Mapping[str, Sequence
             lines.append(f"  now {part.text}: {holds}")
         lines.append(f"  waits for {rule.waits_for}")
         blocks.append("\n".join(lines))
-    return "\n\n".join(blocks) if blocks else "this ensemble has no rules"
+    blocks = blocks or ["this ensemble has no rules"]
+    return "\n\n".join([*blocks, *(waits(status) if status is not None else ())])

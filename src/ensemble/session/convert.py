@@ -327,6 +327,9 @@ def member_event_to_message(event: MemberEvent) -> pb.MemberEvent:
         message.queue.CopyFrom(queue_to_message(event.queue))
     if event.nodes_wanted >= 0:
         message.nodes_wanted = event.nodes_wanted
+    if event.waiting is not None:
+        message.waiting.SetInParent()
+        message.waiting.reasons.update({_text(reason): count for reason, count in event.waiting.items()})
     return message
 
 
@@ -357,6 +360,7 @@ def _member_event(message: pb.MemberEvent, member: str) -> MemberEvent:
         queue=queue_from_message(message.queue) if message.HasField("queue") else None,
         text=message.text,
         nodes_wanted=message.nodes_wanted if message.HasField("nodes_wanted") else -1,
+        waiting=dict(message.waiting.reasons) if message.HasField("waiting") else None,
         **sizes_from_message(message),
     )
 

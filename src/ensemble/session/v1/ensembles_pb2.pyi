@@ -549,6 +549,26 @@ class RunStatus(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class CancelledOutsideEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RUN_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
     ELAPSED_FIELD_NUMBER: _builtins.int
@@ -568,6 +588,7 @@ class RunStatus(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
+    CANCELLED_OUTSIDE_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     phase: Global___RunPhase.ValueType
     elapsed: _builtins.float
@@ -595,6 +616,10 @@ class RunStatus(_message.Message):
     def total(self) -> Global___CellStatus: ...
     @_builtins.property
     def notes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    @_builtins.property
+    def cancelled_outside(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Attempts that were cancelled though nothing in the run had asked for it, by what their queue says of it."""
+
     def __init__(
         self,
         *,
@@ -617,10 +642,11 @@ class RunStatus(_message.Message):
         limit: _builtins.str = ...,
         reason: _builtins.str = ...,
         seq: _builtins.int = ...,
+        cancelled_outside: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "draining", b"draining", "elapsed", b"elapsed", "firings", b"firings", "groups", b"groups", "limit", b"limit", "members", b"members", "node_hours", b"node_hours", "notes", b"notes", "outcome", b"outcome", "phase", b"phase", "points", b"points", "reason", b"reason", "reserved_cost", b"reserved_cost", "reserved_node_hours", b"reserved_node_hours", "rules", b"rules", "run", b"run", "seq", b"seq", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_outside", b"cancelled_outside", "cost", b"cost", "draining", b"draining", "elapsed", b"elapsed", "firings", b"firings", "groups", b"groups", "limit", b"limit", "members", b"members", "node_hours", b"node_hours", "notes", b"notes", "outcome", b"outcome", "phase", b"phase", "points", b"points", "reason", b"reason", "reserved_cost", b"reserved_cost", "reserved_node_hours", b"reserved_node_hours", "rules", b"rules", "run", b"run", "seq", b"seq", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -760,6 +786,26 @@ class MemberStatus(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class WaitingEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -770,6 +816,7 @@ class MemberStatus(_message.Message):
     OUTSTANDING_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     state: _builtins.str
@@ -781,6 +828,10 @@ class MemberStatus(_message.Message):
     text: _builtins.str
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def waiting(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Why jobs wait in its queue, in the queue's own words, and how many wait for each reason."""
+
     def __init__(
         self,
         *,
@@ -794,10 +845,11 @@ class MemberStatus(_message.Message):
         outstanding: _builtins.int = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         text: _builtins.str = ...,
+        waiting: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "cores_free", b"cores_free", "cores_up", b"cores_up", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "capabilities", b"capabilities", "cores_free", b"cores_free", "cores_up", b"cores_up", "kind", b"kind", "name", b"name", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up", "outstanding", b"outstanding", "state", b"state", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "capabilities", b"capabilities", "cores_free", b"cores_free", "cores_up", b"cores_up", "kind", b"kind", "name", b"name", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up", "outstanding", b"outstanding", "state", b"state", "text", b"text", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cores_free: _TypeAlias = _typing.Literal["cores_free"]  # noqa: Y015
     _WhichOneofArgType__cores_free: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free"]  # noqa: Y015

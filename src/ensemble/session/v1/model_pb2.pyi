@@ -632,6 +632,7 @@ class MemberEvent(_message.Message):
     UNSENT_FIELD_NUMBER: _builtins.int
     QUEUE_FIELD_NUMBER: _builtins.int
     NODES_WANTED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """open, up, down, nodes, resize, inventory, closed, gone, fault."""
     time: _builtins.float
@@ -660,6 +661,10 @@ class MemberEvent(_message.Message):
     def queue(self) -> Global___QueueCounts:
         """Jobs per state of the queue."""
 
+    @_builtins.property
+    def waiting(self) -> Global___WaitingJobs:
+        """Why jobs wait; absent: unchanged."""
+
     def __init__(
         self,
         *,
@@ -679,10 +684,11 @@ class MemberEvent(_message.Message):
         unsent: _abc.Iterable[Global___KeyedAttempt] | None = ...,
         queue: Global___QueueCounts | None = ...,
         nodes_wanted: _builtins.int | None = ...,
+        waiting: Global___WaitingJobs | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_gpus_up", b"_gpus_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "_nodes_wanted", b"_nodes_wanted", "cores_free", b"cores_free", "cores_up", b"cores_up", "gpus_up", b"gpus_up", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up", "nodes_wanted", b"nodes_wanted", "queue", b"queue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_gpus_up", b"_gpus_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "_nodes_wanted", b"_nodes_wanted", "cores_free", b"cores_free", "cores_up", b"cores_up", "gpus_up", b"gpus_up", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up", "nodes_wanted", b"nodes_wanted", "queue", b"queue", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_gpus_up", b"_gpus_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "_nodes_wanted", b"_nodes_wanted", "capabilities", b"capabilities", "cores_free", b"cores_free", "cores_per_node", b"cores_per_node", "cores_up", b"cores_up", "gone", b"gone", "gpus_up", b"gpus_up", "n", b"n", "name", b"name", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up", "nodes_wanted", b"nodes_wanted", "queue", b"queue", "stream", b"stream", "text", b"text", "time", b"time", "unsent", b"unsent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_gpus_up", b"_gpus_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "_nodes_wanted", b"_nodes_wanted", "capabilities", b"capabilities", "cores_free", b"cores_free", "cores_per_node", b"cores_per_node", "cores_up", b"cores_up", "gone", b"gone", "gpus_up", b"gpus_up", "n", b"n", "name", b"name", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up", "nodes_wanted", b"nodes_wanted", "queue", b"queue", "stream", b"stream", "text", b"text", "time", b"time", "unsent", b"unsent", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cores_free: _TypeAlias = _typing.Literal["cores_free"]  # noqa: Y015
     _WhichOneofArgType__cores_free: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free"]  # noqa: Y015
@@ -710,6 +716,48 @@ class MemberEvent(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nodes_wanted) -> _WhichOneofReturnType__nodes_wanted | None: ...
 
 Global___MemberEvent: _TypeAlias = MemberEvent  # noqa: Y015
+
+@_typing.final
+class WaitingJobs(_message.Message):
+    """Why jobs of the run wait in the queue, in the queue's own words, and how many wait for each reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ReasonsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REASONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def reasons(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        reasons: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reasons", b"reasons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitingJobs: _TypeAlias = WaitingJobs  # noqa: Y015
 
 @_typing.final
 class SourceEvent(_message.Message):
