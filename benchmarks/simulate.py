@@ -63,7 +63,7 @@ def spec(jobs: int, model: str, scheduler: str):
 
 
 def one(jobs: int, model: str, scheduler: str) -> dict:
-    from ensemble.runtime.simulate import simulate
+    from ensemble.simulation import simulate
 
     before = time.process_time()
     result = simulate(spec(jobs, model, scheduler))

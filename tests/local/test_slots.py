@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble.members.local.slots import Slots
-from ensemble.members.simulated.pool import Pool, need_of
 from ensemble.model.jobs import Resources
+from ensemble.simulation.pool import Pool, need_of
 
 needs = st.builds(
     lambda nodes, tasks, cores, gpus, exclusive: Resources(nodes, max(tasks, nodes), cores, gpus, exclusive),

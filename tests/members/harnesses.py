@@ -8,8 +8,8 @@ from typing import Any
 
 from ensemble.members.contract import Member
 from ensemble.members.local import LocalMember
-from ensemble.members.simulated import SimulatedMember
 from ensemble.model.jobs import JobSpec
+from ensemble.simulation import SimulatedMember
 from ensemble.testing import Do, MemberHarness
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.model.decisions import Firing, Upkeep
-from ensemble.runtime.simulate import simulate
+from ensemble.simulation import simulate
 from ensemble.spec.check import Size, check
 from ensemble.spec.loader import from_plain
 

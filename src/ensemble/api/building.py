@@ -19,7 +19,7 @@ from ensemble.spec.model import EnsembleSpec
 
 if TYPE_CHECKING:
     from ensemble.api.running import Run
-    from ensemble.runtime.simulate_result import SimulationResult
+    from ensemble.simulation.result import SimulationResult
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -222,12 +222,20 @@ class Ensemble:
         return start(self._ready(member, nodes, seed), self._options(base, run_dir, detach))
 
     def simulate(self, *, repeat: int = 1, seed: int | None = None, **options: Any) -> SimulationResult:
-        """Run it in virtual time, `repeat` times; `options` are those of `ensemble.runtime.simulate.simulate`."""
+        """Run it in virtual time, `repeat` times; `options` are those of `ensemble.simulation.simulate`."""
+        from ensemble.runtime.index import find
         from ensemble.runtime.opening import algorithms
-        from ensemble.runtime.simulate import simulate
+        from ensemble.simulation import simulate
 
         _not_in_a_worker()
-        return simulate(self.spec(), seed=seed, repeat=repeat, script=self._script, algorithms=algorithms(), **options)
+        return simulate(
+            self.spec(),
+            seed=seed,
+            repeat=repeat,
+            script=self._script,
+            algorithms=algorithms(),
+            **{"find": find, **options},
+        )
 
     # ---- small things ----------------------------------------------------------------------------
 

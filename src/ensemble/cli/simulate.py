@@ -23,19 +23,20 @@ def command(file: str, repeat: int, seed: int | None, compared: Path | None, rec
     """Run the ensemble of FILE in virtual time: how long, how full, what cost, which rules fire."""
     from ensemble.report.simulation import comparison, simulation
     from ensemble.runtime.examining import examine
+    from ensemble.runtime.index import find
     from ensemble.runtime.opening import algorithms, member_kinds
-    from ensemble.runtime.simulate import simulate
+    from ensemble.simulation import simulate
     from ensemble.spec.loader import load_with_places
 
     known = algorithms()
     spec, places = load_with_places(file, known, member_kinds())
     show_warnings(examine(spec, places), output)
-    result = simulate(spec, seed=seed, repeat=repeat, record=record or None, algorithms=known)
+    result = simulate(spec, seed=seed, repeat=repeat, record=record or None, algorithms=known, find=find)
     if compared is None:
         say(output, simulation(result), result)
     else:
         from ensemble.journal import read
-        from ensemble.runtime.simulate_compare import compare
+        from ensemble.simulation.compare import compare
 
         found = compare(result, read(compared), known)
         say(

@@ -142,6 +142,6 @@ class JobSpec(Struct, frozen=True, omit_defaults=True):
     point: dict[str, Scalar] = {}
     avoid: tuple[str, ...] = ()
     duration: dict[str, Any] = {}
-    """Only for the simulated member: what the group's `simulate` says (see `members/simulated`)."""
+    """Only for the simulated member: what the group's `simulate` says (see `ensemble/simulation`)."""
     options: dict[str, Scalar] = {}
     """Back-end options of the group, such as Slurm's partition."""

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ensemble.report.text import number, table
-from ensemble.runtime.simulate_compare import Comparison
-from ensemble.runtime.simulate_result import SimulationResult
+from ensemble.simulation.compare import Comparison
+from ensemble.simulation.result import SimulationResult
 
 _SHOWN = ("makespan", "utilisation", "node_hours", "held_node_hours", "cost")
 

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.members.simulated import backfill
-from ensemble.members.simulated.draws import distribution, group_seed
-from ensemble.members.simulated.jobs import JobShape
-from ensemble.members.simulated.model import JobModel
-from ensemble.members.simulated.options import SimulatedOptions, read_options
-from ensemble.members.simulated.pool import Need
-from ensemble.members.simulated.queue import SimulatedQueue
 from ensemble.model.errors import InputError
 from ensemble.model.events import JobEvent, MemberEvent
+from ensemble.simulation import backfill
+from ensemble.simulation.draws import distribution, group_seed
+from ensemble.simulation.jobs import JobShape
+from ensemble.simulation.model import JobModel
+from ensemble.simulation.options import SimulatedOptions, read_options
+from ensemble.simulation.pool import Need
+from ensemble.simulation.queue import SimulatedQueue
 
 T0 = 1.0
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["DONE", "QUEUED", "RUNNING", "STARTING", "JobShape", "SimulatedJob"]
+__all__ = ["DONE", "QUEUED", "RUNNING", "STARTING", "JobShape", "SimulatedJob", "shape_of"]
 
 from typing import Final
 
-from ensemble.members.simulated.model import Fate, JobModel
-from ensemble.members.simulated.pool import Need, Placement
+from ensemble.model.jobs import JobSpec
+from ensemble.simulation.draws import group_seed
+from ensemble.simulation.model import Fate, JobModel, Recorded, compile_model
+from ensemble.simulation.pool import Need, Placement, need_of
 
 QUEUED: Final = 0
 STARTING: Final = 1
@@ -43,3 +45,9 @@ class SimulatedJob:
         self.started = 0.0
         self.placement: Placement = ()
         self.cores = 0
+
+
+def shape_of(job: JobSpec, cores: int, gpus: int, seed: int, known: Recorded | None = None) -> JobShape:
+    """The shape of a job on nodes of `cores` cores and `gpus` GPUs. Raises `InputError`."""
+    need = need_of(job.resources, cores, gpus, job.avoid)
+    return JobShape(need, job.walltime, compile_model(job, known), group_seed(seed, job.group))

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from ensemble.members.contract import Accepted, Context, Refused
-from ensemble.members.simulated import SimulatedMember
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
 from ensemble.model.jobs import AttemptRef, JobSpec, Resources
 from ensemble.runtime import RunOptions, run
+from ensemble.simulation import SimulatedMember
 from ensemble.spec.loader import loads
 
 Event = JobEvent | NativeEvent | MemberEvent

@@ -6,10 +6,10 @@ __all__ = ["Recording"]
 
 from collections.abc import Iterable, Mapping
 
-from ensemble.members.simulated.model import Recorded, Sample
 from ensemble.model.decisions import Create, Held, Record, Span, Submit
 from ensemble.model.events import JobEvent, RunStarted
 from ensemble.model.jobs import Scalar
+from ensemble.simulation.model import Recorded, Sample
 
 Values = tuple[tuple[str, Scalar], ...]
 

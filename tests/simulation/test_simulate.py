@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.journal import JournalWriter, read
-from ensemble.members.simulated import Recording
 from ensemble.model.decisions import Record
 from ensemble.model.errors import InputError
 from ensemble.model.events import FunctionReturned, JobEvent, MemberEvent
-from ensemble.runtime.simulate import simulate
-from ensemble.runtime.simulate_compare import compare, recorded_figures
-from ensemble.runtime.simulate_result import Figures, SimulationResult, estimate
+from ensemble.runtime.index import find
 from ensemble.runtime.verify import verify
+from ensemble.simulation import Recording, simulate
+from ensemble.simulation.compare import compare, recorded_figures
+from ensemble.simulation.result import Figures, SimulationResult, estimate
 from ensemble.spec.loader import loads
 from ensemble.spec.model import EnsembleSpec
 
@@ -36,11 +36,11 @@ def spec(text: str, nodes: str = "1", cores: int = 4, options: str = "{}", price
 
 
 def one(text: str, seed: int = 0, **machine: Any) -> Figures:
-    return simulate(spec(text, **machine), seed=seed).runs[0]
+    return simulate(spec(text, **machine), seed=seed, find=find).runs[0]
 
 
 def checked(given: EnsembleSpec, **options: Any) -> SimulationResult:
-    return simulate(given, **options)
+    return simulate(given, find=find, **options)
 
 
 # ---- against theory --------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_a_seed_gives_the_same_records_and_another_gives_others() -> None:
 
 def test_a_seed_gives_the_same_records_under_every_hash_seed() -> None:
     code = (
-        "import hashlib, sys; from tests.simulated.test_simulate import records_of;"
+        "import hashlib, sys; from tests.simulation.test_simulate import records_of;"
         "print(hashlib.sha256(b''.join(records_of(1))).hexdigest())"
     )
     said = {

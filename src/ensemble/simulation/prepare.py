@@ -4,17 +4,17 @@ from __future__ import annotations
 
 __all__ = ["Prepared", "prepare"]
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import structs
 
 from ensemble.journal import read
-from ensemble.members.simulated.model import Recorded
-from ensemble.members.simulated.recording import Recording
 from ensemble.model.errors import InputError
 from ensemble.model.jobs import Scalar
-from ensemble.runtime.index import find
+from ensemble.simulation.model import Recorded
+from ensemble.simulation.recording import Recording
 from ensemble.spec.expressions import names, parse
 from ensemble.spec.model import EnsembleSpec, GroupSpec
 
@@ -44,8 +44,11 @@ class Prepared(NamedTuple):
         return known
 
 
-def prepare(spec: EnsembleSpec, recorded: Recording | None) -> Prepared:
-    """Read what the file names. Raises `InputError` (`UnknownRun`) and `JournalError`."""
+def prepare(spec: EnsembleSpec, recorded: Recording | None, find: Callable[[str], Path] = Path) -> Prepared:
+    """Read what the file names; `find` gives the directory of a run that it names.
+
+    Raises `InputError` (`UnknownRun`) and `JournalError`.
+    """
     assumed: list[str] = []
     recordings: dict[str, Recording] = {}
     by_group: dict[str, tuple[str, Recording]] = {}

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from ensemble.engine import Engine
-from ensemble.members.simulated.building import here, options_of, shape_of
-from ensemble.members.simulated.jobs import JobShape
-from ensemble.members.simulated.queue import SimulatedQueue
 from ensemble.model.decisions import Span, Submit
 from ensemble.model.events import MemberEvent
 from ensemble.model.jobs import JobSpec
-from ensemble.runtime.simulate_prepare import Prepared
+from ensemble.simulation.jobs import JobShape, shape_of
+from ensemble.simulation.options import here, options_of
+from ensemble.simulation.prepare import Prepared
+from ensemble.simulation.queue import SimulatedQueue
 from ensemble.spec.expressions import parse_condition, paths
 from ensemble.spec.model import EnsembleSpec, GroupSpec, MemberSpec
 from ensemble.spec.placeholders import JOB_NAMES, compile_template

@@ -13,11 +13,11 @@ from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING
 
-from ensemble.members.simulated.jobs import QUEUED, JobShape, SimulatedJob
-from ensemble.members.simulated.pool import Pool
+from ensemble.simulation.jobs import QUEUED, JobShape, SimulatedJob
+from ensemble.simulation.pool import Pool
 
 if TYPE_CHECKING:
-    from ensemble.members.simulated.queue import SimulatedQueue
+    from ensemble.simulation.queue import SimulatedQueue
 
 
 def start_behind(queue: SimulatedQueue) -> None:

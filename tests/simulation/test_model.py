@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ensemble.members.simulated.commands import known_run
-from ensemble.members.simulated.model import Fate, JobModel, Recorded, Sample, compile_model
 from ensemble.model.errors import InputError
 from ensemble.model.jobs import AttemptRef, JobSpec, Resources
+from ensemble.simulation.model import Fate, JobModel, Recorded, Sample, compile_model
+from ensemble.simulation.programs import known_run
 
 
 def job(simulate: dict[str, Any] | None = None, command: str = "app", **fields: Any) -> JobSpec:

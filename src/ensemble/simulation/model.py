@@ -21,10 +21,10 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from ensemble.members.simulated.commands import known_run
-from ensemble.members.simulated.draws import Draw, Uniform, distribution, recorded, standard_normal
 from ensemble.model.errors import InputError
 from ensemble.model.jobs import REASONS, JobSpec, Scalar
+from ensemble.simulation.draws import Draw, Uniform, distribution, recorded, standard_normal
+from ensemble.simulation.programs import known_run
 from ensemble.spec.expressions import evaluate, names, nearest, parse
 from ensemble.spec.units import parse_duration
 

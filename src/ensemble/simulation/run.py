@@ -21,8 +21,6 @@ from ensemble.engine import Engine
 from ensemble.engine.algorithm import Algorithm
 from ensemble.functions import FunctionWorkers
 from ensemble.journal import JournalWriter
-from ensemble.members.simulated.queue import SimulatedQueue
-from ensemble.members.simulated.recording import Recording
 from ensemble.model.decisions import Call, Cancel, Firing, Record, Resize, Step, StopMember, Submit, Upkeep
 from ensemble.model.errors import InputError
 from ensemble.model.events import (
@@ -35,9 +33,11 @@ from ensemble.model.events import (
     SubmitAnswered,
     TimerFired,
 )
-from ensemble.runtime.simulate_members import Machines, opened
-from ensemble.runtime.simulate_prepare import Prepared, prepare
-from ensemble.runtime.simulate_result import Figures, SimulationResult, estimates, figures_of
+from ensemble.simulation.machines import Machines, opened
+from ensemble.simulation.prepare import Prepared, prepare
+from ensemble.simulation.queue import SimulatedQueue
+from ensemble.simulation.recording import Recording
+from ensemble.simulation.result import Figures, SimulationResult, estimates, figures_of
 from ensemble.spec.model import EnsembleSpec
 
 START: Final = 1.0
@@ -69,6 +69,7 @@ def simulate(
     record: str | Path | None = None,
     observers: Sequence[Observer] = (),
     algorithms: Mapping[str, Algorithm] | None = None,
+    find: Callable[[str], Path] = Path,
 ) -> SimulationResult:
     """Simulate an ensemble `repeat` times; repetition r uses `seed` + r (left out: the file's).
 
@@ -76,7 +77,8 @@ def simulate(
     custom functions, in worker processes as in a run (`call`: in this way instead; `script`: where the Python script
     lies that has them); switched off, each call is answered with an error. `until`: virtual seconds after which an
     ensemble counts as endless. `record`: a new directory that gets the journal of the first repetition, which
-    `explain`, `events` and `results` read like that of a run. `observers` see every record.
+    `explain`, `events` and `results` read like that of a run. `observers` see every record. `find`: the directory
+    of a recorded run that the file names.
 
     Raises `InputError` when the file cannot be simulated.
     """
@@ -94,7 +96,7 @@ def simulate(
     runs = []
     assumed: dict[str, None] = {}
     try:
-        prepared = prepare(spec, recorded)
+        prepared = prepare(spec, recorded, find)
         for turn in range(repeat):
             simulation = Simulation(
                 prepared._replace(spec=structs.replace(prepared.spec, seed=first + turn)),

@@ -14,8 +14,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble.members.simulated.draws import DISTRIBUTIONS, distribution, group_seed, job_seed, recorded
 from ensemble.model.errors import InputError
+from ensemble.simulation.draws import DISTRIBUTIONS, distribution, group_seed, job_seed, recorded
 
 KNOWN: list[tuple[str, dict[str, float], Any]] = [
     ("uniform", {"min": 2, "max": 5}, scipy.stats.uniform(2, 3)),
@@ -120,7 +120,7 @@ def test_seeds_of_jobs_differ_and_say_the_same_under_every_hash_seed() -> None:
     }
     assert len(seeds) == 3 * 2 * 50 * 4
     code = (
-        "from random import Random; from ensemble.members.simulated.draws import *;"
+        "from random import Random; from ensemble.simulation.draws import *;"
         "r = Random(job_seed(group_seed(7, 'melt'), 12, 2));"
         "print([distribution('gamma', {'mean': 10, 'cv': 0.3})(r.random) for _ in range(3)])"
     )

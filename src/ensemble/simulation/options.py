@@ -12,15 +12,16 @@ A member of another kind is simulated with its own size; its options then stand 
 
 from __future__ import annotations
 
-__all__ = ["SCHEDULERS", "SimulatedOptions", "read_options"]
+__all__ = ["SCHEDULERS", "SimulatedOptions", "here", "options_of", "read_options"]
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
 from msgspec import Struct
 
-from ensemble.members.simulated.draws import Draw, distribution, recorded
 from ensemble.model.errors import InputError
+from ensemble.simulation.draws import Draw, distribution, recorded
 from ensemble.spec.expressions import nearest
 from ensemble.spec.units import parse_duration
 
@@ -116,3 +117,21 @@ _READERS: Final[Mapping[str, Any]] = {
     "depth": _whole,
     "speed": _speed,
 }
+
+
+def here() -> int:
+    """Cores of this machine that this process may use: the size of a member that names none."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def options_of(kind: str, options: Mapping[str, Any], member: str) -> SimulatedOptions:
+    """The options of a simulated member, or, for one of another kind, those under `simulate`. Raises `InputError`."""
+    if kind == "simulated":
+        return read_options(options, member)
+    given = options.get("simulate", {})
+    # what such a queue does unless its configuration says otherwise
+    usual = {"scheduler": "backfill"} if kind == "slurm" else {}
+    return read_options({**usual, **given}, member)

@@ -15,12 +15,12 @@ from math import inf, log
 from random import Random
 from typing import Any, Final
 
-from ensemble.members.simulated.backfill import start_behind
-from ensemble.members.simulated.draws import group_seed, job_seed
-from ensemble.members.simulated.jobs import DONE, QUEUED, RUNNING, STARTING, JobShape, SimulatedJob
-from ensemble.members.simulated.options import SimulatedOptions
-from ensemble.members.simulated.pool import Pool
 from ensemble.model.events import JobEvent, MemberEvent
+from ensemble.simulation.backfill import start_behind
+from ensemble.simulation.draws import group_seed, job_seed
+from ensemble.simulation.jobs import DONE, QUEUED, RUNNING, STARTING, JobShape, SimulatedJob
+from ensemble.simulation.options import SimulatedOptions
+from ensemble.simulation.pool import Pool
 
 Emit = Callable[[JobEvent | MemberEvent], Any]
 

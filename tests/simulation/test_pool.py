@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ensemble.members.local.slots import Slots
-from ensemble.members.simulated.pool import Need, Placement, Pool, need_of
 from ensemble.model.jobs import Resources
+from ensemble.simulation.pool import Need, Placement, Pool, need_of
 
 CORES, GPUS = 6, 2
 

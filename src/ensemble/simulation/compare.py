@@ -13,7 +13,7 @@ from ensemble.engine.algorithm import Algorithm
 from ensemble.model.decisions import Record
 from ensemble.model.errors import InputError
 from ensemble.model.events import RunStarted
-from ensemble.runtime.simulate_result import Figures, SimulationResult, figures_of, quantities
+from ensemble.simulation.result import Figures, SimulationResult, figures_of, quantities
 from ensemble.spec.model import EnsembleSpec
 
 

@@ -23,13 +23,12 @@ from ensemble.members.contract import (
     Receipt,
     Refused,
 )
-from ensemble.members.simulated.building import here, shape_of
-from ensemble.members.simulated.jobs import QUEUED
-from ensemble.members.simulated.options import read_options
-from ensemble.members.simulated.queue import SimulatedQueue
 from ensemble.model.errors import InputError, MemberError
 from ensemble.model.events import JobEvent, MemberEvent
 from ensemble.model.jobs import AttemptRef, JobSpec, split_key
+from ensemble.simulation.jobs import QUEUED, shape_of
+from ensemble.simulation.options import here, read_options
+from ensemble.simulation.queue import SimulatedQueue
 
 CAPABILITIES = frozenset({"exactly-once", "resize", "gpus", "figures", "walltime", "absence-is-proof"})
 
