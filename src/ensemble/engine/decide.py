@@ -13,12 +13,12 @@ from typing import Final
 
 from msgspec import convert
 
-from ensemble.engine.actions import Actions
+from ensemble.engine.actions import Cause, Context, perform, switch
 from ensemble.engine.apply import Applier
 from ensemble.engine.backlog import waits
 from ensemble.engine.build import Builder
 from ensemble.engine.release import Release, under_way
-from ensemble.engine.rules import SUBMITTING, Rule, Watch
+from ensemble.engine.rules import Rule, Watch
 from ensemble.engine.state import INACTIVE, NEW, Job, State
 from ensemble.model.decisions import (
     Call,
@@ -44,6 +44,7 @@ from ensemble.model.events import (
     ResizeDone,
     RunStarted,
 )
+from ensemble.spec.actions import traits
 from ensemble.spec.model import ActionSpec
 
 MAX_FIRINGS: Final = 1000
@@ -65,9 +66,9 @@ class Decider:
         "_queued",
         "_steps",
         "_unlimited",
-        "actions",
         "applier",
         "builder",
+        "context",
         "impact",
         "release",
         "state",
@@ -78,7 +79,7 @@ class Decider:
         self.builder = builder
         self.applier = applier
         self.impact = applier.impact
-        self.actions = Actions(state, builder)
+        self.context = Context(state, builder)
         self.release = Release(state, builder)
         self._steps: list[Step] = []
         self._agenda: list[tuple[int, int, str]] = []
@@ -139,20 +140,20 @@ class Decider:
             self._upkeep(effects, "attempt over")
         if type(event) is JobEvent:
             return
-        self.actions.begin()
+        self.context.begin()
         if type(event) is RunStarted:
             if self.builder.spec.algorithm is not None:
                 algorithm = self.builder.spec.algorithm
-                self._upkeep(self.actions.switch(algorithm.name, algorithm.options), "algorithm")
-                self.actions.begin()
-            self._upkeep(self.actions.start(self.builder.starting), "start")
+                self._upkeep(switch(self.context, algorithm.name, algorithm.options), "algorithm")
+                self.context.begin()
+            self._upkeep(self.context.start(self.builder.starting), "start")
         elif type(event) is Requested:
             self._upkeep(self._requested(event), "request")
         elif type(event) is FunctionReturned and impact.asked:
             self._upkeep(self._returned(event), impact.asked)
         elif type(event) is ResizeDone:
             notes, keys = self.release.stranded(event.member)
-            self._upkeep([*notes, *self.actions.cancel_keys(keys, "never-fits")], "release")
+            self._upkeep([*notes, *self.context.cancel_keys(keys, "never-fits")], "release")
 
     def _conclude(self, job: Job) -> list[Effect]:
         """What becomes of a job whose attempt is over."""
@@ -193,22 +194,22 @@ class Decider:
         return [*effects, Finish(job.key, "failed", reason)]
 
     def _requested(self, event: Requested) -> list[Effect]:
-        actions = self.actions
+        context = self.context
         if event.what == "drain":
-            return actions.drain("request-drain")
+            return context.drain("request-drain")
         if event.what in ("cancel", "terminate"):
             reason = "request-cancel" if event.what == "cancel" else "terminate"
-            return [Drain(reason), *actions.cancel_all(reason)]
+            return [Drain(reason), *context.cancel_all(reason)]
         if event.what == "cancel-jobs":
             known = dict.fromkeys(key for key in event.keys if key in self.state.jobs or waits(self.state, key))
             notes: list[Effect] = [
                 Note("unknown-job", f"cancel: {key} is not under way", key) for key in event.keys if key not in known
             ]
-            return notes + actions.cancel_keys(list(known), "request")
+            return notes + context.cancel_keys(list(known), "request")
         if event.what == "add-rule" and event.action is not None:
-            return [actions.add_rule(event.action, None)]
+            return perform(context, ActionSpec(name="add-rule", rule=event.action), Cause(event))
         if event.action is not None:
-            return actions.effects(convert(event.action, ActionSpec), event)
+            return perform(context, convert(event.action, ActionSpec), Cause(event))
         return [Note("unknown-request", f"nobody here can {event.what!r}")]
 
     def _returned(self, event: FunctionReturned) -> list[Effect]:
@@ -218,9 +219,9 @@ class Decider:
         effects: list[Effect] = []
         for result in event.results:
             if "trigger" in result:
-                effects.append(self.actions.add_rule(result, rule))
+                effects.append(self.context.add_rule(result, rule))
             else:
-                effects += self.actions.effects(convert(result, ActionSpec), event, rule)
+                effects += perform(self.context, convert(result, ActionSpec), Cause(event, rule))
         return effects
 
     # ---- rules -------------------------------------------------------------------------------------
@@ -266,7 +267,7 @@ class Decider:
         """A rule's condition holds: fire, or say what holds it back."""
         state = self.state
         action = rule.action
-        if state.draining and action.name in SUBMITTING:
+        if state.draining and not traits(rule.action).while_draining:
             return
         if rule.skip > 0:
             self._take(Held(rule.id, "backoff", left=rule.skip - 1))
@@ -279,10 +280,10 @@ class Decider:
                 self._limit("firings", f"more than {MAX_FIRINGS} firings followed from one event")
             return
         self._firings += 1
-        self.actions.begin()
+        self.context.begin()
         random = Random(state.seed * 1_000_003 + state.seq * 1_009 + self._firings)
         why = rule.why()
-        self._take(Firing(rule.id, why, tuple(self.actions.effects(action, event, rule, random))))
+        self._take(Firing(rule.id, why, tuple(perform(self.context, action, Cause(event, rule, random)))))
 
     # ---- after the rules ---------------------------------------------------------------------------
 
@@ -310,22 +311,22 @@ class Decider:
             self._limit("cost", f"limits.cost: {limits.cost:g} is spent")
 
     def _limit(self, name: str, text: str) -> None:
-        self.actions.begin()
-        self._upkeep([Note("limit", text), *self.actions.drain("limit", name)], "limit")
+        self.context.begin()
+        self._upkeep([Note("limit", text), *self.context.drain("limit", name)], "limit")
         if self.builder.spec.limits.on_limit == "cancel":
             self._cancel_rest("limit")
 
     def _cancel_rest(self, reason: str) -> None:
-        self.actions.begin()
-        self._upkeep(self.actions.cancel_all(reason), reason)
+        self.context.begin()
+        self._upkeep(self.context.cancel_all(reason), reason)
 
     def _release(self) -> bool:
         """Send out what there is room for; whether jobs were given up instead."""
         self.impact.release = False
         if self.state.dropped:
             return False
-        self.actions.begin()
-        effects, blocked = self.release.effects(self.actions.command)
+        self.context.begin()
+        effects, blocked = self.release.effects(self.context.command)
         self._upkeep(effects, "release")
         if blocked and not self.state.dropped:
             self._limit(blocked, f"limits.{blocked}: what is left does not cover another job")

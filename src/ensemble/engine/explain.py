@@ -7,8 +7,9 @@ from typing import Final
 from msgspec import Struct
 
 from ensemble.engine.build import Builder
-from ensemble.engine.rules import SUBMITTING, Reader, Rule
+from ensemble.engine.rules import Reader, Rule
 from ensemble.engine.state import State
+from ensemble.spec.actions import traits
 from ensemble.spec.expressions import MetricPath, parse_condition, render
 from ensemble.spec.expressions import explain as comparisons
 from ensemble.spec.model import UNLIMITED
@@ -91,7 +92,7 @@ def _waits_for(state: State, rule: Rule, found: list[Part], condition: str) -> s
         return "nothing: its algorithm was switched off"
     if rule.exhausted:
         return f"nothing: it fired {times(rule.fired)}, as often as it may"
-    if state.ended is None and state.draining and rule.action.name in SUBMITTING:
+    if state.ended is None and state.draining and not traits(rule.action).while_draining:
         return f"nothing any more: the ensemble is ending ({state.limit or state.draining})"
     if rule.trigger == "start" and rule.fired:
         return "nothing any more: there is one start"

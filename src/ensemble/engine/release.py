@@ -15,12 +15,10 @@ from ensemble.engine.build import Builder
 from ensemble.engine.sizes import holds, nodes_to_come, ours, sized
 from ensemble.engine.state import NEW, RUN, Group, Member, Point, Shape, State
 from ensemble.model.decisions import Discard, Effect, Finish, Note, Span, Submit
+from ensemble.spec.actions import traits
 
 LOOK_AHEAD: Final = 1000
 """Entries of a backlog that may be passed over in search of one that has a place."""
-
-_GROWING: Final = ("grow", "scale", "custom", "algorithm", "add-rule", "switch-algorithm")
-"""Actions that may make a member larger than it is."""
 
 _BY_OTHERS: Final = (
     "start",
@@ -177,7 +175,7 @@ class Release:
         """Whether a rule, but those of some triggers, may still make a member larger."""
         if but not in self._grows:
             self._grows[but] = not self.state.draining and any(
-                rule.action.name in _GROWING
+                (traits(rule.action).grows or traits(rule.action).open_ended)
                 and rule.trigger not in but
                 and not rule.removed
                 and (rule.open > 0 or not rule.exhausted)

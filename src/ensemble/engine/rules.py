@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
-from typing import Final
 
 from ensemble.model.jobs import Scalar
 from ensemble.spec.model import UNLIMITED, ActionSpec, RuleSpec
 
 Reader = Callable[[], float | None]
 Condition = Callable[[], float | bool | None]
-
-SUBMITTING: Final = frozenset({"submit", "grow", "scale", "custom", "algorithm", "add-rule", "switch-algorithm"})
-"""Actions that a draining ensemble no longer takes."""
 
 
 class Rule:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from ensemble.model.errors import ExpressionError, InputError
+from ensemble.spec.actions import traits
 from ensemble.spec.expressions import COUNTS, parse_condition, resolve_old
 from ensemble.spec.fitting import Size, never_fits
 from ensemble.spec.model import UNLIMITED, EnsembleSpec, GroupSpec, MemberSpec, RuleSpec
@@ -24,13 +25,6 @@ from ensemble.spec.tree import Expr, MetricPath, paths
 
 POINTS: Final = 2_000
 """Points of a group whose size is looked at; beyond that, evenly spread ones."""
-
-CLEVER: Final = ("custom", "add-rule", "switch-algorithm")
-"""Actions that may come to any other."""
-
-RESIZING: Final = ("grow", "shrink", "scale")
-
-ENDING: Final = ("stop", "terminate", "stop-member")
 
 RISING: Final = ("submitted", "finished", "success", "failed", "cancelled", "lost", "failed_attempts")
 """Counts that never fall."""
@@ -69,10 +63,10 @@ class _Check:
         self.names = tuple(dict.fromkeys(group.name for group in spec.jobs))
         self.started = groups_that_start(spec)
         self.figures = sorted({name for group in spec.jobs for name in group.outputs})
-        actions = [rule.action for rule in spec.rules]
-        self.open = spec.algorithm is not None or any(action.name in CLEVER for action in actions)
+        kinds = [traits(rule.action) for rule in spec.rules]
+        self.open = spec.algorithm is not None or any(kind.open_ended for kind in kinds)
         """Whether anything may be submitted by what cannot be seen from here."""
-        self.growing = self.open or any(action.name in RESIZING for action in actions)
+        self.growing = self.open or any(kind.resizes for kind in kinds)
         limits = spec.limits
         self.bounded = bool(limits.jobs or limits.walltime or limits.node_hours or limits.cost)
         self.groups: dict[str, None] = dict.fromkeys(self.names)
@@ -100,7 +94,7 @@ class _Check:
                     if index not in live and not self._silent(rule, groups):
                         live[index] = None
                         found = True
-                        if rule.action.name == "submit" and rule.action.label in self.names:
+                        if traits(rule.action).submits and rule.action.label in self.names:
                             groups[rule.action.label] = None
             known = (tuple(self.groups), self.live)
             self.groups = {name: None for name in self.names if name in groups}
@@ -235,7 +229,7 @@ class _Check:
             )
 
     def _named(self, name: str) -> bool:
-        return any(rule.action.name == "submit" and rule.action.label == name for rule in self.spec.rules)
+        return any(traits(rule.action).submits and rule.action.label == name for rule in self.spec.rules)
 
     def most_jobs(self, name: str) -> float:
         """How many jobs of a group there can be, infinity included."""
@@ -255,7 +249,7 @@ class _Check:
         for index in self.live:
             rule = self.spec.rules[index]
             action = rule.action
-            if action.name != "submit" or action.label != name:
+            if not traits(rule.action).submits or action.label != name:
                 continue
             if action.repetitions == UNLIMITED or rule.for_each or action.points:
                 # new points count for every rule that submits per point
@@ -295,7 +289,7 @@ class _Check:
                     f"there are at most {matches:g} matches, and `backoff: {action.backoff}` skips all after the first",
                     "Lower `backoff`, or leave out `repetitions`.",
                 )
-        if action.name in RESIZING:
+        if traits(rule.action).resizes:
             members = [action.member] if action.member else list(self.members)
             if members and all(name in self.fixed for name in members):
                 kinds = ", ".join(f"{name} ({self.members[name].kind})" for name in members if name in self.members)
@@ -361,14 +355,14 @@ class _Check:
 
     def _loops(self) -> Iterator[Finding]:
         """Rules that submit what they wait for, without end and without a limit."""
-        if self.bounded or self.open or any(self.spec.rules[index].action.name in ENDING for index in self.live):
+        if self.bounded or self.open or any(traits(self.spec.rules[index].action).ends for index in self.live):
             return
         feeds: dict[str, set[str]] = {}
         endless = [
             (index, rule)
             for index, rule in enumerate(self.spec.rules)
             if index in self.live
-            and rule.action.name == "submit"
+            and traits(rule.action).submits
             and rule.action.repetitions == UNLIMITED
             and not self._bounds_itself(rule)
         ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ensemble.model.errors import ExpressionError, InputError
+from ensemble.spec.actions import ActionCheck, traits
 from ensemble.spec.convert import Converter, nearest
 from ensemble.spec.expressions import (
     COUNTS,
@@ -29,7 +30,7 @@ from ensemble.spec.expressions import (
     quantities,
     resolve_old,
 )
-from ensemble.spec.model import ActionSpec, EnsembleSpec, GroupSpec, RuleSpec
+from ensemble.spec.model import EnsembleSpec, GroupSpec, RuleSpec
 from ensemble.spec.nodes import Place
 from ensemble.spec.render import Renderer
 
@@ -218,10 +219,18 @@ def check_rule(
             _place(reader, where, "for_each"), f"{where}.for_each", f"there is no axis {rule.for_each!r}", hint
         )
     _condition(reader, spec, rule, where)
-    _action(reader, spec, rule.action, f"{where}.action", groups, members)
-    if rule.action.name == "switch-algorithm" and rule.action.label:
-        action = rule.action
-        _algorithm(reader, action.label, action.options, algorithms, f"{where}.action", "label")
+    traits(rule.action).problems(
+        ActionCheck(
+            reader,
+            spec,
+            f"{where}.action",
+            functions=lambda: functions_in(None, spec),
+            algorithm=lambda action: _algorithm(
+                reader, action.label, action.options, algorithms, f"{where}.action", "label"
+            ),
+        ),
+        rule.action,
+    )
     added = reader.added.get(f"{where}.action.rule")
     if added is not None:
         check_rule(reader, spec, added, f"{where}.action.rule", algorithms)
@@ -307,59 +316,6 @@ def _path(path: MetricPath, spec: EnsembleSpec, binding: object) -> None:
     for axis, _ in path.point:
         if axis not in (*axes, "*"):
             raise ExpressionError(f"{path}: group {path.group} has no axis {axis!r}", hint=nearest(axis, axes))
-
-
-def _action(
-    reader: Converter, spec: EnsembleSpec, action: ActionSpec, where: str, groups: list[str], members: list[str]
-) -> None:
-    name = action.name
-    place = _place(reader, where, "label", "name")
-    if name in ("submit", "cancel"):
-        if action.label and action.label not in groups:
-            reader.complain(
-                place, f"{where}.label", f"there is no group {action.label!r}", nearest(action.label, groups)
-            )
-        elif not action.label and name == "submit":
-            reader.complain(place, where, "submit needs the group in `label`", nearest("", groups))
-        elif action.points:
-            axes = {tuple(group.axes) for group in spec.jobs if group.name == action.label}
-            given = tuple(action.points[0])
-            if not any(set(given) == set(known) for known in axes):
-                known = next(iter(axes))
-                reader.complain(
-                    _place(reader, where, "parameters"),
-                    f"{where}.parameters",
-                    f"a point of {action.label} has {', '.join(known) or 'no axes'}, not {', '.join(given)}",
-                )
-    if name == "submit" and action.value is not None and action.value != int(action.value):
-        reader.complain(_place(reader, where, "value"), f"{where}.value", f"{action.value} is no number of jobs")
-    if action.member and action.member not in members:
-        reader.complain(
-            _place(reader, where, "member"),
-            f"{where}.member",
-            f"there is no member {action.member!r}",
-            nearest(action.member, members),
-        )
-    if name == "custom":
-        if not action.label:
-            reader.complain(place, where, "custom needs the function in `label`")
-        elif ":" not in action.label and spec.custom:
-            known_functions = functions_in(None, spec)
-            if known_functions is not None and action.label not in known_functions:
-                reader.complain(
-                    place,
-                    f"{where}.label",
-                    f"there is no function {action.label!r} in `custom`",
-                    nearest(action.label, known_functions),
-                )
-        elif ":" not in action.label and place.line:  # the Python API has its functions in the script
-            reader.complain(
-                place, f"{where}.label", f"there is no function {action.label!r}: the file has no `custom` code"
-            )
-    if name == "switch-algorithm" and not action.label:
-        reader.complain(place, where, "switch-algorithm needs the algorithm in `label`")
-    if name == "add-rule" and not action.rule:
-        reader.complain(place, where, "add-rule needs a `rule`")
 
 
 def functions_in(reader: Converter | None, spec: EnsembleSpec) -> list[str] | None:

@@ -104,10 +104,7 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     name: Annotated[
         str,
-        _doc(
-            "submit, cancel, grow, shrink (scale-up, scale-down), scale, avoid, stop, terminate, stop-member, "
-            "custom, add-rule, switch-algorithm"
-        ),
+        _doc("The action"),
     ]
     label: Annotated[str, _doc("The group (submit, cancel), the function (custom), the algorithm (switch)")] = ""
     value: Annotated[int | float | None, _doc("Jobs per point, nodes, instances")] = None

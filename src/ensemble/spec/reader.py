@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ACTIONS", "LAUNCHERS", "MEMBER_TRIGGERS", "TAKES", "TRIGGERS", "Reader"]
+__all__ = ["LAUNCHERS", "MEMBER_TRIGGERS", "TAKES", "TRIGGERS", "Reader"]
 
 import os
 import re
@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from ensemble.model.jobs import REASONS, STATES, FileInput
+from ensemble.spec.actions import action_names, actions, traits
 from ensemble.spec.convert import Converter, Failed, nearest
 from ensemble.spec.model import (
     UNLIMITED,
@@ -31,24 +32,6 @@ from ensemble.spec.nodes import Tree
 from ensemble.spec.parameters import expand
 from ensemble.spec.units import parse_duration, parse_price
 
-ACTIONS: Final = (
-    "submit",
-    "cancel",
-    "grow",
-    "shrink",
-    "scale-up",
-    "scale-down",
-    "scale",
-    "avoid",
-    "stop",
-    "terminate",
-    "stop-member",
-    "custom",
-    "add-rule",
-    "switch-algorithm",
-)
-_OLDER_ACTIONS: Final = {"scale-up": "grow", "scale-down": "shrink"}
-
 JOB_TRIGGERS: Final = (
     "job-depend",
     "job-sched",
@@ -64,7 +47,7 @@ TRIGGERS: Final = ("start", "interval", "metric", "idle", *JOB_TRIGGERS)
 MEMBER_TRIGGERS: Final = ("open", "up", "down", "nodes", "inventory", "closed", "gone", "fault")
 
 HEARTBEAT: Final = 60.0
-"""Seconds between ticks where a rule grows or shrinks and the file says nothing."""
+"""Seconds between ticks where a rule changes the size of a member and the file says nothing."""
 
 LAUNCHERS: Final = ("auto", "none", "mpiexec", "srun", "flux")
 TAKES: Final = ("first", "last", "min", "max", "mean", "sum", "count")
@@ -95,7 +78,7 @@ class Reader(Converter):
         found.setdefault("name", re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "ensemble")
         rules = found.get("rules", ())
         logging = found.get("logging")
-        if any(rule.action.name in ("grow", "shrink") for rule in rules) and not (logging and logging.heartbeat):
+        if any(traits(rule.action).resizes for rule in rules) and not (logging and logging.heartbeat):
             base = logging if logging is not None else EnsembleSpec().logging
             found["logging"] = structs.replace(base, heartbeat=HEARTBEAT)
         return EnsembleSpec(directory=self.directory, **found)
@@ -171,8 +154,7 @@ class Reader(Converter):
         return ActionSpec(**found)
 
     def action_name(self, tree: Tree, where: str) -> str:
-        text = self.choice(tree, where, ACTIONS, "action")
-        return _OLDER_ACTIONS.get(text, text)
+        return actions()[self.choice(tree, where, action_names(), "action")].name
 
     def repetitions(self, tree: Tree, where: str) -> int:
         if tree.value == "unlimited":

@@ -6,11 +6,12 @@ stands at the key in `spec.model`; what a trigger, an action or a statistic mean
 
 from __future__ import annotations
 
-__all__ = ["ACTION_MEANINGS", "COUNT_MEANINGS", "STATISTIC_MEANINGS", "TRIGGER_MEANINGS", "reference"]
+__all__ = ["COUNT_MEANINGS", "STATISTIC_MEANINGS", "TRIGGER_MEANINGS", "reference"]
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from ensemble.spec.actions import actions
 from ensemble.spec.expressions import FUNCTIONS, MEMBER_METRICS
 from ensemble.spec.schema import ABOVE_ZERO, DURATION, NAME, PRICE, TEXT, schema
 
@@ -30,24 +31,6 @@ TRIGGER_MEANINGS: Final = {
     "job-retry": "A job is tried again after a failed attempt.",
     "job-native-<event>": "An event of the queue under its own name, such as Flux' `alloc` (RFC 21).",
     "member-<event>": "Of a member: `open`, `up`, `down`, `nodes` (its size), `inventory`, `closed`, `gone`, `fault`.",
-}
-
-ACTION_MEANINGS: Final = {
-    "submit": "Jobs of group `label`: `value` for each point (left out: its `count`), or for the new points of "
-    "`parameters`.",
-    "cancel": "Cancel the jobs of group `label` (only those in `states`), or, without a label, the job of the event.",
-    "grow": "Add `value` nodes to `member` (left out: 1), up to its `max`.",
-    "shrink": "Take `value` nodes from `member`, down to its `min`.",
-    "scale-up": "The same as `grow`.",
-    "scale-down": "The same as `shrink`.",
-    "scale": "Bring `member` to `value` nodes or instances.",
-    "avoid": "Run no further job on `host` (left out: the hosts of the event's job).",
-    "stop": "Start nothing more, let what runs finish, then end.",
-    "terminate": "Cancel everything, then end.",
-    "stop-member": "Close `member` when its jobs are done.",
-    "custom": "Call the Python function `label` of `custom`; it returns nothing, an action, a rule, or several.",
-    "add-rule": "Add `rule` to the rules.",
-    "switch-algorithm": "Leave the present algorithm for the one named by `label`, with `options`.",
 }
 
 STATISTIC_MEANINGS: Final = {
@@ -307,7 +290,12 @@ def _about_rules() -> Iterator[str]:
 
 
 def _about_actions() -> Iterator[str]:
-    yield from _table("action", "does", ACTION_MEANINGS)
+    rows = {
+        name: kind.meaning if name == kind.name else f"The same as `{kind.name}`."
+        for name, kind in actions().items()
+        if kind.in_file
+    }
+    yield from _table("action", "does", rows)
 
 
 def _units() -> Iterator[str]:

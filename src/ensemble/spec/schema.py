@@ -13,8 +13,9 @@ from typing import Any, Final
 import msgspec
 
 from ensemble.model.jobs import REASONS, STATES
+from ensemble.spec.actions import action_names
 from ensemble.spec.model import EnsembleSpec
-from ensemble.spec.reader import ACTIONS, LAUNCHERS, MEMBER_TRIGGERS, TAKES, TRIGGERS
+from ensemble.spec.reader import LAUNCHERS, MEMBER_TRIGGERS, TAKES, TRIGGERS
 
 _HIDDEN: Final = {
     "GroupSpec": ("points", "axes"),
@@ -191,13 +192,11 @@ _SHAPES: Final[dict[tuple[str, str], dict[str, Any]]] = {
             {**_words(*_OLDER_TRIGGERS), "description": "Names of Flux' own events, as ensemble-python spells them"},
         ]
     },
-    ("RuleSpec", "action"): {"anyOf": [_ref("ActionSpec"), _words(*ACTIONS)]},
     ("RuleSpec", "when"): {
         "type": ["string", "number", "null"],
         "examples": [3, "> 5.5", "mean.melt.pressure > 5 and count.melt.active == 0"],
     },
     ("RuleSpec", "seconds"): DURATION,
-    ("ActionSpec", "name"): _words(*ACTIONS),
     ("ActionSpec", "value"): {"type": "number", "exclusiveMinimum": 0},
     ("ActionSpec", "states"): _list_of(_words(*_CANCELLABLE)),
     ("ActionSpec", "rule"): {"anyOf": [_ref("RuleSpec"), {"type": "null"}]},
@@ -254,6 +253,10 @@ def _definition(name: str, definition: dict[str, Any]) -> dict[str, Any]:
 
 def _property(struct: str, key: str, known: dict[str, Any]) -> dict[str, Any]:
     shape = _SHAPES.get((struct, key))
+    if (struct, key) == ("ActionSpec", "name"):
+        shape = _words(*action_names())
+    elif (struct, key) == ("RuleSpec", "action"):
+        shape = {"anyOf": [_ref("ActionSpec"), _words(*action_names())]}
     if shape is None:
         shape = {word: value for word, value in known.items() if word not in ("description", "default")}
         shape = dict(TEXT) if shape == {"type": "string"} else shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ensemble.model.errors import ExpressionError
+from ensemble.spec.actions import traits
 from ensemble.spec.expressions import parse_condition, paths, resolve_old
 from ensemble.spec.model import EnsembleSpec, RuleSpec
 
@@ -31,7 +32,7 @@ def groups_that_start(spec: EnsembleSpec) -> tuple[str, ...]:
 
 
 def _submits_from_outside(rule: RuleSpec, name: str, names: tuple[str, ...]) -> bool:
-    if rule.action.name != "submit" or rule.action.label != name:
+    if not traits(rule.action).submits or rule.action.label != name:
         return False
     return rule_sources(rule, names) != {name}
 
