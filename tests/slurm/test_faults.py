@@ -10,109 +10,29 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ensemble.members.contract import Accepted, Refused
-from ensemble.members.slurm import SlurmMember
 from ensemble.model.errors import MemberError
 from ensemble.model.events import MemberEvent
-from ensemble.model.jobs import JobSpec, Resources
+from ensemble.model.jobs import Resources
 from ensemble.testing import Do, MemberHarness
 from ensemble.testing.bench import Bench, live
-from tests.slurm.cluster import SCRIPT, enter, leave, missing
-
-
-class Harness(MemberHarness):
-    patience = 60.0
-
-    def member(self) -> SlurmMember:
-        return SlurmMember()
-
-    def options(self) -> dict[str, Any]:
-        return {"poll": 0.5, "settle": 5.0}
-
-
-def slurm(*words: str) -> str:
-    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
-
-
-def until(true: Callable[[], object], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def nodes_are_up() -> bool:
-    """Whether every node takes jobs; one that is down is resumed, which Slurm calls an error of one that is not."""
-    every = [line.split() for line in slurm("sinfo", "-h", "-N", "-p", "main", "-o", "%N %t").splitlines()]
-    for name, state in every:
-        if state.startswith(("down", "drain")):
-            subprocess.run(["scontrol", "update", f"nodename={name}", "state=resume"], capture_output=True, check=False)
-    return all(state in ("idle", "mix", "alloc", "comp") for _, state in every)
-
-
-def stop_controller(cluster: Path) -> None:
-    """End it in good order.
-
-    Killed by force it forgets the jobs of its last seconds, gives their ids to others, and drains the nodes where both
-    meet ("Duplicate jobid").
-    """
-    pid = int((cluster / "slurmctld.pid").read_text())
-    os.kill(pid, signal.SIGTERM)
-    until(lambda: not Path(f"/proc/{pid}").exists())
-
-
-def start_controller() -> None:
-    subprocess.run([SCRIPT, "start-controller"], check=True)
-    until(lambda: not subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode)
-    until(nodes_are_up)
-
-
-def restart_empty(cluster: Path, conf: str, first: int = 0) -> None:
-    """Start a controller that knows of no job; its first has the id `first`, else one that the nodes never saw."""
-    stop_controller(cluster)
-    for state in (cluster / "state").glob("job_state*"):
-        state.unlink()
-    (cluster / "slurm.conf").write_text(f"{conf}FirstJobId={first or int(time.time()) % 1_000_000 * 60 + 1}\n")
-    start_controller()
-
-
-@pytest.fixture
-def cluster() -> Iterator[Path]:
-    if missing():
-        pytest.skip(missing())
-    yield Path(enter())
-    leave()
-
-
-@pytest.fixture
-def harness(cluster: Path, tmp_path: Path) -> MemberHarness:
-    return Harness(tmp_path)
-
-
-def on(bench: Bench, key: str, do: Do, **options: Any) -> JobSpec:
-    return bench.harness.job(key, do, options=options)
-
-
-def native(bench: Bench, key: str) -> str:
-    return next(event.native_id for event in bench.sink.of(key) if event.native_id)
-
-
-async def hurry(bench: Bench, key: str) -> None:
-    """Let a requeued job start soon: Slurm lets it wait for two minutes.
-
-    It waits because the node takes no credential made within the second in which the job's last one was revoked: a job
-    that starts at once is failed by Slurm itself ("Job credential revoked").
-    """
-    job = native(bench, key)
-    # not while it is COMPLETING: the two minutes begin after that
-    await bench.seen(lambda: slurm("squeue", "-h", "-j", job, "-o", "%T").strip() == "PENDING", "it is requeued")
-    slurm("scontrol", "update", f"jobid={job}", "starttime=now+2")
+from tests.slurm.cluster import (
+    SCRIPT,
+    hurry,
+    native,
+    nodes_are_up,
+    on,
+    restart_empty,
+    slurm,
+    start_controller,
+    stop_controller,
+    until,
+)
 
 
 class TestFaults:
@@ -122,15 +42,6 @@ class TestFaults:
         (receipt,) = await member.submit(1, [on(bench, "a-0", Do(), partition="nowhere")])
         assert receipt.transient is False
         assert "partition" in receipt.reason.lower()
-
-    @live
-    async def test_a_job_that_a_person_cancels_is_cancelled(self, bench: Bench) -> None:
-        member = await bench.open()
-        await member.submit(1, [on(bench, "a-0", Do(120))])
-        await bench.running("a-0")
-        slurm("scancel", native(bench, "a-0"))
-        event = await bench.ended("a-0")
-        assert (event.outcome, event.reason) == ("cancelled", "cancelled")
 
     @live
     async def test_a_job_that_slurm_requeues_runs_as_its_next_incarnation(self, bench: Bench) -> None:

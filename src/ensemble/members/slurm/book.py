@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Book", "Ref", "Task"]
 
 import asyncio
+import math
 import os
 import shutil
 import time
@@ -28,7 +29,10 @@ _FIGURES: Final = msgspec.json.Decoder(tuple[dict[str, Any], list[str]])
 class Task:
     """What is known of one attempt."""
 
-    __slots__ = ("cancelled", "end", "ended_at", "incarnation", "mercy", "native", "shipment", "spec", "start", "state")
+    __slots__ = (
+        "cancelled", "end", "ended_at", "incarnation", "mercy", "native", "shipment", "spec", "start", "state",
+        "stopped", "waiting_at",
+    )  # fmt: skip
 
     def __init__(self, spec: JobSpec, native: str, shipment: str = "") -> None:
         self.spec = spec
@@ -43,6 +47,10 @@ class Task:
         self.end: JobEvent | None = None
         self.ended_at = 0.0
         """When Slurm was first seen to say that it is over while its script had not (our monotonic clock)."""
+        self.stopped = False
+        """Its script was ended from outside, and the queue has not told yet what follows."""
+        self.waiting_at = -math.inf
+        """When it was last known to wait in the queue (our monotonic clock)."""
 
 
 def _legible(figures: str) -> bool:
@@ -94,7 +102,11 @@ class Book:
     async def take_in(self, reports: list[Report], quiet: bool = False) -> None:
         """Follow what the spool has new; `quiet`: the engine learns of it by an inventory. Raises `OSError`."""
         await asyncio.to_thread(self.read_missing_figures, reports)
-        found = (self.event_of(report) for report in reports if report.ref in self.open)
+        for report in reports:
+            if report.stopped and report.ref in self.open:
+                self.tasks[report.ref].stopped = True
+                self.ask.set()
+        found = (self.event_of(report) for report in reports if report.ref in self.open and not report.stopped)
         await self.keep([event for event in found if event is not None], reports, quiet)
 
     def read_missing_figures(self, reports: list[Report]) -> None:

@@ -80,7 +80,8 @@ class SlurmMember:
             raise MemberError(f"engine {book.spool.epoch()} has taken over; {context.epoch} is too old")
         poll, settle = float(options.get("poll", 15.0)), float(options.get("settle", 5.0))
         sizes = await self._first_sizes(context)
-        self._submission = Submission(book, self._queue, sizes, await self._queue.largest_array())
+        limits = await self._queue.limits()
+        self._submission = Submission(book, self._queue, sizes, limits.largest_array)
         stream = f"{context.name}@{context.epoch}-{token_hex(4)}"
         try:
             await asyncio.to_thread(book.spool.open, context.epoch, stream)
@@ -91,7 +92,7 @@ class SlurmMember:
                 await book.take_in(reports, quiet=True)
         except OSError as error:
             raise MemberError(f"{book.spool.folder}: {error.strerror}", transient=True) from error
-        reconciliation = Reconciliation(book, self._queue, sizes, poll, settle)
+        reconciliation = Reconciliation(book, self._queue, sizes, limits, poll, settle)
         self._work = {
             asyncio.create_task(self._kept_up(work), name=f"member {context.name}")
             for work in (self._watch, reconciliation.run, self._deliver)

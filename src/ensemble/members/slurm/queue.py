@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["ENDED", "Busy", "Queue", "Row", "SbatchRefused", "Sizes"]
+__all__ = ["ENDED", "Accounted", "Busy", "Limits", "Queue", "Row", "SbatchRefused", "Sizes"]
 
 import asyncio
 import contextlib
 import os
+import pwd
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from ensemble.model.errors import MemberError, MemberUnavailable
@@ -90,6 +91,28 @@ class Row(NamedTuple):
     reason: str
     hosts: str
     shipment: str
+    end: float = 0.0
+    """When it ended (seconds since the epoch, whole ones); 0 while it has not."""
+
+
+class Limits(NamedTuple):
+    """What the controller's configuration says."""
+
+    largest_array: int
+    """Tasks that one array may have."""
+    remembers: float
+    """Seconds for which it knows of a job that has ended."""
+    accounts: bool
+    """Whether `sacct` has records."""
+
+
+class Accounted(NamedTuple):
+    """What Slurm's accounting says of one task's end."""
+
+    state: str
+    by: str
+    """Who cancelled it."""
+    end: float
 
 
 class Sizes(NamedTuple):
@@ -117,6 +140,7 @@ class Queue:
             for name, text in os.environ.items()
             if name != "ENSEMBLE_FAILPOINT" and (not name.startswith("SLURM_") or name == "SLURM_CONF")
         }
+        self._environment["SLURM_TIME_FORMAT"] = "%s"
         beside = os.path.dirname(sys.executable)
         if beside not in self._environment.get("PATH", os.defpath).split(os.pathsep):
             self._environment["PATH"] = beside + os.pathsep + self._environment.get("PATH", os.defpath)
@@ -170,7 +194,7 @@ class Queue:
     async def rows(self) -> list[Row]:
         """Every job of this run that the controller still knows, ended ones included. Raises `MemberError`."""
         began = time.monotonic()
-        shape = "%F|%K|%T|%r|%N|%k"
+        shape = "%F|%K|%T|%r|%N|%e|%k"
         call = ("squeue", "-h", "-r", "-t", "all", "-u", str(os.getuid()), "-o", shape)
         code, out, errors = await self._call(*call)
         self.seconds = time.monotonic() - began
@@ -178,9 +202,9 @@ class Queue:
             raise MemberError(f"squeue: {_last(errors)}", transient=True)
         found = []
         for line in out.splitlines():
-            words = line.split("|", 5)
-            if len(words) == 6 and words[5].startswith(self._label) and (words[1].isdigit() or words[1] == "N/A"):
-                job, task, state, reason, hosts, comment = words
+            words = line.split("|", 6)
+            if len(words) == 7 and words[6].startswith(self._label) and (words[1].isdigit() or words[1] == "N/A"):
+                job, task, state, reason, hosts, end, comment = words
                 found.append(
                     Row(
                         job,
@@ -189,6 +213,7 @@ class Queue:
                         reason,
                         hosts,
                         comment.removeprefix(self._label),
+                        float(end) if end.isdigit() and state in ENDED else 0.0,
                     )
                 )
         return found
@@ -207,16 +232,33 @@ class Queue:
             said = said or (_last(errors) or "scontrol failed" if code else "")
         return said
 
-    async def largest_array(self) -> int:
-        """How many tasks an array may have. Raises `MemberError` when the controller does not answer."""
+    async def accounted(self, ids: Sequence[str]) -> dict[str, Accounted]:
+        """What Slurm's accounting knows of tasks, by id. Raises `MemberError`."""
+        found: dict[str, Accounted] = {}
+        for place in range(0, len(ids), _IDS):
+            some = ",".join(ids[place : place + _IDS])
+            code, out, errors = await self._call("sacct", "-n", "-P", "-X", "-o", "JobID,End,State", "-j", some)
+            if code:
+                raise MemberError(f"sacct: {_last(errors)}", transient=True)
+            for line in out.splitlines():
+                words = line.split("|")
+                if len(words) == 3:
+                    state, _, who = words[2].partition(" by ")
+                    told = Accounted(state, _user(who), float(words[1]) if words[1].isdigit() else 0.0)
+                    found.update((name, told) for name in _expanded(words[0]))
+        return found
+
+    async def limits(self) -> Limits:
+        """What the configuration says. Raises `MemberError` when the controller does not answer."""
         code, out, errors = await self._call("scontrol", "show", "config")
         if code:
             raise MemberError(f"scontrol: {_last(errors)}", transient=True)
-        for line in out.splitlines():
-            name, _, text = line.partition("=")
-            if name.strip() == "MaxArraySize":
-                return max(1, int(text))
-        return 1001
+        told = {name.strip(): text.strip() for name, _, text in (line.partition("=") for line in out.splitlines())}
+        return Limits(
+            max(1, int(told.get("MaxArraySize", 1001))),
+            float(told.get("MinJobAge", "0").split()[0]),  # "300 sec"
+            not told.get("AccountingStorageType", "none").endswith("none"),
+        )
 
     async def sizes(self, partition: str) -> Sizes:
         """What a partition (empty: the default one, or all) has. Raises `MemberError`, for good if it is unknown."""
@@ -264,6 +306,26 @@ async def _say(process: asyncio.subprocess.Process, text: str) -> None:
             process.stdin.write(text.encode())
             await process.stdin.drain()
         process.stdin.close()
+
+
+def _user(uid: str) -> str:
+    """The name of a user whom `sacct` gives by number; empty when it gives none."""
+    try:
+        return pwd.getpwuid(int(uid)).pw_name
+    except (ValueError, KeyError):
+        return uid
+
+
+def _expanded(job: str) -> Iterator[str]:
+    """The ids that one line of `sacct` is about: `7_[2,5-6%4]` is three tasks."""
+    array, bracket, tasks = job.partition("_[")
+    if not bracket:
+        yield job
+        return
+    for part in tasks.partition("]")[0].partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        for number in range(int(first), int(last or first) + 1):
+            yield f"{array}_{number}"
 
 
 def _number(text: str) -> int:

@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from ensemble.members.slurm.book import Book, Ref, Task
-from ensemble.members.slurm.queue import ENDED, Queue, Row, Sizes
+from ensemble.members.slurm.queue import ENDED, Accounted, Limits, Queue, Row, Sizes
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent
 
@@ -26,14 +26,24 @@ _FAILURES: Final = 3
 """Reconciliations in a row that fail before the member is down."""
 
 
+class Over(NamedTuple):
+    """An attempt that is over: by its own `record`, or else by what the queue says (`state`, `row`)."""
+
+    ref: Ref
+    state: str
+    row: Row | None
+    record: JobEvent | None = None
+
+
 class Reconciliation:
     """Looks every `poll` seconds, or when asked; an end which only Slurm knows waits `settle` seconds for the job's own
     report."""
 
-    def __init__(self, book: Book, queue: Queue, sizes: Sizes, poll: float, settle: float) -> None:
+    def __init__(self, book: Book, queue: Queue, sizes: Sizes, limits: Limits, poll: float, settle: float) -> None:
         self._book = book
         self._queue = queue
         self._sizes = sizes
+        self._limits = limits
         self._poll = poll
         self._settle = settle
         self._measured: tuple[dict[str, int], str] = ({}, "")
@@ -66,8 +76,8 @@ class Reconciliation:
             try:
                 reports = await asyncio.to_thread(self._book.spool.reports)
                 if not reports:  # else the watch is behind, and knows better in a moment
-                    ends, waiting = await asyncio.to_thread(self._judge, rows, before)
-                    await self._book.keep(ends)
+                    over, waiting = await asyncio.to_thread(self._judge, rows, before)
+                    await self._book.keep(await self._ends(over))
                     await self._book.keep(self._queued(rows))
                     await self._measure(rows)
                     if waiting:
@@ -81,13 +91,16 @@ class Reconciliation:
             before_that = self._queue.seconds
 
     def _queued(self, rows: list[Row]) -> list[JobEvent]:
-        """What waits in the queue and was not told so yet, each with Slurm's reason."""
+        """The events of jobs that are seen waiting in the queue for the first time, each with Slurm's reason."""
         states = {f"{row.job}_{row.task}": row for row in rows if row.state == "PENDING"}
         found = []
         for ref in sorted(self._book.open):
             task = self._book.tasks[ref]
             row = states.get(task.native)
-            if row is not None and task.state == "submitted":
+            if row is None:
+                continue
+            task.waiting_at = time.monotonic()
+            if task.state == "submitted":
                 text = f"pending: {row.reason}" if row.reason != "None" else ""
                 found.append(self._book.event(ref, "sched", time.time(), native_id=task.native, text=text))
         return found
@@ -126,47 +139,87 @@ class Reconciliation:
             return row, False
         return _row(states, claim.fields.get("job", ""), claim.fields.get("ship", "")) or row, True
 
-    def _judge(self, rows: list[Row], refs: set[Ref]) -> tuple[list[JobEvent], bool]:
-        """The ends of what the queue says is over; and whether something still waits for its own report."""
+    def _judge(self, rows: list[Row], refs: set[Ref]) -> tuple[list[Over], bool]:
+        """What the queue says is over; and whether something is still waited for: a record, or the queue's word."""
         states = {f"{row.job}_{row.task}" if row.task >= 0 else row.job: row for row in rows}
+        arrays = {row.shipment for row in rows}
         now, waiting = time.monotonic(), False
         self._book.spool.look_again()
-        events: list[JobEvent] = []
+        over: list[Over] = []
         for ref in sorted(refs & self._book.open):
             task = self._book.tasks[ref]
             row, begun = self._judge_one(ref, states)
-            state = row.state if row is not None else "forgotten"
-            if row is not None and state not in ENDED:
+            if row is not None and row.state not in ENDED:
                 task.ended_at = 0.0
+                task.stopped = task.stopped and row.state == "COMPLETING"
+                waiting = waiting or task.stopped
                 continue
-            end = self._book.spool.end_of(ref)
-            if end is not None:
-                self._book.read_missing_figures([end])
-                found = self._book.event_of(end)
-                if found is not None:
-                    events.append(found)
-                    continue
+            record = self._record(ref)
+            if record is not None:
+                over.append(Over(ref, "", row, record))
+                continue
+            state = row.state if row is not None else self._forgotten(task, begun, arrays)
             task.ended_at = task.ended_at or now
             patience = self._settle * (_PATIENCE.get(state, 1) if begun or state == "COMPLETED" else 1)
-            if (begun or state != "CANCELLED") and now - task.ended_at < patience:
+            if (begun or state != "CANCELLED") and not task.stopped and now - task.ended_at < patience:
                 waiting = True
                 continue
-            events.append(self._verdict(ref, task, state, row))
-        return events, waiting
+            over.append(Over(ref, state, row))
+        return over, waiting
 
-    def _verdict(self, ref: Ref, task: Task, state: str, row: Row | None) -> JobEvent:
-        """The end of an attempt that did not tell it itself."""
-        outcome, reason = _why("CANCELLED" if task.cancelled else state, "lost", "infrastructure")
-        hosts = row.hosts if row is not None else ""
-        text = f"Slurm says {state}" if row is not None else "Slurm no longer knows it, and it left no record"
+    def _record(self, ref: Ref) -> JobEvent | None:
+        """The end that a job's own record gives, where it has left one."""
+        end = self._book.spool.end_of(ref)
+        if end is None:
+            return None
+        self._book.read_missing_figures([end])
+        return self._book.event_of(end)
+
+    def _forgotten(self, task: Task, begun: bool, arrays: set[str]) -> str:
+        """The state of a task that has no row.
+
+        Slurm keeps no record of a task that is cancelled while it waits, unless its whole array is; any other end is
+        known for a while.
+        """
+        waited = time.monotonic() - task.waiting_at < self._limits.remembers
+        return "CANCELLED" if waited and not begun and task.shipment in arrays else "forgotten"
+
+    async def _ends(self, over: list[Over]) -> list[JobEvent]:
+        """The events of what is over; where nobody but the accounting knows how an attempt ended, it is asked."""
+        tasks = self._book.tasks
+        unclear = [
+            tasks[one.ref].native
+            for one in over
+            if one.state in ("CANCELLED", "forgotten") and not tasks[one.ref].cancelled
+        ]
+        accounted: dict[str, Accounted] = {}
+        if unclear and self._limits.accounts:
+            with contextlib.suppress(MemberError):
+                accounted = await self._queue.accounted(unclear)
+        return [one.record or self._verdict(one, accounted.get(tasks[one.ref].native)) for one in over]
+
+    def _verdict(self, over: Over, accounted: Accounted | None) -> JobEvent:
+        """The end of an attempt that left no record of it."""
+        task, row, state = self._book.tasks[over.ref], over.row, over.state
+        if accounted is not None and accounted.state in ENDED:
+            state = accounted.state
+        outcome, reason = _why(state)
+        if task.cancelled:
+            outcome = reason = "cancelled"
+        at = (row.end if row is not None else 0.0) or (accounted.end if accounted is not None else 0.0)
+        text = f"Slurm says {state}"
+        if state == "forgotten":
+            text = "Slurm no longer knows it, and it left no record"
+        elif accounted is not None and accounted.by:
+            text = f"cancelled by {accounted.by}"
         return self._book.event(
-            ref,
+            over.ref,
             "inactive",
-            max(time.time(), task.start),
+            max(at or time.time(), task.start),
             outcome=outcome,
             reason=reason,
             start=task.start,
-            hosts=hosts,
+            hosts=row.hosts if row is not None else "",
             incarnation=task.incarnation,
             native_id=task.native,
             text=text,
@@ -183,14 +236,11 @@ def _row(states: dict[str, Row], native: str, shipment: str) -> Row | None:
     return row if row is None or not shipment or row.shipment == shipment else None
 
 
-def _why(state: str, outcome: str, reason: str) -> tuple[str, str]:
-    """Outcome and reason by what Slurm says of an end; those given where it says nothing special."""
+def _why(state: str) -> tuple[str, str]:
+    """Outcome and reason by what Slurm says of an end."""
     return {
         "CANCELLED": ("cancelled", "cancelled"),
         "TIMEOUT": ("failed", "walltime"),
         "DEADLINE": ("failed", "walltime"),
         "OUT_OF_MEMORY": ("failed", "signal"),
-        "NODE_FAIL": ("lost", "infrastructure"),
-        "BOOT_FAIL": ("lost", "infrastructure"),
-        "PREEMPTED": ("lost", "infrastructure"),
-    }.get(state, (outcome, reason))
+    }.get(state, ("lost", "infrastructure"))

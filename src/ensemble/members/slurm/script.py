@@ -73,13 +73,17 @@ finish() {  # code, reason, text
     # a signal from outside may reach the job before it reaches us
     [ "$1" = 143 ] && [ -z "$terminated" ] && [ ! -e "$claim.cancel" ] && sleep 0.5
     # ended from outside: whether for good (cancelled, timed out) or to run again (requeued), only Slurm knows
-    [ -n "$terminated" ] && [ "$1" != 0 ] && [ ! -e "$claim.cancel" ] && exit 143
+    [ -n "$terminated" ] && [ "$1" != 0 ] && [ ! -e "$claim.cancel" ] && stopped
     local end=$REPLY pause
     for pause in 1 2 4 8 15 30 0; do  # a full disk may be emptied; 74 tells Slurm that there is no record
         record "$@" 2>/dev/null && exit 0
         sleep "$pause"
     done
     exit 74
+}
+stopped() {
+    printf '%s\\n' "ref=$ref" "job=$native" > "$tmp" && mv "$tmp" "$spool/new/$ref.$incarnation.3stopped"
+    exit 143
 }
 record() {
     rm -f "$tmp"

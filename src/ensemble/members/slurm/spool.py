@@ -54,7 +54,7 @@ class Cancelled(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """What a job's script wrote: a start or an end."""
+    """What a job's script wrote: a start, an end, or that it was stopped from outside."""
 
     name: str
     ref: Ref
@@ -64,6 +64,11 @@ class Report(Struct, frozen=True):
     def ended(self) -> bool:
         """Whether it tells an end."""
         return self.name.endswith(".2end")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the script was ended from outside: the queue knows why, and whether the job runs again."""
+        return self.name.endswith(".3stopped")
 
 
 class Spool:

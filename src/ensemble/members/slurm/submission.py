@@ -131,6 +131,7 @@ class Submission:
         for number, ref in enumerate(refs):
             if isinstance(answer, Accepted):
                 self._book.tasks[ref].native = self._book.tasks[ref].native or f"{shipment.native}_{number}"
+                self._book.tasks[ref].waiting_at = time.monotonic()
                 receipts[ref] = Accepted(self._book.tasks[ref].native)
             else:
                 receipts[ref] = answer
