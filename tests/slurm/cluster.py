@@ -7,6 +7,7 @@ import functools
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -139,3 +140,13 @@ async def hurry(bench: Bench, key: str) -> None:
     # not while it is COMPLETING: the two minutes begin after that
     await bench.seen(lambda: slurm("squeue", "-h", "-j", job, "-o", "%T").strip() == "PENDING", "it is requeued")
     slurm("scontrol", "update", f"jobid={job}", "starttime=now+2")
+
+
+def ensemble(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ensemble", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []

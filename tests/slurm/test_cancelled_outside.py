@@ -12,7 +12,7 @@ from ensemble.model.events import JobEvent
 from ensemble.model.jobs import Resources
 from ensemble.testing import Do, MemberHarness
 from ensemble.testing.bench import Bench, live
-from tests.slurm.cluster import native, on, slurm
+from tests.slurm.cluster import ensemble, native, on, slurm, until
 
 OUTSIDE = ("cancelled", "cancelled", "Slurm says CANCELLED")
 
@@ -82,6 +82,22 @@ class TestCancelledOutside:
             await member.submit(1, [on(bench, "a-0", Do(120))])
             await bench.running("a-0")
             slurm("scancel", native(bench, "a-0"))
-            assert (await bench.ended("a-0")).text == "cancelled by root"
+            assert (await bench.ended("a-0")).text == "cancelled by user root"
 
         body(self, harness)
+
+
+FILE = """
+members: {slurm: {kind: slurm, options: {poll: 1.0, partition: short}}}
+jobs: [{name: t, count: 3, cores: 4, command: sleep 2}]
+"""
+
+
+def test_the_summary_of_a_run_says_that_a_job_was_cancelled_from_outside(cluster: Path, tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_text(FILE)
+    engine = ensemble("run", "--run-dir", str(tmp_path / "run"), str(tmp_path / "f.yaml"))
+    until(lambda: "PENDING" in slurm("squeue", "-h", "-r", "-o", "%T"))
+    slurm("scancel", slurm("squeue", "-h", "-r", "-t", "PENDING", "-o", "%F_%K").split()[-1])
+    told, _ = engine.communicate(timeout=120)
+    assert "1 job cancelled from outside this run" in told
+    assert "tried again" not in told

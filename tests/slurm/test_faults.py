@@ -7,7 +7,6 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -23,7 +22,9 @@ from ensemble.testing import Do, MemberHarness
 from ensemble.testing.bench import Bench, live
 from tests.slurm.cluster import (
     SCRIPT,
+    ensemble,
     hurry,
+    lines,
     native,
     nodes_are_up,
     on,
@@ -351,16 +352,6 @@ jobs:
     shell: true
     command: 'echo "$ENSEMBLE_KEY" >> {ledger}; sleep {seconds}'
 """
-
-
-def ensemble(*words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "ensemble", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text().split() if path.exists() else []
 
 
 def test_an_engine_killed_with_9_among_200_jobs_is_resumed_and_each_ran_once(cluster: Path, tmp_path: Path) -> None:

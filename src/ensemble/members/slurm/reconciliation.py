@@ -211,7 +211,7 @@ class Reconciliation:
         if state == "forgotten":
             text = "Slurm no longer knows it, and it left no record"
         elif accounted is not None and accounted.by:
-            text = f"cancelled by {accounted.by}"
+            text = f"cancelled by user {accounted.by}"
         return self._book.event(
             over.ref,
             "inactive",
