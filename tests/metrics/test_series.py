@@ -117,7 +117,7 @@ def test_equal_values_have_exact_quantiles():
     assert series.stat("variance") == 0.0
 
 
-@given(many, st.lists(st.tuples(st.integers(0, 199), st.sampled_from(STATISTICS))), st.sets(st.integers(0, 199)))
+@given(many, st.lists(st.tuples(st.integers(0, 199), st.sampled_from(tuple(STATISTICS)))), st.sets(st.integers(0, 199)))
 def test_when_statistics_are_read_or_saved_changes_no_bit(data, reads, saves):
     """A replay from a snapshot reads at other moments than the live run did, and must decide the same."""
     disturbed = Series()

@@ -9,16 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ensemble.metrics import STATISTICS
 from ensemble.model.errors import ExpressionError
 from ensemble.spec.expressions import (
     ALL_POINTS,
-    COUNTS,
     MAX_DEPTH,
     MAX_HEIGHT,
     MAX_LENGTH,
-    MEMBER_METRICS,
-    QUANTITIES,
-    STATISTICS,
     Apply,
     Arithmetic,
     Compare,
@@ -51,6 +48,7 @@ from ensemble.spec.expressions import (
     resolve_old,
     threshold,
 )
+from ensemble.spec.vocabulary import COUNTS, MEMBER_METRICS, QUANTITIES
 
 words = st.from_regex(r"[a-z_][a-z0-9_]{0,6}", fullmatch=True).filter(
     lambda word: word not in ("and", "or", "not", "true", "false", "nan", "inf")
@@ -67,7 +65,7 @@ points = st.one_of(
 )
 metric_paths = st.one_of(
     st.builds(MetricPath, st.sampled_from((*STATISTICS, "derived")), groups, words, points),
-    st.builds(MetricPath, st.sampled_from(STATISTICS), st.just("sleep-pending"), st.just("")),
+    st.builds(MetricPath, st.sampled_from(tuple(STATISTICS)), st.just("sleep-pending"), st.just("")),
     st.sampled_from(sorted(MEMBER_METRICS)).flatmap(
         lambda head: st.builds(
             MetricPath,

@@ -7,105 +7,19 @@ one by one in the order they were added, with IEEE 754 + - * / and sqrt only. (C
 
 from __future__ import annotations
 
-__all__ = ["EWMA_WEIGHT", "STATISTICS", "Moments", "Series", "deviation", "moment"]
+__all__ = ["EWMA_WEIGHT", "Series"]
 
-from collections.abc import Callable
-from math import inf, isfinite, nan, sqrt
+from math import isfinite, nan
 from typing import Any, Final
 
 from ensemble.metrics.sketch import Sketch
-from ensemble.metrics.student import student_975
+from ensemble.metrics.statistics import STATISTICS, Moments
 
 EWMA_WEIGHT: Final = 0.3
 """Weight of the newest value in `ewma`; the first value starts it."""
 
-MOMENTS: Final = ("count", "sum", "mean", "variance", "std", "sem", "ci95", "rel_ci95", "min", "max")
-
-QUANTILES: Final = {"median": 0.5, **{f"p{percent}": percent / 100 for percent in range(1, 100)}}
-"""The names of single quantiles, and the quantile of each."""
-
-STATISTICS: Final = (*MOMENTS, "ewma", *QUANTILES, "iqr", "mad")
-"""Every name that `stat` knows."""
-
 _BATCH: Final = 64
 """Values kept before they are folded; more would only cost memory."""
-
-
-class Moments:
-    """Count, sum, mean, sum of squared deviations and extremes of some values; `moment` reads it."""
-
-    __slots__ = ("count", "high", "low", "m2", "mean", "total")
-
-    def __init__(
-        self,
-        count: int = 0,
-        total: float = 0.0,
-        mean: float = 0.0,
-        m2: float = 0.0,
-        low: float = inf,
-        high: float = -inf,
-    ) -> None:
-        self.count = count
-        self.total = total
-        self.mean = mean
-        self.m2 = m2
-        self.low = low
-        self.high = high
-
-    def merge(self, other: Moments) -> None:
-        """Take in `other`.
-
-        Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
-        """
-        if not other.count:
-            return
-        if self.count:
-            count = self.count + other.count
-            delta = other.mean - self.mean
-            self.m2 += other.m2 + delta * delta * (self.count * other.count / count)
-            self.mean += delta * (other.count / count)
-            self.count = count
-            self.total += other.total
-        else:
-            self.count, self.total, self.mean, self.m2 = other.count, other.total, other.mean, other.m2
-        self.low = min(self.low, other.low)
-        self.high = max(self.high, other.high)
-
-
-def moment(name: str, of: Moments) -> float | None:
-    """Return one of `MOMENTS`; None where it is undefined: no values, one value for a spread, a mean of 0."""
-    count = of.count
-    if name == "count":
-        return float(count)
-    if name == "sum":
-        return of.total
-    if count < 1:
-        return None
-    if name == "mean":
-        return of.mean
-    if name == "min":
-        return of.low
-    if name == "max":
-        return of.high
-    return _spread(name, of)
-
-
-def _spread(name: str, of: Moments) -> float | None:
-    count = of.count
-    if count < 2:
-        return None
-    variance = of.m2 / (count - 1)
-    if name == "variance":
-        return variance
-    if name == "std":
-        return sqrt(variance)
-    sem = sqrt(variance / count)
-    if name == "sem":
-        return sem
-    half = student_975(count - 1) * sem
-    if name == "ci95":
-        return half
-    return half / abs(of.mean) if of.mean != 0.0 else None
 
 
 class Series:
@@ -148,7 +62,7 @@ class Series:
 
         Raises `KeyError` for a name that is not one of `STATISTICS`.
         """
-        value = _READERS[name](self, name)
+        value = STATISTICS[name].read(self)
         return value if value is not None and isfinite(value) else None
 
     @property
@@ -166,6 +80,10 @@ class Series:
         """Return the quantile sketch, up to date, for reading only."""
         self._settle()
         return self._sketch if self._sketch is not None else Sketch()
+
+    def ewma(self) -> float | None:
+        """Return the exponentially weighted mean, up to date; None without any value."""
+        return self._ewma if self.moments().count else None
 
     def merge(self, other: Series) -> None:
         """Take in all values of `other`, as if they had come after those already here.
@@ -255,71 +173,6 @@ class Series:
             self._sketch.extend(self._pending)
             self._pending.clear()
             self._folded = 0
-
-
-def _read_moment(series: Series, name: str) -> float | None:
-    return moment(name, series.moments())
-
-
-def _read_mean(series: Series, name: str) -> float | None:
-    # written out: the statistic that most rules read
-    if series._folded < len(series._pending):
-        series._fold()
-    of = series._moments
-    return of.mean if of.count else None
-
-
-def _read_ewma(series: Series, name: str) -> float | None:
-    return series._ewma if series.moments().count else None
-
-
-def _read_quantile(series: Series, name: str) -> float | None:
-    return bounded(series.sketch(), QUANTILES[name], series.moments())
-
-
-def _read_iqr(series: Series, name: str) -> float | None:
-    return interquartile(series.sketch(), series.moments())
-
-
-def _read_mad(series: Series, name: str) -> float | None:
-    return deviation(series.sketch(), series.moments())
-
-
-_READERS: Final[dict[str, Callable[[Series, str], float | None]]] = {
-    **dict.fromkeys(MOMENTS, _read_moment),
-    "mean": _read_mean,
-    "ewma": _read_ewma,
-    **dict.fromkeys(QUANTILES, _read_quantile),
-    "iqr": _read_iqr,
-    "mad": _read_mad,
-}
-
-
-def bounded(sketch: Sketch, q: float, of: Moments) -> float | None:
-    """Return the `q` quantile of `sketch`, kept between the extremes in `of`; None when empty."""
-    value = sketch.quantile(q)
-    return None if value is None else min(max(value, of.low), of.high)
-
-
-def interquartile(sketch: Sketch, of: Moments) -> float | None:
-    """Return p75 - p25; None when empty."""
-    low, high = bounded(sketch, 0.25, of), bounded(sketch, 0.75, of)
-    return None if low is None or high is None else high - low
-
-
-def deviation(sketch: Sketch, of: Moments) -> float | None:
-    """Return the median of |value - median| (the lower one of an even number); None when empty."""
-    median = bounded(sketch, 0.5, of)
-    if median is None:
-        return None
-    distances = [(abs(min(max(value, of.low), of.high) - median), count) for value, count in sketch.buckets()]
-    distances.sort()
-    rank = (sketch.count - 1) // 2
-    for distance, count in distances:
-        if rank < count:
-            return distance
-        rank -= count
-    return None  # pragma: no cover - the counts add up to `sketch.count`
 
 
 def _power(base: float, exponent: int) -> float:

@@ -12,8 +12,9 @@ from bisect import bisect_left
 from math import isfinite
 from typing import Any, Final
 
-from ensemble.metrics.series import MOMENTS, QUANTILES, Moments, Series, bounded, deviation, interquartile, moment
+from ensemble.metrics.series import Series
 from ensemble.metrics.sketch import Sketch
+from ensemble.metrics.statistics import STATISTICS, Moments
 
 _SECOND: Final = 1_000_000
 
@@ -171,12 +172,9 @@ class PendingSeries:
 
         Raises `KeyError` for a name that is not one of `STATISTICS`.
         """
-        if not self.waiting.count or name == "ewma":
+        if not self.waiting.count:
             return self.finished.stat(name)
-        moments = Moments()
-        moments.merge(self.finished.moments())
-        moments.merge(self.waiting.moments(now))
-        value = moment(name, moments) if name in MOMENTS else self._from_sketch(name, now, moments)
+        value = STATISTICS[name].read(_AtPresent(self, now))
         return value if value is not None and isfinite(value) else None
 
     def state(self) -> dict[str, Any]:
@@ -191,16 +189,30 @@ class PendingSeries:
         series.waiting = Waiting.from_state(state["waiting"])
         return series
 
-    def _from_sketch(self, name: str, now: float, moments: Moments) -> float | None:
-        sketch = self._sketch(now)
-        if name == "iqr":
-            return interquartile(sketch, moments)
-        if name == "mad":
-            return deviation(sketch, moments)
-        return bounded(sketch, QUANTILES[name], moments)
 
-    def _sketch(self, now: float) -> Sketch:
-        sketch = self.finished.sketch().copy()
-        for age, count in self.waiting.ages(now):
+class _AtPresent:
+    """The waits of a series, finished or not, as of one moment: what a statistic reads."""
+
+    def __init__(self, series: PendingSeries, now: float) -> None:
+        self._series = series
+        self._now = now
+        self._moments: Moments | None = None
+
+    def moments(self) -> Moments:
+        """Of all waits."""
+        if self._moments is None:
+            self._moments = Moments()
+            self._moments.merge(self._series.finished.moments())
+            self._moments.merge(self._series.waiting.moments(self._now))
+        return self._moments
+
+    def sketch(self) -> Sketch:
+        """Of all waits."""
+        sketch = self._series.finished.sketch().copy()
+        for age, count in self._series.waiting.ages(self._now):
             sketch.add(age, count)
         return sketch
+
+    def ewma(self) -> float | None:
+        """Of the waits that are over."""
+        return self._series.finished.ewma()

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from ensemble.model.errors import ExpressionError, InputError
 from ensemble.spec.actions import traits
-from ensemble.spec.expressions import COUNTS, parse_condition, resolve_old
+from ensemble.spec.expressions import parse_condition, resolve_old
 from ensemble.spec.fitting import Size, never_fits
 from ensemble.spec.model import UNLIMITED, EnsembleSpec, GroupSpec, MemberSpec, RuleSpec
 from ensemble.spec.placeholders import JOB_NAMES, shell_syntax, suspicious
@@ -22,6 +22,7 @@ from ensemble.spec.ranges import Range, may_hold
 from ensemble.spec.render import Renderer
 from ensemble.spec.starting import groups_that_start, rule_sources
 from ensemble.spec.tree import Expr, MetricPath, paths
+from ensemble.spec.vocabulary import COUNTS
 
 POINTS: Final = 2_000
 """Points of a group whose size is looked at; beyond that, evenly spread ones."""

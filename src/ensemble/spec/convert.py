@@ -1,4 +1,4 @@
-"""From a tree to the structs of `spec.model`, by their type hints: every problem is collected, none hides another."""
+"""From a tree to the structs of `spec.model`, by their keys: every problem is collected, none hides another."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ __all__ = ["Converter"]
 
 import math
 import re
-import types
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
-
-import msgspec
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, cast
 
 from ensemble.model.errors import InputError, Problem
+from ensemble.model.jobs import Scalar
+from ensemble.spec.keys import keys_of
 from ensemble.spec.model import RuleSpec
 from ensemble.spec.nodes import Place, Tree
 
@@ -37,8 +36,6 @@ SYNONYMS: Final = {
 }
 """What other tools call our words: too far apart in letters to be found by spelling."""
 
-Special = Callable[["Converter", Tree, str], Any]
-
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -46,20 +43,13 @@ class Failed(Exception):
     """A value could not be converted; why is among the problems already."""
 
 
-@cache
-def _hints(struct: type) -> dict[str, Any]:
-    return get_type_hints(struct, include_extras=True)
-
-
 class Converter:
-    """Converts trees, collecting problems. `specials` are fields (struct name, field) with a spelling of their own."""
+    """Reads trees by the keys of a struct, collecting problems."""
 
-    def __init__(self, specials: Mapping[tuple[str, str], Special], aliases: Mapping[tuple[str, str], str]) -> None:
+    def __init__(self) -> None:
         self.problems: list[Problem] = []
-        self.specials = specials
-        self.aliases = aliases
         self.places: dict[str, Place] = {}
-        """Where each converted value stood, by its path in the file."""
+        """Where each converted value stands, by its path in the file."""
         self.added: dict[str, RuleSpec] = {}
         """Rules that `add-rule` actions hold, by their path in the file."""
 
@@ -68,103 +58,47 @@ class Converter:
         place = tree.place if isinstance(tree, Tree) else tree
         self.problems.append(Problem(message, place.file, place.line, place.column, where, hint))
 
-    def struct(self, tree: Tree, struct: type, where: str, hidden: tuple[str, ...] = ()) -> dict[str, Any]:
-        """The fields of a struct that a mapping gives; problems with them are noted."""
-        name = struct.__name__
+    def struct(self, tree: Tree, struct: type, where: str) -> dict[str, Any]:
+        """Return the fields of a struct that a mapping gives, noting every problem with them.
+
+        Raises `Failed` when one that must be there is missing or wrong.
+        """
         if not isinstance(tree.value, dict):
             self.complain(tree, where, f"{tree.kind} where a mapping was expected")
             raise Failed
-        hints = _hints(struct)
-        known = [field for field in hints if field not in hidden]
+        keys = keys_of(struct)
+        known = {word: key for key in keys for word in (key.name, *key.aliases)}
         found: dict[str, Any] = {}
         meant: set[str] = set()
-        for key, (key_tree, value) in tree.value.items():
-            field = self.aliases.get((name, key), key)
-            if field not in known or (field != key and key in hidden):
-                shown = sorted({*known, *(alias for (owner, alias) in self.aliases if owner == name)})
-                hint = nearest(key, shown)
+        for word, (word_tree, value) in tree.value.items():
+            key = known.get(word)
+            if key is None:
+                hint = nearest(word, sorted(known))
                 meant.add(hint.removeprefix("Did you mean ").rstrip("?"))
                 if not hint.startswith("Did you mean"):
-                    hint = self.elsewhere(key) or hint
-                self.complain(key_tree, where, f"{key!r} is not a key here", hint)
+                    hint = self.elsewhere(word) or hint
+                self.complain(word_tree, where, f"{word!r} is not a key here", hint)
                 continue
-            if field in found:
-                self.complain(key_tree, where, f"{key!r} is another word for {field!r}, which is here too")
+            if key.field in found:
+                other = next(one for one in (key.name, *key.aliases) if one != word)
+                self.complain(word_tree, where, f"{word!r} is another word for {other!r}, which is here too")
                 continue
-            inner = f"{where}.{key}" if where else key
+            inner = f"{where}.{word}" if where else word
             self.places[inner] = value.place
-            try:
-                special = self.specials.get((name, field))
-                if special is not None:
-                    found[field] = special(self, value, inner)
-                else:
-                    found[field] = self.value(value, hints[field], inner)
-            except Failed:
-                found.pop(field, None)
-        required = [
-            field.name
-            for field in msgspec.structs.fields(struct)
-            if field.required and field.name not in tree.value and field.name not in hidden
-        ]
-        for field in required:
-            # a key that is there and misspelt has its message already
-            if field not in meant and not any(self.aliases.get((name, key)) == field for key in tree.value):
-                self.complain(tree, where, f"{field!r} is missing")
-        if any(field not in found for field in required):
-            raise Failed
-        if self.problems and any(
-            field.required and field.name not in found
-            for field in msgspec.structs.fields(struct)
-            if field.name not in hidden
-        ):
+            with suppress(Failed):
+                found[key.field] = key.shape.read(self, value, inner)
+        missing = [key for key in keys if key.required and key.field not in found]
+        for key in missing:
+            # what is there but wrong or misspelt has its message already
+            if key.name not in meant and not any(word in tree.value for word in (key.name, *key.aliases)):
+                self.complain(tree, where, f"{key.name!r} is missing")
+        if missing:
             raise Failed
         return found
 
     def elsewhere(self, key: str) -> str:
         """Where a key that is not one here belongs; empty when nowhere."""
         return ""
-
-    def value(self, tree: Tree, hint: Any, where: str) -> Any:
-        """A value of the type that `hint` says."""
-        origin = get_origin(hint)
-        if origin is Annotated:
-            return self.value(tree, get_args(hint)[0], where)
-        if origin in (Union, types.UnionType):
-            return self._either(tree, get_args(hint), where)
-        if hint is Any:
-            return self.plain(tree, where)
-        if hint is str:
-            return self.text(tree, where)
-        if hint is bool:
-            return self.boolean(tree, where)
-        if hint is int:
-            return self.whole(tree, where)
-        if hint is float:
-            return self.number(tree, where)
-        if origin is tuple:
-            item = get_args(hint)[0]
-            return tuple(self.items(tree, lambda one, inner: self.value(one, item, inner), where))
-        if origin is dict:
-            return self.mapping(tree, get_args(hint)[1], where)
-        return hint(**self.struct(tree, hint, where))
-
-    def _either(self, tree: Tree, options: tuple[Any, ...], where: str) -> Any:
-        if type(None) in options and tree.value is None:
-            return None
-        for option, kind in ((bool, bool), (int, int), (float, (int, float)), (str, str)):
-            if (
-                option in options
-                and isinstance(tree.value, kind)
-                and (kind is bool or not isinstance(tree.value, bool))
-            ):
-                return self.value(tree, option, where)
-        rest = [option for option in options if option not in (type(None), bool, int, float, str)]
-        if rest:
-            return self.value(tree, rest[0], where)
-        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-        wanted = " or ".join(words[option] for option in options if option in words)
-        self.complain(tree, where, f"{tree.kind} where {wanted} was expected")
-        raise Failed
 
     def items(self, tree: Tree, item: Callable[[Tree, str], Any], where: str) -> list[Any]:
         """A list, or a single value that stands for a list of one."""
@@ -183,8 +117,8 @@ class Converter:
             raise Failed
         return found
 
-    def mapping(self, tree: Tree, hint: Any, where: str) -> dict[str, Any]:
-        """A mapping from names to values of one type."""
+    def mapping(self, tree: Tree, where: str, read: Callable[[Tree, str], Any]) -> dict[str, Any]:
+        """A mapping from names to values that are all read alike."""
         if tree.value is None:
             return {}
         if not isinstance(tree.value, dict):
@@ -193,7 +127,7 @@ class Converter:
         found = {}
         for key, (_, value) in tree.value.items():
             self.places[f"{where}.{key}"] = value.place
-            found[key] = self.value(value, hint, f"{where}.{key}")
+            found[key] = read(value, f"{where}.{key}")
         return found
 
     def text(self, tree: Tree, where: str) -> str:
@@ -266,6 +200,29 @@ class Converter:
             self.complain(tree, where, f"{text!r} is no {what}", hint or f"There are {', '.join(choices)}.")
             raise Failed
         return text
+
+    def choices(self, tree: Tree, where: str, choices: tuple[str, ...], what: str) -> tuple[str, ...]:
+        """Some of a few words."""
+        return tuple(self.items(tree, lambda one, inner: self.choice(one, inner, choices, what), where))
+
+    def text_by_name(self, tree: Tree, where: str) -> dict[str, str]:
+        """A mapping from names to texts."""
+        return self.mapping(tree, where, self.text)
+
+    def scalar_by_name(self, tree: Tree, where: str) -> dict[str, Scalar]:
+        """A mapping from names to single values."""
+        return self.mapping(tree, where, self.scalar)
+
+    def anything_by_name(self, tree: Tree, where: str) -> dict[str, Any]:
+        """A mapping from names to anything that is plain data."""
+        return self.mapping(tree, where, self.plain)
+
+    def scalar(self, tree: Tree, where: str) -> Scalar:
+        """A single value that keeps its type."""
+        if isinstance(tree.value, (dict, list)) or tree.value is None:
+            self.complain(tree, where, f"{tree.kind} where text, a number, true or false was expected")
+            raise Failed
+        return self.number(tree, where) if isinstance(tree.value, float) else cast(Scalar, tree.value)
 
     def plain(self, tree: Tree, where: str) -> Any:
         """Any plain data, but no number that is not finite."""

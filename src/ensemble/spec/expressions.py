@@ -13,17 +13,14 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple, cast
 
+from ensemble.metrics.statistics import STATISTICS
 from ensemble.model.errors import ExpressionError
 from ensemble.model.jobs import Scalar
 from ensemble.spec.evaluation import Formula, compile_expr, constant, evaluate, explain, readings, threshold
 from ensemble.spec.tree import (
     ALL_POINTS,
-    COUNTS,
     FUNCTIONS,
-    MEMBER_METRICS,
-    QUANTITIES,
     RESERVED,
-    STATISTICS,
     Apply,
     Arithmetic,
     ArithmeticOp,
@@ -52,14 +49,11 @@ from ensemble.spec.tree import (
     resolve_old,
     scalar_of,
 )
+from ensemble.spec.vocabulary import MEMBER_METRICS
 
 __all__ = [
     "ALL_POINTS",
-    "COUNTS",
     "FUNCTIONS",
-    "MEMBER_METRICS",
-    "QUANTITIES",
-    "STATISTICS",
     "Apply",
     "Arithmetic",
     "Compare",

@@ -10,15 +10,13 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from ensemble.metrics.statistics import STATISTICS
 from ensemble.model.errors import ExpressionError, InputError
 from ensemble.spec.actions import ActionCheck, traits
 from ensemble.spec.convert import Converter, nearest
 from ensemble.spec.expressions import (
-    COUNTS,
-    MEMBER_METRICS,
-    STATISTICS,
     MetricPath,
     is_condition,
     is_quantity,
@@ -33,11 +31,10 @@ from ensemble.spec.expressions import (
 from ensemble.spec.model import EnsembleSpec, GroupSpec, RuleSpec
 from ensemble.spec.nodes import Place
 from ensemble.spec.render import Renderer
+from ensemble.spec.vocabulary import COUNTS, MEMBER_METRICS, QUANTITIES
 
 _FIELD = re.compile(r"group [\w-]+: (\w+): ")
 """The field that a message of the renderer is about."""
-
-QUANTITIES: Final = ("duration", "pending", "node_hours", "cost")
 
 
 def check_meaning(
@@ -294,7 +291,7 @@ def _path(path: MetricPath, spec: EnsembleSpec, binding: object) -> None:
     if path.statistic != "derived" and not is_statistic(path.statistic):
         raise ExpressionError(
             f"{path}: there is no statistic {path.statistic!r}",
-            hint=nearest(path.statistic, [*STATISTICS[:12], "derived"]),
+            hint=nearest(path.statistic, [*(one for one in STATISTICS if not one[1:].isdigit()), "derived"]),
         )
     path = resolve_old(path, groups, figures)
     if path.group == "*":

@@ -2,7 +2,10 @@
 
 The loader turns a file (or the Python API's objects) into one `EnsembleSpec`; the engine, the members
 and the journal see nothing else. Durations are seconds. Text with placeholders stays text until a job
-is rendered. The descriptions here are the file reference and the JSON Schema.
+is rendered.
+
+Each field that a file may set has its `Key`: the one place where a key of the file is declared. The reader, the JSON
+Schema and the reference follow from it.
 """
 
 from __future__ import annotations
@@ -24,9 +27,27 @@ __all__ = [
 
 from typing import Annotated, Any, Final
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from ensemble.model.jobs import FileInput, Scalar
+from ensemble.model.jobs import REASONS, FileInput, Scalar
+from ensemble.spec import keys
+from ensemble.spec.keys import (
+    BOOLEAN,
+    DURATION,
+    LIMIT_COUNT,
+    LIMIT_NUMBER,
+    MAPPING,
+    NAME,
+    SCALARS,
+    TEXT,
+    TEXTS,
+    Key,
+    quantity,
+    several,
+    whole,
+    word,
+)
+from ensemble.spec.vocabulary import LAUNCHERS, TAKES
 
 UNLIMITED: Final = -1
 """`repetitions: unlimited`."""
@@ -35,154 +56,212 @@ PointValues = dict[str, Scalar]
 """One point: the value of each axis, in the order of the axes."""
 
 
-def _doc(text: str) -> Meta:
-    return Meta(description=text)
-
-
 class RetrySpec(Struct, frozen=True, omit_defaults=True):
-    """What happens after a failed attempt. In the file also a plain number, meaning `limit`."""
+    """What follows a failed attempt; in the file also a plain number, which is the `limit`."""
 
-    limit: Annotated[int, _doc("How many more attempts a job gets")] = 0
-    reasons: Annotated[tuple[str, ...], _doc("Only for these reasons; empty: for any")] = ()
-    delay: Annotated[float, _doc("Seconds before the next attempt")] = 0.0
-    elsewhere: Annotated[bool, _doc("Avoid the hosts of the failed attempt")] = False
-    command: Annotated[str, _doc("The command of later attempts, if another")] = ""
+    limit: Annotated[int, Key("How many more attempts a job gets.", whole(0))] = 0
+    reasons: Annotated[
+        tuple[str, ...],
+        Key("Only failures for these reasons are retried; by default all are.", several(REASONS, "reason")),
+    ] = ()
+    delay: Annotated[float, Key("Time before the next attempt.", DURATION)] = 0.0
+    elsewhere: Annotated[bool, Key("Whether the next attempt avoids the hosts of the failed one.", BOOLEAN)] = False
+    command: Annotated[str, Key("The command of later attempts, where it differs from the first.", TEXT)] = ""
 
 
 class OutputRule(Struct, frozen=True, omit_defaults=True):
-    """How a figure of merit is read from a job's output. In the file also a plain pattern."""
+    """How a figure of merit is read from a job's output; in the file also a plain pattern."""
 
-    source: Annotated[str, _doc("`stdout`, `stderr` or a file in the work directory (key `from`)")] = "stdout"
-    pattern: Annotated[str, _doc("Regular expression; its first group is the number")] = ""
-    pointer: Annotated[str, _doc("JSON pointer (RFC 6901) into a JSON file")] = ""
-    function: Annotated[str, _doc("`module:name`, called with the path, returns a number")] = ""
-    take: Annotated[str, _doc("first, last, min, max, mean, sum or count of the matches")] = "last"
-    required: Annotated[bool, _doc("A job without it has failed, for the reason `outputs`")] = False
+    source: Annotated[
+        str,
+        Key("Where it is read: `stdout`, `stderr` or a file in the work directory.", TEXT, "from", aliases=("source",)),
+    ] = "stdout"
+    pattern: Annotated[str, Key("A regular expression whose first group is the number.", TEXT)] = ""
+    pointer: Annotated[str, Key("A JSON pointer (RFC 6901) into a JSON file.", TEXT)] = ""
+    function: Annotated[str, Key("A function `module:name` that gets the path and returns a number.", TEXT)] = ""
+    take: Annotated[str, Key("Which of several matches counts.", word(*TAKES, what="way to take a figure"))] = "last"
+    required: Annotated[
+        bool, Key("Whether a job without this figure has failed, for the reason `outputs`.", BOOLEAN)
+    ] = False
 
 
 class GroupSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A named template of jobs: one entry of `jobs`. Several entries may share a name."""
+    """A named template of jobs, which is one entry of `jobs`; several entries may share a name."""
 
-    name: Annotated[str, _doc("Name of the group")]
-    command: Annotated[str, _doc("Program of one task; several lines are a script")] = ""
-    count: Annotated[int, _doc("Jobs per point")] = 1
-    parameters: Annotated[dict[str, Any], _doc("Axes: each combination is a point")] = {}
+    name: Annotated[str, Key("The name of the group.", NAME)]
+    command: Annotated[
+        str,
+        Key("The program of one task; several lines are a script, one line runs without a shell.", TEXT, needed=True),
+    ] = ""
+    count: Annotated[int, Key("How many jobs each point gets.", whole(1))] = 1
+    parameters: Annotated[dict[str, Any], Key("Axes and their values; each combination is a point.", MAPPING)] = {}
     points: tuple[PointValues, ...] = ({},)
     """Every point, in file order (made by the loader from `parameters`; one empty point without)."""
     axes: tuple[str, ...] = ()
-    submit: Annotated[str, _doc("`start`, `rules`, or `auto`: at the start unless a rule submits it")] = "auto"
-    member: Annotated[str, _doc("The member that runs it; empty: placed by capability and capacity")] = ""
-    nodes: Annotated[int | str, _doc("Nodes; 0 or left out: as the tasks need")] = 0
-    tasks: Annotated[int | str, _doc("Tasks the launcher starts; raised to `nodes` when below")] = 1
-    cores: Annotated[int | str, _doc("Cores per task")] = 1
-    gpus: Annotated[int | str, _doc("GPUs per task")] = 0
-    launcher: Annotated[str, _doc("auto, none, mpiexec, srun or flux")] = "auto"
-    walltime: Annotated[float | str, _doc("Seconds a job may run; 0: no limit")] = 0.0
-    setup: Annotated[str, _doc("Shell lines before the command")] = ""
-    cleanup: Annotated[str, _doc("Shell lines after the command")] = ""
-    shell: Annotated[bool, _doc("Hand a one-line command to /bin/sh")] = False
-    env: Annotated[dict[str, str], _doc("Environment, added to the member's")] = {}
-    workdir: Annotated[str, _doc("Where the job runs")] = "{run}/jobs/{key}"
-    inputs: Annotated[tuple[FileInput, ...], _doc("Files linked or rendered into the work directory")] = ()
-    outputs: Annotated[dict[str, OutputRule], _doc("Figures of merit")] = {}
-    valid: Annotated[str, _doc("Expression over figures and duration; false: the job failed")] = ""
-    retries: Annotated[RetrySpec, _doc("What follows a failed attempt")] = RetrySpec()
-    keep: Annotated[str, _doc("Which work directories stay: all, failed, none")] = "all"
-    label: Annotated[str, _doc("A word of yours, shown in tables")] = ""
-    max_running: Annotated[int, _doc("At most so many jobs with a member at a time; 0: no limit")] = 0
-    exclusive: Annotated[bool, _doc("Nodes are not shared")] = False
-    binding: Annotated[str, _doc("Task binding, handed to the launcher: none, core, socket")] = ""
-    order: Annotated[str, _doc("listed, random, or blocked: repetitions in rounds, each round shuffled")] = "listed"
-    warmup: Annotated[int, _doc("The first jobs of each point that count into no quantity")] = 0
-    derived: Annotated[dict[str, str], _doc("Expressions per point, such as speed-up")] = {}
-    simulate: Annotated[dict[str, Any], _doc("How long the jobs take in `ensemble simulate`")] = {}
-    options: Annotated[dict[str, Scalar], _doc("Options for the member, such as a partition")] = {}
+    submit: Annotated[
+        str,
+        Key(
+            "When its jobs are submitted: at the start, by rules, or (`auto`) at the start unless a rule submits them.",
+            word("auto", "start", "rules", what="way to submit"),
+        ),
+    ] = "auto"
+    member: Annotated[str, Key("The member that runs its jobs; by default one that has room for them.", TEXT)] = ""
+    nodes: Annotated[int | str, Key("Nodes of a job; by default as many as its tasks need.", quantity(0))] = 0
+    tasks: Annotated[int | str, Key("Tasks that the launcher starts, at least one on each node.", quantity(1))] = 1
+    cores: Annotated[int | str, Key("Cores of each task.", quantity(1))] = 1
+    gpus: Annotated[int | str, Key("GPUs of each task.", quantity(0))] = 0
+    launcher: Annotated[str, Key("What starts the tasks of a job.", word(*LAUNCHERS, what="launcher"))] = "auto"
+    walltime: Annotated[
+        float | str,
+        Key("How long a job may run; by default there is no limit.", keys.WALLTIME, aliases=("duration",)),
+    ] = 0.0
+    setup: Annotated[str, Key("Shell lines that run before the command.", TEXT)] = ""
+    cleanup: Annotated[str, Key("Shell lines that run after the command.", TEXT)] = ""
+    shell: Annotated[
+        bool,
+        Key("Whether a command of one line is run by /bin/sh too, as pipes and redirections need.", BOOLEAN),
+    ] = False
+    env: Annotated[
+        dict[str, str], Key("Environment variables, in addition to those of the member.", keys.ENVIRONMENT)
+    ] = {}
+    workdir: Annotated[str, Key("The directory in which the job runs.", TEXT)] = "{run}/jobs/{key}"
+    inputs: Annotated[
+        tuple[FileInput, ...], Key("Files that are linked or rendered into the work directory.", keys.INPUTS)
+    ] = ()
+    outputs: Annotated[
+        dict[str, OutputRule], Key("Figures of merit, which are read when a job has ended.", keys.OUTPUTS)
+    ] = {}
+    valid: Annotated[
+        str, Key("A condition over the figures and the duration; where it is false, the job has failed.", TEXT)
+    ] = ""
+    retries: Annotated[RetrySpec, Key("What follows a failed attempt.", keys.RETRIES)] = RetrySpec()
+    keep: Annotated[str, Key("Which work directories are kept.", word("all", "failed", "none", what="way to keep"))] = (
+        "all"
+    )
+    label: Annotated[str, Key("A word of your own, which tables show.", TEXT)] = ""
+    max_running: Annotated[int, Key("The most jobs of the group that are with a member at a time.", whole(1))] = 0
+    exclusive: Annotated[bool, Key("Whether a job shares its nodes with no other.", BOOLEAN)] = False
+    binding: Annotated[
+        str, Key("How tasks are bound to cores by the launcher.", word("none", "core", "socket", what="binding"))
+    ] = ""
+    order: Annotated[
+        str,
+        Key(
+            "The order of the jobs: as listed, at random, or blocked (repetitions in rounds, each in random order).",
+            word("listed", "random", "blocked", what="order"),
+        ),
+    ] = "listed"
+    warmup: Annotated[int, Key("How many first jobs of each point count into no statistics.", whole(0))] = 0
+    derived: Annotated[dict[str, str], Key("Expressions for each point, such as a speed-up.", TEXTS)] = {}
+    simulate: Annotated[dict[str, Any], Key("How long its jobs take in `ensemble simulate`.", MAPPING)] = {}
+    options: Annotated[dict[str, Scalar], Key("Options for the member, such as a partition.", SCALARS)] = {}
 
 
 class ActionSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a rule does."""
 
-    name: Annotated[
+    name: Annotated[str, Key("What is done.", keys.ACTION_NAME)]
+    label: Annotated[
         str,
-        _doc("The action"),
-    ]
-    label: Annotated[str, _doc("The group (submit, cancel), the function (custom), the algorithm (switch)")] = ""
-    value: Annotated[int | float | None, _doc("Jobs per point, nodes, instances")] = None
-    parameters: Annotated[dict[str, Any], _doc("New points for submit")] = {}
+        Key(
+            "The group (`submit`, `cancel`), function (`custom`) or algorithm (`switch-algorithm`) it is about.",
+            TEXT,
+        ),
+    ] = ""
+    value: Annotated[int | float | None, Key("How many jobs for each point, or nodes.", keys.NUMBER_ABOVE_ZERO)] = None
+    parameters: Annotated[dict[str, Any], Key("New points for `submit`, written as in a group.", MAPPING)] = {}
     points: tuple[PointValues, ...] = ()
     """The points of `parameters` (made by the loader)."""
-    states: Annotated[tuple[str, ...], _doc("Only jobs in these states are cancelled")] = ()
-    member: Annotated[str, _doc("The member to grow, shrink or stop; empty: the only one")] = ""
-    host: Annotated[str, _doc("The host to avoid; empty: that of the event's job")] = ""
-    options: Annotated[dict[str, Any], _doc("Options of a function or an algorithm")] = {}
-    rule: Annotated[dict[str, Any] | None, _doc("The rule to add")] = None
-    repetitions: Annotated[int, _doc("How often it may fire; `unlimited` is a word")] = 1
-    backoff: Annotated[int, _doc("Matches to skip between repetitions")] = 0
-    cooldown: Annotated[float, _doc("Seconds between repetitions")] = 0.0
+    states: Annotated[tuple[str, ...], Key("Only jobs in these states are cancelled.", keys.JOB_STATES)] = ()
+    member: Annotated[str, Key("The member that grows, shrinks or stops; by default the only one.", TEXT)] = ""
+    host: Annotated[str, Key("The host to avoid; by default that of the event's job.", TEXT)] = ""
+    options: Annotated[dict[str, Any], Key("Options of a function or an algorithm.", MAPPING)] = {}
+    rule: Annotated[dict[str, Any] | None, Key("The rule that `add-rule` adds.", keys.ADDED_RULE)] = None
+    repetitions: Annotated[int, Key("How many times the rule may fire.", keys.REPETITIONS)] = 1
+    backoff: Annotated[int, Key("How many matches are skipped between two firings.", whole(0))] = 0
+    cooldown: Annotated[float, Key("The shortest time between two firings.", DURATION)] = 0.0
 
 
 class RuleSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A trigger and an action."""
 
-    trigger: Annotated[str, _doc("start, interval, metric, idle, job-<event>, member-<event>")]
-    action: Annotated[ActionSpec, _doc("What is done")]
-    name: Annotated[str, _doc("A group (job-*), a metric path (metric), a member (member-*)")] = ""
-    when: Annotated[str | float | None, _doc("A number, a comparison, or an expression over metrics")] = None
-    seconds: Annotated[float, _doc("Period of an interval")] = 0.0
-    for_each: Annotated[str, _doc("One rule per value of this axis")] = ""
-    id: Annotated[str, _doc("A name for this rule in explain; default: rule-<place in the file>")] = ""
+    trigger: Annotated[str, Key("What the rule waits for.", keys.TRIGGER)]
+    action: Annotated[ActionSpec, Key("What is done then.", keys.ACTION)]
+    name: Annotated[
+        str, Key("The group (`job-*`), the metric path (`metric`) or the member (`member-*`) it is about.", TEXT)
+    ] = ""
+    when: Annotated[
+        str | float | None, Key("A number, a comparison, or an expression over metrics.", keys.CONDITION)
+    ] = None
+    seconds: Annotated[float, Key("The period of an `interval`.", keys.PERIOD)] = 0.0
+    for_each: Annotated[str, Key("An axis: the rule exists once for each of its values.", TEXT)] = ""
+    id: Annotated[str, Key("The name of the rule in `explain`; by default `rule-<its number in the file>`.", TEXT)] = ""
 
 
 class LimitsSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Ceilings of a run; 0 means none. They hold whatever the rules do."""
+    """Ceilings of a run, which hold whatever the rules do."""
 
-    jobs: Annotated[int, _doc("Jobs in all")] = 0
-    failures: Annotated[int, _doc("Jobs that failed after their last attempt")] = 0
-    walltime: Annotated[float, _doc("Seconds the whole ensemble may take")] = 0.0
-    node_hours: Annotated[float, _doc("Reserved at submission, settled at the end")] = 0.0
-    cost: Annotated[float, _doc("Price x node-hours, in the members' currency")] = 0.0
-    on_limit: Annotated[str, _doc("drain: let running jobs finish; cancel: end them")] = "drain"
+    jobs: Annotated[int, Key("The most jobs in all.", LIMIT_COUNT)] = 0
+    failures: Annotated[int, Key("The most jobs that fail after their last attempt.", LIMIT_COUNT)] = 0
+    walltime: Annotated[float, Key("The longest that the whole ensemble may take.", keys.LIMIT_DURATION)] = 0.0
+    node_hours: Annotated[
+        float, Key("The most node-hours; they are reserved at submission and settled at the end.", LIMIT_NUMBER)
+    ] = 0.0
+    cost: Annotated[float, Key("The most that may be spent, in the currency of the members' prices.", LIMIT_NUMBER)] = (
+        0.0
+    )
+    on_limit: Annotated[
+        str,
+        Key(
+            "What happens at a limit: `drain` lets running jobs finish, `cancel` ends them.",
+            word("drain", "cancel", what="way to end at a limit"),
+        ),
+    ] = "drain"
 
 
 class LoggingSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What is shown and how often waiting is looked at."""
+    """What is shown, and how often the age of waiting jobs is looked at."""
 
-    debug: Annotated[bool, _doc("Show every event")] = False
-    heartbeat: Annotated[float, _doc("Seconds between ticks on which waiting ages; 0: off")] = 0.0
+    debug: Annotated[bool, Key("Whether every event is shown.", BOOLEAN)] = False
+    heartbeat: Annotated[
+        float,
+        Key("The time between two looks at the age of waiting jobs; 0 turns them off.", DURATION),
+    ] = 0.0
 
 
 class MemberSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A queue back end. `price` is per node-hour; `currency` is what its text named."""
+    """A queue back end, on which jobs run."""
 
-    kind: Annotated[str, _doc("local, simulated, flux, slurm, ...")] = "local"
-    nodes: Annotated[int, _doc("Nodes at the start")] = 1
-    min_nodes: Annotated[int, _doc("shrink stops here (`nodes: {min, max}`)")] = 0
-    max_nodes: Annotated[int, _doc("grow stops here")] = 0
-    cores: Annotated[int, _doc("Cores per node; 0: what the machine has")] = 0
-    gpus: Annotated[int, _doc("GPUs per node; virtual nodes of one machine share none")] = 0
-    price: Annotated[float, _doc("Per node-hour, as in `0.41 USD/node-hour`")] = 0.0
+    kind: Annotated[str, Key("The kind of member, such as local, flux or slurm; by default its name.", TEXT)] = "local"
+    nodes: Annotated[int, Key("Nodes at the start, or the range in which rules may change them.", keys.SIZES)] = 1
+    min_nodes: Annotated[int, Key("The fewest nodes that `shrink` leaves.", whole(0))] = 0
+    max_nodes: Annotated[int, Key("The most nodes that `grow` reaches.", whole(0))] = 0
+    cores: Annotated[int, Key("Cores of each node; 0 means what the machine has.", whole(0))] = 0
+    gpus: Annotated[int, Key("GPUs of each node; virtual nodes of one machine share none.", whole(0))] = 0
+    price: Annotated[float, Key("The price of a node-hour, such as `0.41 USD/node-hour`.", keys.PRICE)] = 0.0
     currency: str = ""
-    options: Annotated[dict[str, Any], _doc("Options of the back end")] = {}
+    """What the text of `price` named."""
+    options: Annotated[dict[str, Any], Key("Options of this kind of member.", MAPPING)] = {}
 
 
 class AlgorithmSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A packaged set of rules. In the file also just its name."""
+    """A packaged set of rules; in the file also just its name."""
 
-    name: Annotated[str, _doc("Name of the algorithm")]
-    options: Annotated[dict[str, Any], _doc("Its options")] = {}
+    name: Annotated[str, Key("The name of the algorithm.", TEXT)]
+    options: Annotated[dict[str, Any], Key("Its options.", MAPPING)] = {}
 
 
 class EnsembleSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A whole ensemble."""
 
-    name: Annotated[str, _doc("Name; runs are called <name>-<n>")] = "ensemble"
-    seed: Annotated[int, _doc("Every random choice follows from it")] = 0
-    members: Annotated[dict[str, MemberSpec], _doc("Where jobs run; default: this machine")] = {}
-    jobs: Annotated[tuple[GroupSpec, ...], _doc("The groups")] = ()
-    rules: Annotated[tuple[RuleSpec, ...], _doc("The rules, in order")] = ()
-    algorithm: Annotated[AlgorithmSpec | None, _doc("A packaged set of rules")] = None
-    limits: Annotated[LimitsSpec, _doc("Ceilings")] = LimitsSpec()
-    logging: Annotated[LoggingSpec, _doc("Output and heartbeat")] = LoggingSpec()
-    custom: Annotated[str, _doc("Python source of custom functions, or the path of a .py file")] = ""
+    name: Annotated[str, Key("The name; runs are called `<name>-<n>`.", NAME)] = "ensemble"
+    seed: Annotated[int, Key("The number from which every random choice follows.", whole(0))] = 0
+    members: Annotated[dict[str, MemberSpec], Key("Where jobs run; by default on this machine.", keys.MEMBERS)] = {}
+    jobs: Annotated[tuple[GroupSpec, ...], Key("The groups of jobs.", keys.JOBS, needed=True)] = ()
+    rules: Annotated[tuple[RuleSpec, ...], Key("The rules, in the order in which they are tried.", keys.RULES)] = ()
+    algorithm: Annotated[AlgorithmSpec | None, Key("A packaged set of rules.", keys.ALGORITHM)] = None
+    limits: Annotated[LimitsSpec, Key("Ceilings that no rule can exceed.", keys.LIMITS)] = LimitsSpec()
+    logging: Annotated[LoggingSpec, Key("What is shown, and the heartbeat.", keys.LOGGING)] = LoggingSpec()
+    custom: Annotated[str, Key("Python source of custom functions, or the path of a .py file.", TEXT)] = ""
     directory: str = ""
-    """Where the file lies: inputs and the `.py` of `custom` are relative to it."""
+    """Where the file is: inputs and the `.py` of `custom` are relative to it."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["LAUNCHERS", "MEMBER_TRIGGERS", "TAKES", "TRIGGERS", "Reader"]
+__all__ = ["Reader"]
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from msgspec import structs
 
-from ensemble.model.jobs import REASONS, STATES, FileInput
+from ensemble.model.jobs import FileInput
 from ensemble.spec.actions import action_names, actions, traits
 from ensemble.spec.convert import Converter, Failed, nearest
+from ensemble.spec.keys import keys_of
 from ensemble.spec.model import (
     UNLIMITED,
     ActionSpec,
@@ -31,26 +31,10 @@ from ensemble.spec.model import (
 from ensemble.spec.nodes import Tree
 from ensemble.spec.parameters import expand
 from ensemble.spec.units import parse_duration, parse_price
-
-JOB_TRIGGERS: Final = (
-    "job-depend",
-    "job-sched",
-    "job-run",
-    "job-cancel",
-    "job-cleanup",
-    "job-finish",
-    "job-success",
-    "job-fail",
-    "job-retry",
-)
-TRIGGERS: Final = ("start", "interval", "metric", "idle", *JOB_TRIGGERS)
-MEMBER_TRIGGERS: Final = ("open", "up", "down", "nodes", "inventory", "closed", "gone", "fault")
+from ensemble.spec.vocabulary import FLUX_TRIGGERS, MEMBER_EVENTS, TRIGGERS
 
 HEARTBEAT: Final = 60.0
 """Seconds between ticks where a rule changes the size of a member and the file says nothing."""
-
-LAUNCHERS: Final = ("auto", "none", "mpiexec", "srun", "flux")
-TAKES: Final = ("first", "last", "min", "max", "mean", "sum", "count")
 
 
 class Reader(Converter):
@@ -59,15 +43,15 @@ class Reader(Converter):
     def __init__(self, directory: str, seed: int) -> None:
         self.directory = directory
         self.seed = seed
-        super().__init__(_SPECIALS, _ALIASES)
+        super().__init__()
 
     def elsewhere(self, key: str) -> str:
-        owners = [what for struct, what in _OWNERS if key in struct.__struct_fields__]
+        owners = [what for struct, what in _OWNERS if any(key in (one.name, *one.aliases) for one in keys_of(struct))]
         return f"It is a key of {' or '.join(owners)}." if owners else ""
 
     def ensemble(self, tree: Tree, name: str) -> EnsembleSpec | None:
         try:
-            found = self.struct(tree, EnsembleSpec, "", hidden=("directory",))
+            found = self.struct(tree, EnsembleSpec, "")
         except Failed:
             return None
         if self.problems and "jobs" not in found and "jobs" in tree.value:
@@ -93,7 +77,7 @@ class Reader(Converter):
         return found
 
     def group(self, tree: Tree, where: str) -> GroupSpec:
-        found = self.struct(tree, GroupSpec, where, hidden=("points", "axes"))
+        found = self.struct(tree, GroupSpec, where)
         if "parameters" in found:
             place = tree.value["parameters"][1]
             axes, points = self.attempt(
@@ -116,34 +100,20 @@ class Reader(Converter):
         if text in TRIGGERS or text.startswith("job-native-"):
             return text
         if text.startswith("member-"):
-            if text[7:] not in MEMBER_TRIGGERS:
-                known = [f"member-{name}" for name in MEMBER_TRIGGERS]
+            if text[7:] not in MEMBER_EVENTS:
+                known = [f"member-{name}" for name in MEMBER_EVENTS]
                 self.complain(tree, where, f"{text!r} is no trigger", nearest(text, known))
                 raise Failed
             return text
-        if text in (
-            "job-inactive",
-            "job-submit",
-            "job-alloc",
-            "job-start",
-            "job-release",
-            "job-free",
-            "job-clean",
-            "job-priority",
-            "job-urgency",
-            "job-validate",
-            "job-exception",
-            "job-annotations",
-        ):
-            # the names of Flux' own events (RFC 21), as ensemble-python spells them
-            return "job-finish" if text == "job-inactive" else "job-native-" + text[4:]
+        if text in FLUX_TRIGGERS:
+            return FLUX_TRIGGERS[text]
         self.complain(tree, where, f"{text!r} is no trigger", nearest(text, TRIGGERS))
         raise Failed
 
     def action(self, tree: Tree, where: str) -> ActionSpec:
         if isinstance(tree.value, str):
             tree = Tree({"name": (tree, tree)}, tree.place)
-        found = self.struct(tree, ActionSpec, where, hidden=("points",))
+        found = self.struct(tree, ActionSpec, where)
         if found.get("rule") and isinstance(tree.value, dict):
             self.added[f"{where}.rule"] = self.rule(tree.value["rule"][1], f"{where}.rule")
         if found.get("parameters"):
@@ -192,25 +162,32 @@ class Reader(Converter):
             return tree.raw
         return self.duration(tree, where)
 
-    def quantity(self, least: int) -> Any:
-        def read(reader: Reader, tree: Tree, where: str) -> int | str:
-            if isinstance(tree.value, str) and "{" in tree.value:
-                return tree.raw
-            return reader.whole(tree, where, least)
+    def quantity(self, tree: Tree, where: str, least: int) -> int | str:
+        if isinstance(tree.value, str) and "{" in tree.value:
+            return tree.raw
+        return self.whole(tree, where, least)
 
-        return read
+    def condition(self, tree: Tree, where: str) -> str | float | None:
+        if tree.value is None:
+            return None
+        if isinstance(tree.value, (bool, dict, list)):
+            self.complain(tree, where, f"{tree.kind} where text or a number was expected")
+            raise Failed
+        return self.text(tree, where) if isinstance(tree.value, str) else self.number(tree, where)
+
+    def added_rule(self, tree: Tree, where: str) -> dict[str, Any] | None:
+        return None if tree.value is None else self.anything_by_name(tree, where)
+
+    def limits(self, tree: Tree, where: str) -> LimitsSpec:
+        return LimitsSpec(**self.struct(tree, LimitsSpec, where))
+
+    def logging(self, tree: Tree, where: str) -> LoggingSpec:
+        return LoggingSpec(**self.struct(tree, LoggingSpec, where))
 
     def retries(self, tree: Tree, where: str) -> RetrySpec:
         if isinstance(tree.value, dict):
             return RetrySpec(**self.struct(tree, RetrySpec, where))
         return RetrySpec(limit=self.whole(tree, where, 0))
-
-    def reasons(self, tree: Tree, where: str) -> tuple[str, ...]:
-        return tuple(self.items(tree, lambda one, inner: self.choice(one, inner, REASONS, "reason"), where))
-
-    def states(self, tree: Tree, where: str) -> tuple[str, ...]:
-        known = (*STATES[:-1], "pending", "running", "active")
-        return tuple(self.items(tree, lambda one, inner: self.choice(one, inner, known, "state of a job"), where))
 
     def outputs(self, tree: Tree, where: str) -> dict[str, OutputRule]:
         if not isinstance(tree.value, dict):
@@ -316,7 +293,7 @@ class Reader(Converter):
             if sizes.get("max", sizes.get("min", 1)) < sizes.get("min", 0):
                 self.complain(nodes, f"{where}.nodes", f"max {sizes['max']} is below min {sizes['min']}")
                 raise Failed
-        fields = self.struct(Tree(rest, tree.place), MemberSpec, where, hidden=("currency",))
+        fields = self.struct(Tree(rest, tree.place), MemberSpec, where)
         if sizes:
             fields["nodes"] = sizes.get("start", max(1, sizes.get("min", 1)))
             fields["min_nodes"] = sizes.get("min", 0)
@@ -362,78 +339,13 @@ class Reader(Converter):
         return number
 
     def environment(self, tree: Tree, where: str) -> dict[str, str]:
-        found: dict[str, str] = self.mapping(tree, str, where)
+        found = self.text_by_name(tree, where)
         for key in found:
             if not key or "=" in key:
                 self.complain(tree, where, f"{key!r} cannot be the name of an environment variable")
                 raise Failed
         return found
 
-    def custom(self, tree: Tree, where: str) -> str:
-        return self.text(tree, where)
-
-
-def _least(number: int) -> Any:
-    return lambda reader, tree, where: reader.whole(tree, where, number)
-
-
-def _words(choices: tuple[str, ...], what: str) -> Any:
-    return lambda reader, tree, where: reader.choice(tree, where, choices, what)
-
-
-_quantity = Reader.quantity
-
-_SPECIALS: Final[Mapping[tuple[str, str], Any]] = {
-    ("EnsembleSpec", "name"): Reader.name,
-    ("EnsembleSpec", "jobs"): Reader.groups,
-    ("EnsembleSpec", "rules"): Reader.rules,
-    ("EnsembleSpec", "members"): Reader.members,
-    ("EnsembleSpec", "algorithm"): Reader.algorithm,
-    ("EnsembleSpec", "custom"): Reader.custom,
-    ("EnsembleSpec", "seed"): _least(0),
-    ("GroupSpec", "name"): Reader.name,
-    ("GroupSpec", "count"): _least(1),
-    ("GroupSpec", "nodes"): _quantity(None, 0),  # type: ignore[arg-type]
-    ("GroupSpec", "tasks"): _quantity(None, 1),  # type: ignore[arg-type]
-    ("GroupSpec", "cores"): _quantity(None, 1),  # type: ignore[arg-type]
-    ("GroupSpec", "gpus"): _quantity(None, 0),  # type: ignore[arg-type]
-    ("GroupSpec", "max_running"): _least(1),
-    ("GroupSpec", "warmup"): _least(0),
-    ("GroupSpec", "walltime"): Reader.walltime,
-    ("GroupSpec", "retries"): Reader.retries,
-    ("GroupSpec", "outputs"): Reader.outputs,
-    ("GroupSpec", "inputs"): Reader.inputs,
-    ("GroupSpec", "env"): Reader.environment,
-    ("GroupSpec", "submit"): _words(("auto", "start", "rules"), "way to submit"),
-    ("GroupSpec", "launcher"): _words(LAUNCHERS, "launcher"),
-    ("GroupSpec", "keep"): _words(("all", "failed", "none"), "way to keep"),
-    ("GroupSpec", "order"): _words(("listed", "random", "blocked"), "order"),
-    ("GroupSpec", "binding"): _words(("none", "core", "socket"), "binding"),
-    ("RetrySpec", "limit"): _least(0),
-    ("RetrySpec", "reasons"): Reader.reasons,
-    ("RetrySpec", "delay"): Reader.duration,
-    ("OutputRule", "take"): _words(TAKES, "way to take a figure"),
-    ("RuleSpec", "trigger"): Reader.trigger,
-    ("RuleSpec", "action"): Reader.action,
-    ("RuleSpec", "seconds"): Reader.period,
-    ("ActionSpec", "name"): Reader.action_name,
-    ("ActionSpec", "value"): Reader.positive_number,
-    ("ActionSpec", "repetitions"): Reader.repetitions,
-    ("ActionSpec", "backoff"): _least(0),
-    ("ActionSpec", "cooldown"): Reader.duration,
-    ("ActionSpec", "states"): Reader.states,
-    ("LimitsSpec", "jobs"): Reader.limit_count,
-    ("LimitsSpec", "failures"): Reader.limit_count,
-    ("LimitsSpec", "walltime"): Reader.positive_duration,
-    ("LimitsSpec", "node_hours"): Reader.limit_number,
-    ("LimitsSpec", "cost"): Reader.limit_number,
-    ("LimitsSpec", "on_limit"): _words(("drain", "cancel"), "way to end at a limit"),
-    ("LoggingSpec", "heartbeat"): Reader.duration,
-    ("MemberSpec", "nodes"): _least(1),
-    ("MemberSpec", "cores"): _least(0),
-    ("MemberSpec", "gpus"): _least(0),
-    ("MemberSpec", "price"): Reader.price,
-}
 
 _OWNERS: Final = (
     (EnsembleSpec, "the ensemble itself"),
@@ -446,8 +358,3 @@ _OWNERS: Final = (
     (MemberSpec, "a member"),
 )
 """Where a key belongs that stands in a wrong place."""
-
-_ALIASES: Final = {
-    ("GroupSpec", "duration"): "walltime",
-    ("OutputRule", "from"): "source",
-}

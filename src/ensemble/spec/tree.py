@@ -12,33 +12,10 @@ from typing import Final, Literal, Union
 
 from msgspec import Struct
 
+from ensemble.metrics.statistics import is_known
 from ensemble.model.errors import ExpressionError
 from ensemble.model.jobs import Scalar
-
-PERCENTILES: Final = tuple(f"p{n}" for n in range(1, 100))
-
-STATISTICS: Final = (
-    *("count", "sum", "mean", "variance", "std", "sem", "ci95", "rel_ci95", "min", "max", "ewma", "median"),
-    *PERCENTILES,
-    *("iqr", "mad"),
-)
-"""What can be asked of a quantity."""
-
-COUNTS: Final = (
-    *("submitted", "pending", "running", "active", "finished"),
-    *("success", "failed", "cancelled", "lost", "failed_attempts"),
-)
-"""What `count.<group>.` counts besides the values of a quantity: jobs in a state or with an outcome."""
-
-QUANTITIES: Final = ("duration", "pending", "node_hours", "cost")
-"""What every group measures without `outputs`."""
-
-MEMBER_METRICS: Final = {
-    "nodes": ("up", "free"),
-    "cores": ("up", "free"),
-    "queue": ("depend", "sched", "run", "cleanup", "inactive"),
-}
-"""`nodes.free` is that of the only member, `nodes.<member>.free` that of a named one."""
+from ensemble.spec.vocabulary import COUNTS, MEMBER_METRICS, QUANTITIES
 
 ALL_POINTS: Final[tuple[tuple[str, Scalar], ...]] = (("*", "*"),)
 """`MetricPath.point` of `group[*]`: the whole group, also inside `for_each`."""
@@ -291,7 +268,7 @@ def nearest(word: str, choices: Collection[str]) -> str:
 
 def is_statistic(word: str) -> bool:
     """Whether `word` may begin the path of a group's metric."""
-    return word in STATISTICS or word == "derived"
+    return word == "derived" or is_known(word)
 
 
 def is_quantity(statistic: str, quantity: str, figures: Collection[str] = ()) -> bool:

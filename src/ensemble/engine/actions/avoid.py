@@ -27,7 +27,7 @@ def _avoid(context: Context, action: ActionSpec, cause: Cause) -> list[Effect]:
 register_action(
     Action(
         name="avoid",
-        meaning="Run no further job on `host` (left out: the hosts of the event's job).",
+        meaning="Run no further job on `host` (by default the hosts of the event's job).",
         keys=("host",),
         while_draining=True,
         effects=_avoid,

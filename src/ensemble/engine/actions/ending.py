@@ -30,7 +30,7 @@ def _stop_member(context: Context, action: ActionSpec, cause: Cause) -> list[Eff
 register_action(
     Action(
         name="stop",
-        meaning="Start nothing more, let what runs finish, then end.",
+        meaning="Start nothing more, let running jobs finish, then end the run.",
         while_draining=True,
         ends=True,
         effects=_stop,
@@ -39,7 +39,7 @@ register_action(
 register_action(
     Action(
         name="terminate",
-        meaning="Cancel everything, then end.",
+        meaning="Cancel everything, then end the run.",
         while_draining=True,
         ends=True,
         effects=_terminate,

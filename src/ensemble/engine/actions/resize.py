@@ -42,7 +42,7 @@ def _resizable(context: Context) -> str:
 register_action(
     Action(
         name="grow",
-        meaning="Add `value` nodes to `member` (left out: 1), up to its `max`.",
+        meaning="Add `value` nodes to `member` (by default 1), up to its `max`.",
         keys=("member", "value"),
         older=("scale-up",),
         resizes=True,
@@ -53,7 +53,7 @@ register_action(
 register_action(
     Action(
         name="shrink",
-        meaning="Take `value` nodes from `member`, down to its `min`.",
+        meaning="Take `value` nodes from `member` (by default 1), down to its `min`.",
         keys=("member", "value"),
         older=("scale-down",),
         resizes=True,

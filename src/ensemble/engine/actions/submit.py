@@ -70,8 +70,8 @@ def _submit_values(context: Context, group: Group, values: dict[str, Scalar], co
 register_action(
     Action(
         name="submit",
-        meaning="Jobs of group `label`: `value` for each point (left out: its `count`), or for the new points of "
-        "`parameters`.",
+        meaning="Submit jobs of group `label`: `value` for each point (by default its `count`), or jobs for the new "
+        "points of `parameters`.",
         keys=("label", "value", "parameters"),
         submits=True,
         check=_check,
