@@ -12,11 +12,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ensemble.members.figures import read_figures
 from ensemble.members.flux.entries import Mark
 from ensemble.members.flux.records import Records, Ref
 from ensemble.members.flux.register import Register
-from ensemble.members.local.launch import JobFiles
+from ensemble.members.kit.figures import read_figures
+from ensemble.members.kit.files import JobFiles
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from ensemble.members.flux.entries import Mark
-from ensemble.members.local.launch import JobFiles, wrapper
-from ensemble.members.staging import stage
+from ensemble.members.kit.files import JobFiles
+from ensemble.members.kit.staging import stage
+from ensemble.members.local.launch import wrapper
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
 

@@ -25,7 +25,6 @@ from ensemble.members.contract import (
     Refused,
     Unknown,
 )
-from ensemble.members.fetching import fetch_file
 from ensemble.members.flux import calls
 from ensemble.members.flux.broker import Broker, FluxError
 from ensemble.members.flux.ends import Completing
@@ -37,6 +36,7 @@ from ensemble.members.flux.register import Register
 from ensemble.members.flux.shipping import Broken, Shipping
 from ensemble.members.flux.sizes import Sizes, read_sizes
 from ensemble.members.flux.story import Story
+from ensemble.members.kit.fetching import fetch_file
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
 from ensemble.model.jobs import FINISHED, AttemptRef, JobSpec

@@ -14,8 +14,8 @@ from ensemble.members.flux.calls import feasible
 from ensemble.members.flux.entries import Mark
 from ensemble.members.flux.jobspec import jobspec, prepare, urgency
 from ensemble.members.flux.sizes import Sizes
-from ensemble.members.local.launch import base_environment
-from ensemble.members.staging import StagingError
+from ensemble.members.kit.program import base_environment
+from ensemble.members.kit.staging import StagingError
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
 

@@ -26,17 +26,19 @@ from typing import Any, Final
 
 import msgspec
 
-from ensemble.members.figures import read_figures
+from ensemble.members.kit.figures import read_figures
+from ensemble.members.kit.files import JobFiles
+from ensemble.members.kit.program import base_environment
+from ensemble.members.kit.staging import StagingError
 from ensemble.members.local.channel import Channel
 from ensemble.members.local.guard import become_subreaper
-from ensemble.members.local.launch import JobFiles, LaunchError, base_environment
+from ensemble.members.local.launch import LaunchError
 from ensemble.members.local.prepare import Waiting
 from ensemble.members.local.records import Ended, Exited, KeeperLog, Started, Starting
 from ensemble.members.local.recovery import TICKS, Adopted, Recovery, gpus_of_process, ref_of_process
 from ensemble.members.local.running import NO_STORAGE, Running, spawn, wait_status
 from ensemble.members.local.slots import Placement, Slots
 from ensemble.members.local.syncer import Syncer
-from ensemble.members.staging import StagingError
 from ensemble.model.events import JobEvent, MemberEvent
 from ensemble.model.failpoints import failpoint
 from ensemble.model.jobs import JobSpec

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["JobFiles", "LaunchError", "environment", "program", "wrapper"]
+__all__ = ["LaunchError", "environment", "program", "wrapper"]
 
 import os
 import shlex
 import shutil
 import subprocess
-import sys
 from functools import lru_cache
 from pathlib import Path
 
+from ensemble.members.kit.files import JobFiles
+from ensemble.members.kit.program import phases
 from ensemble.model.jobs import JobSpec
 
 NO_GPU = "-1"
@@ -20,32 +21,6 @@ NO_GPU = "-1"
 
 class LaunchError(Exception):
     """The job cannot be started; the text says why."""
-
-
-class JobFiles:
-    """Where the files of one attempt lie: always in `<run>/jobs/<key>`, wherever the job itself works."""
-
-    __slots__ = ("folder", "phase", "script", "stderr", "stdout")
-
-    def __init__(self, run_dir: str, key: str, attempt: int) -> None:
-        suffix = "" if attempt == 1 else f".{attempt}"
-        self.folder = f"{run_dir}/jobs/{key}"
-        self.stdout = f"{self.folder}/stdout{suffix}"
-        self.stderr = f"{self.folder}/stderr{suffix}"
-        self.script = f"{self.folder}/.script{suffix}"
-        self.phase = f"{self.folder}/.phase{suffix}"
-
-
-def base_environment() -> dict[str, str]:
-    """The keeper's environment for jobs: programs beside our own interpreter (a venv's `mpiexec`) are found."""
-    found = dict(os.environ)
-    beside = os.path.dirname(sys.executable)
-    path = found.get("PATH", os.defpath)
-    if beside not in path.split(os.pathsep):
-        found["PATH"] = beside + os.pathsep + path
-    for name in ("ENSEMBLE_FAILPOINT",):
-        found.pop(name, None)
-    return found
 
 
 def environment(base: dict[str, str], spec: JobSpec, gpus: tuple[int, ...] | None) -> dict[str, str]:
@@ -139,22 +114,4 @@ def wrapper(spec: JobSpec, files: JobFiles, path: str) -> str:
         words = [*prefix, *_interpreter(spec.script), str(inner)]
     else:
         words = [*prefix, *spec.command]
-    phase = shlex.quote(files.phase)
-    return "\n".join(
-        (
-            "phase=setup",
-            f'trap \'code=$?; [ "$phase" = command ] || echo "$phase" > {phase}; exit $code\' EXIT',
-            "set -e",
-            spec.setup,
-            "set +e",
-            "phase=command",
-            shlex.join(words),
-            "code=$?",
-            "phase=cleanup",
-            "set -e",
-            spec.cleanup,
-            "phase=command",
-            'exit "$code"',
-            "",
-        )
-    )
+    return phases(spec.setup, words, spec.cleanup, files.phase)

@@ -26,7 +26,7 @@ from ensemble.members.contract import (
     Receipt,
     Refused,
 )
-from ensemble.members.fetching import fetch_file
+from ensemble.members.kit.fetching import fetch_file
 from ensemble.members.local.wire import Frames, encode_frame
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent

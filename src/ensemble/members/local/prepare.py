@@ -8,8 +8,9 @@ import contextlib
 import os
 import shutil
 
-from ensemble.members.local.launch import JobFiles, LaunchError, environment, program, wrapper
-from ensemble.members.staging import stage
+from ensemble.members.kit.files import JobFiles
+from ensemble.members.kit.staging import stage
+from ensemble.members.local.launch import LaunchError, environment, program, wrapper
 from ensemble.model.jobs import JobSpec
 
 

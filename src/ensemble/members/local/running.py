@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from ensemble.members.local.launch import JobFiles
+from ensemble.members.kit.files import JobFiles
 from ensemble.members.local.recovery import TICKS
 from ensemble.members.local.slots import Placement
 from ensemble.model.events import JobEvent

@@ -16,8 +16,8 @@ from typing import Any, Final
 import msgspec
 
 from ensemble.members.contract import Context
-from ensemble.members.figures import read_figures
-from ensemble.members.local.launch import JobFiles
+from ensemble.members.kit.figures import read_figures
+from ensemble.members.kit.files import JobFiles
 from ensemble.members.slurm.spool import Ref, Report, Shipment, Spool
 from ensemble.model.events import JobEvent, MemberEvent
 from ensemble.model.jobs import JobSpec

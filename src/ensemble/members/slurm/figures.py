@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from ensemble.members.figures import read_figures
-from ensemble.members.local.launch import JobFiles
+from ensemble.members.kit.figures import read_figures
+from ensemble.members.kit.files import JobFiles
 from ensemble.members.slurm.spool import Described
 
 

@@ -24,7 +24,7 @@ from ensemble.members.contract import (
     Receipt,
     Refused,
 )
-from ensemble.members.fetching import fetch_file
+from ensemble.members.kit.fetching import fetch_file
 from ensemble.members.slurm.book import Book, Ref
 from ensemble.members.slurm.queue import Queue, Sizes
 from ensemble.members.slurm.reconciliation import Reconciliation

@@ -15,7 +15,8 @@ import sys
 
 import msgspec
 
-from ensemble.members.local.launch import JobFiles, wrapper
+from ensemble.members.kit.files import JobFiles
+from ensemble.members.local.launch import wrapper
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
 

@@ -15,12 +15,12 @@ from secrets import token_hex
 from typing import Final
 
 from ensemble.members.contract import Accepted, Receipt, Refused, Unknown
-from ensemble.members.local.launch import JobFiles
+from ensemble.members.kit.files import JobFiles
+from ensemble.members.kit.staging import StagingError, stage
 from ensemble.members.slurm.book import Book, Ref, Task
 from ensemble.members.slurm.queue import Busy, Queue, Row, SbatchRefused, Sizes
 from ensemble.members.slurm.script import array_script, job_script
 from ensemble.members.slurm.spool import Shipment
-from ensemble.members.staging import StagingError, stage
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
 

@@ -7,7 +7,7 @@ __all__ = ["fetch_file"]
 import asyncio
 import os
 
-from ensemble.members.local.launch import JobFiles
+from ensemble.members.kit.files import JobFiles
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import AttemptRef
 
@@ -15,7 +15,7 @@ from ensemble.model.jobs import AttemptRef
 async def fetch_file(run_dir: str, ref: AttemptRef, path: str, offset: int, limit: int) -> bytes:
     """Read `limit` bytes from `offset` of `stdout`, `stderr` or a path in the job's folder.
 
-    Raises `MemberError` when there is none, or it is outside the folder.
+    Raises `MemberError` when there is no such file, or it is outside the folder.
     """
     files = JobFiles(run_dir, ref.key, ref.attempt)
     named = {"stdout": files.stdout, "stderr": files.stderr}.get(path, os.path.join(files.folder, path))
