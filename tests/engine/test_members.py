@@ -111,7 +111,7 @@ def test_jobs_that_fit_no_member_fail_by_name_and_the_rest_runs():
     assert len(world.open) == 2
     assert world.groups()["a"].failed == 2
     assert notes(world, "never-fits") == [
-        "a: a job of 64 cores fits no member (m has at most 1 nodes of 4 cores, o has at most 1 nodes of 4 cores)"
+        "a: a job of 64 cores fits no member (m has at most 1 node of 4 cores, o has at most 1 node of 4 cores)"
     ]
     world.all_good()
     assert outcome(world) == "failed"
@@ -153,7 +153,7 @@ def test_a_job_goes_to_a_member_that_a_rule_makes_larger_for_what_waits_there():
 def test_a_job_that_fits_only_a_member_that_no_rule_makes_larger_fails():
     world = World(BIG % "")
     assert outcome(world) == "failed"
-    assert "local has at most 1 nodes of 4 cores" in notes(world, "never-fits")[0]
+    assert "local has at most 1 node of 4 cores" in notes(world, "never-fits")[0]
     world.replays()
 
 
@@ -243,9 +243,7 @@ rules: [{trigger: job-success, name: a, action: {name: shrink}}%s]
     world.tell(MemberEvent("local", "nodes", nodes_up=1, cores_up=4))
     world.tell(ResizeDone(world.resizes[0].id, "local", 1))
     assert [cancel.refs for cancel in world.cancels] == [(("a-1", 1), ("a-2", 1))]
-    assert notes(world, "never-fits") == [
-        "a: 2 waiting jobs do not fit any more (local has at most 1 nodes of 4 cores)"
-    ]
+    assert notes(world, "never-fits") == ["a: 2 waiting jobs do not fit any more (local has at most 1 node of 4 cores)"]
     world.replays()
     other = World(text % ", {trigger: job-success, name: b, action: {name: grow}}", start=False)
     other.tell(RunStarted("r-1", {}, "0"))

@@ -108,7 +108,7 @@ async def test_what_cannot_run_here_is_refused_for_good_with_the_reason() -> Non
             [job(0, resources=Resources(tasks=99)), job(1, seconds="soon")],  # type: ignore[arg-type]
         )
         assert isinstance(too_large, Refused)
-        assert "99 x 1 cores" in too_large.reason
+        assert "it needs 99 cores" in too_large.reason
         assert isinstance(bad, Refused)
         assert "there is no 'soon' here" in bad.reason
         assert not too_large.transient

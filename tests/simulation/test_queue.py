@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from ensemble.model.errors import InputError
 from ensemble.model.events import JobEvent, MemberEvent
+from ensemble.model.jobs import Resources
 from ensemble.simulation import backfill
 from ensemble.simulation.draws import distribution, group_seed
 from ensemble.simulation.jobs import JobShape
 from ensemble.simulation.model import JobModel
 from ensemble.simulation.options import SimulatedOptions, read_options
-from ensemble.simulation.pool import Need
+from ensemble.simulation.pool import need_of
 from ensemble.simulation.queue import SimulatedQueue
 
 T0 = 1.0
@@ -39,7 +40,7 @@ class World:
     def submit(
         self, number: int, seconds: Any, cores: int = 1, nodes: int = 0, walltime: float = 0.0, **model: Any
     ) -> None:
-        need = Need(nodes, 1, cores)
+        need = need_of(Resources(nodes, 1, cores), self.queue.pool.cores, self.queue.pool.gpus)
         duration = float(seconds) if isinstance(seconds, int | float) else seconds
         shape = JobShape(need, walltime, JobModel(duration, **model), group_seed(3, "a"))
         self.queue.submit(shape, "a", number)

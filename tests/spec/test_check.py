@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.model.errors import SpecError
+from ensemble.model.placement import Size
 from ensemble.runtime.examining import examine
-from ensemble.spec.check import Size, check
+from ensemble.spec.check import check
 from ensemble.spec.evaluation import evaluate
 from ensemble.spec.expressions import parse
 from ensemble.spec.loader import load, load_with_places, loads
@@ -45,10 +46,10 @@ def test_nothing_is_found_in_what_is_right(file):
         ("tasks: 9, nodes: 1", (2, 8), "it needs 9 cores on one node and a node has 8"),
         ("cores: 9", (2, 8), "it needs 9 cores on one node and a node has 8"),
         ("tasks: 17", (2, 8), "it needs 17 cores and there are at most 16"),
-        ("gpus: 1", (2, 8, 0), "it needs 1 GPUs and there are at most 0"),
+        ("gpus: 1", (2, 8, 0), "it needs 1 GPU and there are at most 0"),
         ("gpus: 2", (2, 8, 1), "it needs 2 GPUs on one node and a node has 1"),
-        ("tasks: 3, gpus: 2", (2, 8, 3), "it needs 3 tasks of 1 cores and 2 GPUs, and 2 nodes hold 2 of them"),
-        ("tasks: 3, cores: 5", (2, 8), "it needs 3 tasks of 5 cores, and 2 nodes hold 2 of them"),
+        ("tasks: 3, gpus: 2", (2, 8, 3), "it needs 3 tasks of 1 core and 2 GPUs, and 2 nodes can hold 2 of them"),
+        ("tasks: 3, cores: 5", (2, 8), "it needs 3 tasks of 5 cores, and 2 nodes can hold 2 of them"),
         ("nodes: 2, tasks: 4, cores: 5", (9, 8), "it needs 10 cores on one node and a node has 8"),
         ("parameters: {N: [1, 2, 4]}, tasks: '{N * 8}'", (2, 8), "with N=4 can never run: it needs 32 cores"),
     ],

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.model.decisions import Firing, Upkeep
+from ensemble.model.placement import Size
 from ensemble.simulation import simulate
-from ensemble.spec.check import Size, check
+from ensemble.spec.check import check
 from ensemble.spec.loader import from_plain
 
 GROUPS = ("a", "b", "c")

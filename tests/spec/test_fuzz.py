@@ -7,8 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ensemble.model.errors import InputError
+from ensemble.model.placement import Size
 from ensemble.runtime.opening import algorithms
-from ensemble.spec.check import Size, check
+from ensemble.spec.check import check
 from ensemble.spec.loader import from_plain, loads
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -8,6 +8,7 @@ from typing import Final
 from ensemble.engine.backlog import REFILL, Backlog
 from ensemble.engine.build import Builder
 from ensemble.engine.impact import WAKES, Impact
+from ensemble.engine.placement import nodes_of
 from ensemble.engine.state import CLEANUP, CODES, DEPEND, INACTIVE, NEW, RUN, SCHED, SUBMITTED, Cell, Job, State, count
 from ensemble.model.decisions import Cancel, Finish, Forget, Note, Retry
 from ensemble.model.events import JobEvent
@@ -189,7 +190,7 @@ class Attempts:
         event = job.last
         used = 0.0
         if job.run_time and event is not None:
-            share = self.builder.nodes_of(point, member)
+            share = nodes_of(point, member)
             used = share * max(0.0, (job.ended or event.time) - job.run_time)
             state.spent_node_seconds += used
             if not member.holds:

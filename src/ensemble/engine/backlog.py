@@ -8,6 +8,7 @@ from typing import Final
 
 from ensemble.engine.build import Builder
 from ensemble.engine.impact import WAKES, Impact
+from ensemble.engine.placement import nodes_of
 from ensemble.engine.state import SUBMITTED, Group, Job, Member, Point, State, count
 from ensemble.model.decisions import Create, Discard, Effect, Span, Submit
 from ensemble.model.jobs import split_key
@@ -150,7 +151,7 @@ class Backlog:
     def _hand_over(self, batch: list[Job], span: Span, point: Point, member: Member) -> None:
         state = self.state
         now = state.now
-        reserve = self.builder.nodes_of(point, member) * point.walltime
+        reserve = nodes_of(point, member) * point.walltime
         cost = 0.0 if member.holds else reserve / 3600.0 * member.price
         name, attempt = member.name, span.attempt
         for job in batch:

@@ -86,12 +86,6 @@ class Builder:
             member.max_nodes = spec.max_nodes
             self.state.members[name] = member
 
-    def nodes_of(self, point: Point, member: Member) -> float:
-        """Nodes that a job of this point takes of a member; a part of one where it asks only for cores."""
-        if point.nodes:
-            return float(point.nodes)
-        return point.cores / member.cores_per_node if member.cores_per_node else 1.0
-
     # ---- groups and points -------------------------------------------------------------------------
 
     def _groups(self) -> None:
@@ -168,7 +162,7 @@ class Builder:
         point.cores = resources.total_cores
         point.walltime = sample.walltime
         point.member = compile_template(spec.member, tuple(values)).fill(values) if spec.member else ""
-        point.shape = Shape(point.member, point.nodes, point.cores, resources.cores, resources.total_gpus)
+        point.shape = Shape(point.member, resources)
         group.shapes.setdefault(point.shape, []).append(point.index)
         self._own_cell(group, tuple(values.items()))
         group.points.append(point)

@@ -7,7 +7,7 @@ from typing import Final
 from ensemble.engine.attempts import Attempts
 from ensemble.engine.commands import Commands
 from ensemble.engine.impact import Impact
-from ensemble.engine.sizes import resizing
+from ensemble.engine.placement import resizing
 from ensemble.engine.state import INACTIVE, NEW, Member, State
 from ensemble.model.decisions import Note, Resize, StopMember
 from ensemble.model.events import JobEvent, MemberEvent, ResizeDone

@@ -12,9 +12,11 @@ from typing import Final, NamedTuple
 
 from ensemble.engine.backlog import REFILL, WINDOW
 from ensemble.engine.build import Builder
-from ensemble.engine.sizes import holds, nodes_to_come, ours, sized
+from ensemble.engine.placement import holds, holds_at_any_size, nodes_of, nodes_to_come, ours, sized
 from ensemble.engine.state import NEW, RUN, Group, Member, Point, Shape, State
 from ensemble.model.decisions import Discard, Effect, Finish, Note, Span, Submit
+from ensemble.model.jobs import Resources
+from ensemble.model.wording import counted
 from ensemble.spec.actions import traits
 
 LOOK_AHEAD: Final = 1000
@@ -145,19 +147,19 @@ class Release:
             return Verdict("cancelled", "no-member", "no-member", text)
         if any(self._may_hold(shape, member, stalled) for member in alive):
             return None
-        text = f"{group.name}: a job of {_demand(shape)} fits no member ({', '.join(map(self._size, alive))})"
+        text = f"{group.name}: a job of {_demand(shape.need)} fits no member ({', '.join(map(self._size, alive))})"
         return Verdict("failed", "never-fits", "never-fits", text)
 
     def _may_hold(self, shape: Shape, member: Member, stalled: bool) -> bool:
         """Whether a member could hold such a job, now or ever; yes, while it has not told its size."""
         if not sized(member):
             return True
-        if shape.task_cores > member.cores_per_node or (shape.gpus and not member.gpus_up and member.nodes_up):
+        if not holds_at_any_size(shape.need, member):
             return False
         nodes = self._nodes[member.name]
-        if holds(shape, member, nodes):
+        if holds(shape.need, member, nodes):
             return True
-        bound = holds(shape, member, member.max_nodes)
+        bound = holds(shape.need, member, member.max_nodes)
         if not ours(member) and (not nodes or bound):
             # a queue that has no node at present has not told what it will have, and the file may know more
             return True
@@ -167,9 +169,9 @@ class Release:
     def _goes(self, shape: Shape, member: Member) -> bool:
         """Whether such a job may go to a member now. It goes before there is room for it only where what makes room
         looks at what waits there: another rule would find a queue that a job too large stands in front of."""
-        if not sized(member) or not ours(member) or holds(shape, member, self._nodes[member.name]):
+        if not sized(member) or not ours(member) or holds(shape.need, member, self._nodes[member.name]):
             return self._may_hold(shape, member, stalled=True)
-        return self._growing(_BY_OTHERS) and holds(shape, member, member.max_nodes)
+        return self._growing(_BY_OTHERS) and holds(shape.need, member, member.max_nodes)
 
     def _growing(self, but: tuple[str, ...] = ()) -> bool:
         """Whether a rule, but those of some triggers, may still make a member larger."""
@@ -184,11 +186,11 @@ class Release:
         return self._grows[but]
 
     def _size(self, member: Member) -> str:
-        gpus = f" and {member.gpus_up} GPUs" if member.gpus_up > 0 else ""
+        gpus = f" and {counted(member.gpus_up, 'GPU')}" if member.gpus_up > 0 else ""
         nodes = self._nodes[member.name]
         if not ours(member) or self._growing():
             nodes = max(nodes, member.max_nodes)
-        return f"{member.name} has at most {nodes} nodes of {member.cores_per_node} cores{gpus}"
+        return f"{member.name} has at most {counted(nodes, 'node')} of {counted(member.cores_per_node, 'core')}{gpus}"
 
     # ---- jobs that go now --------------------------------------------------------------------------
 
@@ -258,7 +260,7 @@ class Release:
         if seconds < 0 and money < 0 and not self._limited():
             return count
         limits = self.builder.spec.limits
-        each = self.builder.nodes_of(point, member) * point.walltime
+        each = nodes_of(point, member) * point.walltime
         cost = 0.0 if member.holds else each / 3600.0 * member.price
         if limits.node_hours and each > 0:
             affordable = int(max(0.0, seconds) / each + 1e-9)
@@ -281,12 +283,12 @@ def under_way(state: State) -> bool:
     return any(member.outstanding for member in state.members.values())
 
 
-def _demand(shape: Shape) -> str:
-    parts = [f"{shape.cores} cores"]
-    if shape.nodes:
-        parts.insert(0, f"{shape.nodes} nodes")
-    if shape.task_cores > 1:
-        parts.append(f"{shape.task_cores} of them for one task")
-    if shape.gpus:
-        parts.append(f"{shape.gpus} GPUs")
+def _demand(need: Resources) -> str:
+    parts = [counted(need.total_cores, "core")]
+    if need.nodes:
+        parts.insert(0, counted(need.nodes, "node"))
+    if need.cores > 1:
+        parts.append(f"{need.cores} of them for one task")
+    if need.gpus:
+        parts.append(counted(need.total_gpus, "GPU"))
     return ", ".join(parts)

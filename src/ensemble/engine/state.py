@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ensemble.metrics import PendingSeries, Series
 from ensemble.model.decisions import End, Span
 from ensemble.model.events import JobEvent
-from ensemble.model.jobs import Scalar
+from ensemble.model.jobs import Resources, Scalar
 
 if TYPE_CHECKING:
     from ensemble.engine.rules import Rule, Watch
@@ -108,10 +108,7 @@ class Shape(NamedTuple):
     """What one job of a point asks for. `member` empty: any."""
 
     member: str
-    nodes: int
-    cores: int
-    task_cores: int
-    gpus: int
+    need: Resources
 
 
 class Point:
@@ -144,7 +141,7 @@ class Point:
         self.member = ""
         self.nodes = 0
         self.cores = 1
-        self.shape = Shape("", 0, 1, 1, 0)
+        self.shape = Shape("", Resources())
         self.walltime = 0.0
         self.warm: set[int] = set()
         """Numbers of the jobs that count into no quantity (`warmup`)."""

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from ensemble.model.errors import InputError, Problem, SpecError
+from ensemble.model.placement import Size
 from ensemble.runtime.opening import member_factory, member_kinds, members_of
-from ensemble.spec.check import Size, check
+from ensemble.spec.check import check
 from ensemble.spec.model import EnsembleSpec, MemberSpec
 from ensemble.spec.nodes import Place
 from ensemble.spec.tree import nearest

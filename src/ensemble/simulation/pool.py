@@ -9,46 +9,33 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ensemble.model.jobs import Resources
+from ensemble.model.placement import Size, never_fits, share, tasks_on
 
 Placement = tuple[tuple[int, int, int], ...]
 """What a job holds: (node, cores, GPUs)."""
 
 
 class Need(NamedTuple):
-    """What one job takes.
+    """What one job takes, worked out from its `resources`.
 
-    With `nodes`: that many, `cores` and `gpus` on each. Without: `tasks` pieces of `cores`, packed onto any nodes.
-    `whole`: nodes are not shared. `avoid`: nodes (by name) that it must not get.
+    With `nodes`: that many, `cores` and `gpus` on each. Without: `tasks` tasks of `cores` and `gpus`, packed onto any
+    nodes. `avoid`: nodes (by name) that it must not get.
     """
 
+    resources: Resources
     nodes: int
     tasks: int
     cores: int
     gpus: int = 0
-    whole: bool = False
     avoid: tuple[str, ...] = ()
 
 
 def need_of(resources: Resources, cores: int, gpus: int, avoid: tuple[str, ...] = ()) -> Need:
-    """What a job takes on nodes of `cores` cores and `gpus` GPUs.
-
-    Like the local member: tasks are packed as they fit; jobs with GPUs or whole nodes, and those that name a number
-    of nodes, are spread evenly, over as few nodes as hold them where they name none.
-    """
-    tasks = resources.tasks
-    if not resources.nodes and not resources.exclusive and not resources.gpus:
-        return Need(0, tasks, resources.cores, avoid=avoid)
-    nodes = resources.nodes
-    if not nodes:
-        a_node = tasks
-        if resources.cores:
-            a_node = min(a_node, max(1, cores // resources.cores))
-        if resources.gpus:
-            a_node = min(a_node, max(1, gpus // resources.gpus))
-        nodes = -(-tasks // a_node)
-    each = -(-tasks // nodes)
-    taken = max(cores if resources.exclusive else 0, each * resources.cores)
-    return Need(nodes, tasks, taken, each * resources.gpus, resources.exclusive, avoid)
+    """What a job takes on nodes of `cores` cores and `gpus` GPUs."""
+    each = share(resources, cores, gpus)
+    if each is None:
+        return Need(resources, 0, resources.tasks, resources.cores, resources.gpus, avoid)
+    return Need(resources, each.nodes, resources.tasks, each.cores, each.gpus, avoid)
 
 
 class Pool:
@@ -169,17 +156,7 @@ class Pool:
 
     def never(self, need: Need, nodes: int) -> str:
         """Why a job can never run on `nodes` nodes; empty when it can."""
-        if need.nodes > nodes:
-            return f"it needs {need.nodes} nodes and there are at most {nodes}"
-        if need.cores > self.cores:
-            return f"it needs {need.cores} cores on a node and a node has {self.cores}"
-        if need.gpus > self.gpus:
-            return f"it needs {need.gpus} GPUs on a node and a node has {self.gpus}"
-        a_node = self.cores // need.cores if need.cores else need.tasks
-        if not need.nodes and need.tasks > nodes * a_node:
-            pieces = f"{need.tasks} x {need.cores} cores"
-            return f"it needs {pieces} and there are at most {nodes} nodes of {self.cores} cores"
-        return ""
+        return never_fits(need.resources, Size(nodes, self.cores, self.gpus))
 
     def take(self, need: Need) -> Placement | None:
         """Take what a job needs; None when that is not free now."""
@@ -187,6 +164,8 @@ class Pool:
             return self._avoiding(need)
         cores = need.cores
         if not need.nodes:
+            if need.gpus:
+                return self._pack_gpus(need)
             whole = need.tasks * cores
             if whole > self.cores_free:
                 return None
@@ -274,6 +253,25 @@ class Pool:
                 tasks -= min(tasks, pieces)
                 if not tasks:
                     return self._all(found)
+        return None
+
+    def _pack_gpus(self, need: Need) -> Placement | None:
+        """Tasks with GPUs: all on the fullest node that holds them, or over several, the emptiest first."""
+        room = []
+        for free in range(need.cores, self.cores + 1):
+            for number in self._buckets[free]:
+                tasks = tasks_on(need.resources, free, self._gpus[number])
+                if tasks == need.tasks:
+                    return self._all([(number, tasks * need.cores, tasks * need.gpus)])
+                if tasks:
+                    room.append((number, tasks))
+        found, left = [], need.tasks
+        for number, tasks in reversed(room):
+            here = min(tasks, left)
+            found.append((number, here * need.cores, here * need.gpus))
+            left -= here
+            if not left:
+                return self._all(found)
         return None
 
     def _spread(self, need: Need) -> Placement | None:

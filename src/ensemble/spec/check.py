@@ -6,16 +6,16 @@ that can never fire, a loop without a bound, a group that is never submitted, a 
 
 from __future__ import annotations
 
-__all__ = ["Finding", "Size", "check"]
+__all__ = ["Finding", "check"]
 
 import math
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from ensemble.model.errors import ExpressionError, InputError
+from ensemble.model.placement import Size, never_fits
 from ensemble.spec.actions import traits
 from ensemble.spec.expressions import parse_condition, resolve_old
-from ensemble.spec.fitting import Size, never_fits
 from ensemble.spec.model import UNLIMITED, EnsembleSpec, GroupSpec, MemberSpec, RuleSpec
 from ensemble.spec.placeholders import JOB_NAMES, shell_syntax, suspicious
 from ensemble.spec.ranges import Range, may_hold

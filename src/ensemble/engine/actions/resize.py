@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ensemble.engine.actions.context import Action, Cause, Context
-from ensemble.engine.sizes import resizing
+from ensemble.engine.placement import resizing
 from ensemble.model.decisions import Effect, Note, Resize
 from ensemble.spec.actions import register_action
 from ensemble.spec.model import ActionSpec

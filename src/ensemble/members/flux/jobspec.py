@@ -17,6 +17,7 @@ from ensemble.members.kit.staging import stage
 from ensemble.members.local.launch import wrapper
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
+from ensemble.model.placement import UNKNOWN, nodes_for
 
 OPTIONS: Final = ("bank", "queue", "requires", "urgency")
 """Options, of the member or of a group, that say how a job is submitted."""
@@ -115,7 +116,7 @@ def _resources(spec: JobSpec, cores_per_node: int) -> tuple[list[dict[str, Any]]
         inside.append({"type": "gpu", "count": need.gpus * scale})
     nodes = need.nodes
     if need.exclusive and not nodes:
-        nodes = max(1, -(-need.total_cores // max(1, cores_per_node)))
+        nodes = nodes_for(need, cores_per_node, UNKNOWN) or 1
     slot = {"type": "slot", "count": slots, "with": inside, "label": "task"}
     if nodes:
         slot["count"] = -(-slots // nodes)

@@ -18,6 +18,7 @@ from ensemble.members.kit.program import base_environment
 from ensemble.members.kit.staging import StagingError
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
+from ensemble.model.placement import too_large
 
 _NO_SERVICE: Final = 38
 """ENOSYS: nobody offers that service."""
@@ -52,10 +53,9 @@ class Shipping:
         Raises `MemberError` when the broker does not answer.
         """
         need, sizes = spec.resources, self._sizes
-        if sizes is not None and need.total_cores > sizes.cores_all:
-            return f"it needs {need.total_cores} cores; this Flux instance has {sizes.cores_all}"
-        if sizes is not None and need.nodes > sizes.nodes_all:
-            return f"it needs {need.nodes} nodes; this Flux instance has {sizes.nodes_all}"
+        reason = too_large(need, sizes.nodes_all, sizes.cores_all, "this Flux instance") if sizes is not None else ""
+        if reason:
+            return reason
         shape = msgspec.json.encode([need, spec.launcher, spec.avoid, spec.options, bool(spec.setup or spec.cleanup)])
         if shape not in self._feasible:
             self._feasible[shape] = await self._ask_scheduler(spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Node", "Placement", "Slots"]
 
 from ensemble.model.jobs import Resources
-from ensemble.spec.fitting import Size, never_fits
+from ensemble.model.placement import Size, never_fits, share, tasks_on
 
 Placement = list[tuple["Node", int, tuple[int, ...]]]
 """What a job holds: (node, cores, GPU ids)."""
@@ -70,48 +70,32 @@ class Slots:
 
     def place(self, need: Resources) -> Placement | None:
         """Take what a job needs; None when that is not free now."""
-        wanted = need.nodes
-        if not wanted and not need.exclusive and not need.gpus:
-            return self._pack(need.tasks, need.cores)
-        return self._spread(need)
+        staying = [node for node in self.nodes if not node.leaving]
+        each = share(need, self.cores, self.gpus)
+        if each is None:
+            return self._pack(need, staying)
+        free = [node for node in staying if node.free >= each.cores and len(node.gpus) >= each.gpus]
+        if len(free) < each.nodes or each.cores > self.cores:
+            return None
+        return [_take(node, each.cores, each.gpus) for node in free[: each.nodes]]
 
-    def _pack(self, tasks: int, cores: int) -> Placement | None:
+    def _pack(self, need: Resources, nodes: list[Node]) -> Placement | None:
+        """Put the tasks on the first node with room for all of them, or on the first ones with room for any."""
+        room = [(node, tasks) for node in nodes if (tasks := tasks_on(need, node.free, len(node.gpus)))]
+        whole = next((node for node, tasks in room if tasks == need.tasks), None)
+        if whole is not None:
+            return [_take(whole, need.total_cores, need.total_gpus)]
+        if sum(tasks for _, tasks in room) < need.tasks:
+            return None
         found: Placement = []
-        for node in self.nodes:
-            if node.leaving:
-                continue
-            fits = min(tasks, node.free // cores) if cores else tasks
-            if fits:
-                found.append((node, fits * cores, ()))
-                tasks -= fits
-                if not tasks:
-                    for one, taken, _ in found:
-                        one.free -= taken
-                    return found
-        return None
-
-    def _spread(self, need: Resources) -> Placement | None:
-        nodes = need.nodes or 1
-        while nodes <= len(self.nodes):
-            tasks = -(-need.tasks // nodes)
-            cores = self.cores if need.exclusive else tasks * need.cores
-            gpus = tasks * need.gpus
-            fitting = [
-                node for node in self.nodes if not node.leaving and node.free >= cores and len(node.gpus) >= gpus
-            ]
-            # a whole node is no larger than it is
-            if tasks * need.cores <= self.cores and gpus <= self.gpus and len(fitting) >= nodes:
-                found: Placement = []
-                for node in fitting[:nodes]:
-                    node.free -= cores
-                    ids = tuple(node.gpus[:gpus])
-                    del node.gpus[:gpus]
-                    found.append((node, cores, ids))
-                return found
-            if need.nodes:
-                return None
-            nodes += 1
-        return None
+        left = need.tasks
+        for node, tasks in room:
+            here = min(tasks, left)
+            found.append(_take(node, here * need.cores, here * need.gpus))
+            left -= here
+            if not left:
+                break
+        return found
 
     def hold(self, need: Resources, gpus: tuple[int, ...]) -> Placement:
         """What a job holds that runs already, with just these GPUs. A node that is not there any more comes back
@@ -155,3 +139,11 @@ class Slots:
             "cores_free": free,
             "gpus_up": len(self.nodes) * self.gpus,
         }
+
+
+def _take(node: Node, cores: int, gpus: int) -> tuple[Node, int, tuple[int, ...]]:
+    """Take cores and the first GPUs of a node."""
+    node.free -= cores
+    ids = tuple(node.gpus[:gpus])
+    del node.gpus[:gpus]
+    return node, cores, ids

@@ -23,6 +23,7 @@ from ensemble.members.slurm.script import array_script, job_script
 from ensemble.members.slurm.spool import Shipment
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
+from ensemble.model.placement import too_large
 
 PASSED: Final = (
     "account", "constraint", "gres", "licenses", "mem", "mem-per-cpu", "nice", "partition", "prefer", "qos",
@@ -91,10 +92,9 @@ class Submission:
         need, sizes = spec.resources, self._sizes
         partition = self._book.context.options.get("partition", "")
         if spec.options.get("partition", partition) == partition:
-            if need.total_cores > sizes.cores_all:
-                raise MemberError(f"it needs {need.total_cores} cores; the partition has {sizes.cores_all}")
-            if need.nodes > sizes.nodes_all:
-                raise MemberError(f"it needs {need.nodes} nodes; the partition has {sizes.nodes_all}")
+            reason = too_large(need, sizes.nodes_all, sizes.cores_all, "the partition")
+            if reason:
+                raise MemberError(reason)
         if "clusters" in spec.options:
             # the id that comes back would be another cluster's, and squeue here would say that the job is gone
             raise MemberError("clusters: a Slurm member is of one cluster; give each its own, with its SLURM_CONF")

@@ -1,0 +1,128 @@
+"""Whether a job fits on nodes, and what it takes of them: the one place that knows.
+
+A node runs a task as a whole or not at all, so what is left over on each node is of no use to a task that needs more.
+A job that names a number of nodes is spread evenly over them: each has room for the larger share. An `exclusive` job
+has its nodes to itself. Any other job is packed: its tasks go to whichever nodes have room.
+
+The engine, `ensemble check`, the local member, the simulated member and the batch queues all ask here. It stands below
+all of them, in `model`, because `spec` may not import the engine.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "UNKNOWN",
+    "Share",
+    "Size",
+    "fits",
+    "never_fits",
+    "nodes_for",
+    "nodes_held",
+    "share",
+    "tasks_on",
+    "too_large",
+]
+
+from typing import Final, NamedTuple
+
+from ensemble.model.jobs import Resources
+from ensemble.model.wording import counted
+
+UNKNOWN: Final = -1
+"""A number of GPUs that nobody knows: it limits nothing."""
+
+
+class Size(NamedTuple):
+    """Equal nodes: how many there are, and the cores and GPUs of each."""
+
+    nodes: int
+    cores: int
+    gpus: int = 0
+
+
+class Share(NamedTuple):
+    """What a job takes that is spread over `nodes` nodes: cores and GPUs of each."""
+
+    nodes: int
+    cores: int
+    gpus: int
+
+
+def tasks_on(need: Resources, cores: int, gpus: int) -> int:
+    """How many tasks of a job fit on a node with so many free cores and GPUs."""
+    tasks = need.tasks
+    if need.cores:
+        tasks = min(tasks, cores // need.cores)
+    if need.gpus and gpus != UNKNOWN:
+        tasks = min(tasks, gpus // need.gpus)
+    return tasks
+
+
+def nodes_for(need: Resources, cores: int, gpus: int) -> int:
+    """The least number of idle nodes, each of `cores` cores and `gpus` GPUs, that hold a job; 0 when none does."""
+    most = tasks_on(need, cores, gpus)
+    if not need.nodes:
+        return -(-need.tasks // most) if most else 0
+    return need.nodes if -(-need.tasks // need.nodes) <= most else 0
+
+
+def fits(need: Resources, size: Size) -> bool:
+    """Whether a job fits on these nodes when nothing else runs there."""
+    return 0 < nodes_for(need, size.cores, size.gpus) <= size.nodes
+
+
+def share(need: Resources, cores: int, gpus: int) -> Share | None:
+    """What a job takes of each of its nodes, which have `cores` cores and `gpus` GPUs; None when it is packed."""
+    if not need.nodes and not need.exclusive:
+        return None
+    nodes = need.nodes or nodes_for(need, cores, gpus) or 1
+    tasks = -(-need.tasks // nodes)
+    return Share(nodes, max(tasks * need.cores, cores if need.exclusive else 0), tasks * need.gpus)
+
+
+def nodes_held(need: Resources, cores: int, gpus: int = UNKNOWN) -> float:
+    """How many nodes a job holds while it runs, which is what it pays for: a part of one where it is packed.
+
+    `cores` and `gpus` are of one node; with 0 cores, which means that they are not known, at least one node is paid.
+    """
+    if need.nodes:
+        return float(need.nodes)
+    if not cores:
+        return 1.0
+    if need.exclusive:
+        return float(nodes_for(need, cores, gpus) or 1)
+    return need.total_cores / cores
+
+
+def never_fits(need: Resources, size: Size) -> str:
+    """Why a job can never run on these nodes; empty when it can."""
+    if fits(need, size):
+        return ""
+    nodes = need.nodes or size.nodes
+    tasks = -(-need.tasks // need.nodes) if need.nodes else 1
+    if nodes > size.nodes:
+        return f"it needs {counted(nodes, 'node')} and there are at most {size.nodes}"
+    if tasks * need.cores > size.cores:
+        return f"it needs {counted(tasks * need.cores, 'core')} on one node and a node has {size.cores}"
+    if need.total_cores > nodes * size.cores:
+        return f"it needs {counted(need.total_cores, 'core')} and there are at most {nodes * size.cores}"
+    if need.total_gpus > nodes * size.gpus:
+        return f"it needs {counted(need.total_gpus, 'GPU')} and there are at most {nodes * size.gpus}"
+    if tasks * need.gpus > size.gpus:
+        return f"it needs {counted(tasks * need.gpus, 'GPU')} on one node and a node has {size.gpus}"
+    gpus = f" and {counted(need.gpus, 'GPU')}" if need.gpus else ""
+    held = nodes * tasks_on(need, size.cores, size.gpus)
+    tasks_of = f"{counted(need.tasks, 'task')} of {counted(need.cores, 'core')}{gpus}"
+    return f"it needs {tasks_of}, and {counted(nodes, 'node')} can hold {held} of them"
+
+
+def too_large(need: Resources, nodes: int, cores: int, whose: str) -> str:
+    """Why a job asks for more than a whole queue has, whose nodes may differ; empty when it does not.
+
+    `nodes` and `cores` are those of the whole queue, which `whose` names in the answer.
+    """
+    if need.total_cores > cores:
+        return f"it needs {counted(need.total_cores, 'core')}; {whose} has {cores}"
+    if need.nodes > nodes:
+        return f"it needs {counted(need.nodes, 'node')}; {whose} has {nodes}"
+    return ""
