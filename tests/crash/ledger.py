@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 from ensemble.journal import read
@@ -38,6 +39,14 @@ rules:
   - {{trigger: metric, name: count.first.success, when: "== {half // 2}", action: {{name: submit, label: second}}}}
 """)
     return folder / "e.yaml", ledger
+
+
+def parent(pid):
+    """The parent of a process; 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 class Crash:
@@ -87,6 +96,16 @@ class Crash:
             except ProcessLookupError:
                 return False
         return bool(pid)
+
+    def kill_keeper_and_guard(self, guard_first):
+        """Kill the keeper and its parent, as if somebody had named both to `kill -9`."""
+        keeper = self.keeper()
+        guard = parent(keeper)
+        if guard > 1:
+            for pid in (guard, keeper) if guard_first else (keeper, guard):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        return guard > 1
 
     def finish(self, limit=20.0):
         """Resume until the run is over; returns its exit code."""

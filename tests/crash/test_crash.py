@@ -53,3 +53,20 @@ def test_killed_at_a_random_moment(tmp_path, turn):
             assert process.wait(60) == 0, crash.story()
     crash.finish()
     crash.check()
+
+
+@pytest.mark.parametrize("turn", range(ROUNDS))
+def test_a_job_that_has_ended_never_runs_again_when_keeper_and_guard_are_killed(tmp_path, turn):
+    draw = random.Random(100 + turn)
+    crash = Crash(tmp_path, 120)
+    process = crash.start()
+    for _ in range(2):
+        time.sleep(draw.uniform(0.2, 0.6))
+        if crash.kill_keeper_and_guard(guard_first=draw.random() < 0.5) and turn % 2:
+            # and the engine with them
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            process = crash.start()
+    process.wait(60)
+    crash.finish()
+    crash.check()

@@ -17,6 +17,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,13 +32,14 @@ from ensemble.members.kit.files import JobFiles
 from ensemble.members.kit.program import base_environment
 from ensemble.members.kit.staging import StagingError
 from ensemble.members.local.channel import Channel
-from ensemble.members.local.guard import become_subreaper
+from ensemble.members.local.guard import become_subreaper, stat_of, wait_status
 from ensemble.members.local.launch import LaunchError
 from ensemble.members.local.prepare import Waiting
 from ensemble.members.local.records import Ended, Exited, KeeperLog, Started, Starting
-from ensemble.members.local.recovery import TICKS, Adopted, Recovery, gpus_of_process, ref_of_process
-from ensemble.members.local.running import NO_STORAGE, Running, spawn, wait_status
+from ensemble.members.local.recovery import TICKS, Adopted, Recovery, gpus_of_process
+from ensemble.members.local.running import NO_STORAGE, Running, spawn
 from ensemble.members.local.slots import Placement, Slots
+from ensemble.members.local.strays import end_strays
 from ensemble.members.local.syncer import Syncer
 from ensemble.model.events import JobEvent, MemberEvent
 from ensemble.model.failpoints import failpoint
@@ -52,7 +54,16 @@ SPAWNS_A_TURN: Final = 64
 PREPARED: Final = 16
 """How many of the next jobs are made ready while they wait for a slot."""
 SIZES_SECONDS: Final = 0.5
-SWEEP_SECONDS: Final = 2.0
+SWEEP_SECONDS: Final = 0.1
+"""Between two searches for what outlived its job, at least; they begin when a job ends."""
+LAST_SWEEP_SECONDS: Final = 0.01
+"""The same when no job runs."""
+IDLE_SWEEP_SECONDS: Final = 2.0
+"""And at most, while jobs run."""
+STRAY_SECONDS: Final = 10.0
+"""How long a keeper waits at its end for what it cannot end (another user's processes)."""
+SYNC_STUCK_SECONDS: Final = 15.0
+"""After so long in one sync the disk is said not to answer."""
 ROOM_SECONDS: Final = 1.0
 """Between two attempts to start a job on a full disk."""
 
@@ -86,6 +97,8 @@ class Keeper:
         self.sizes: dict[str, int] = {}
         self.sizes_at = 0.0
         self.swept_at = 0.0
+        self.unswept = False
+        """Whether a job has ended since the last search for what it left, or that search found something."""
         self.stuck = False
         self.no_room = ""
         """Why nothing can be started at present."""
@@ -104,6 +117,7 @@ class Keeper:
                 "resize": self._resize,
                 "inventory": self._inventory,
                 "ack": self._ack,
+                "ping": self._ping,
                 "close": self._close,
             },
         )
@@ -134,6 +148,8 @@ class Keeper:
         if self.running or self.queue or self.held or self.reading:
             self.busy_at = time.monotonic()
             return False
+        if self.unswept and time.monotonic() - self.busy_at < STRAY_SECONDS:
+            return False
         if self.closing:
             # all is told; whether it was heard does not matter: the next keeper reads it from the log
             return self.channel.told
@@ -149,10 +165,15 @@ class Keeper:
             wait = min(wait, self.room_at - now)
         if self.sized and self.slots.sizes() != self.sizes:
             wait = min(wait, self.sizes_at + SIZES_SECONDS - now)
-        if self.running:
-            wait = min(wait, self.swept_at + SWEEP_SECONDS - now)
+        if self.unswept or self.running:
+            wait = min(wait, self._sweep_due() - now)
         wait = min(wait, self.channel.due() - now)
         return max(0.0, min(wait, 10.0))
+
+    def _sweep_due(self) -> float:
+        if not self.unswept:
+            return self.swept_at + IDLE_SWEEP_SECONDS
+        return self.swept_at + (SWEEP_SECONDS if self.running else LAST_SWEEP_SECONDS)
 
     can_start = False
 
@@ -171,8 +192,7 @@ class Keeper:
         self._tell_durable()
         self._tell_sizes(now)
         self._prepare_ahead()
-        if self.running and now - self.swept_at > SWEEP_SECONDS:
-            self.swept_at = now
+        if (self.unswept or self.running) and now >= self._sweep_due():
             self._sweep()
         self.channel.flush()
 
@@ -255,6 +275,10 @@ class Keeper:
             else:
                 items.append([*ref, "run", None])
         self.channel.send(["reply", message[1], items])
+
+    def _ping(self, message: list[Any]) -> None:
+        """The engine wants to know whether we are there, and so whether what we need is."""
+        self.channel.send(["reply", message[1], []])
 
     def _ack(self, message: list[Any]) -> None:
         self.channel.acknowledged(message[1])
@@ -409,6 +433,7 @@ class Keeper:
         self.pids.pop((spec.ref.key, spec.ref.attempt), None)
         self._give_back(job)
         event = job.end(status, now)
+        self.unswept = True
         if job.strays:
             self._sweep()
         if spec.outputs and status is not None:
@@ -459,7 +484,9 @@ class Keeper:
         self.held.append((self.syncer.want(), full))
 
     def _tell_durable(self) -> None:
-        done, error = self.syncer.done, self.syncer.error
+        if not self.syncer.is_alive():
+            raise RuntimeError("the thread that makes ends durable is gone")
+        done, error = self.syncer.done, self.syncer.error or self.syncer.late(SYNC_STUCK_SECONDS)
         if error and not self.stuck:
             self.channel.put(
                 MemberEvent(self.name, "fault", time.time(), text=f"its keeper cannot write down ends: {error}")
@@ -488,33 +515,17 @@ class Keeper:
             self.channel.put(msgspec.structs.replace(event, **sizes))
 
     def _sweep(self) -> None:
-        """End what outlived its job outside the job's process group (MPI proxies lead groups of their own)."""
-        try:
-            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        except OSError:
-            return
-        for word in children:
-            pid = int(word)
-            if pid in self.running:
-                continue
-            ref = ref_of_process(pid, self.run_dir)
-            if ref is not None and ref not in self.pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        """End what outlived its job outside the job's process group: a daemon, or an MPI proxy."""
+        self.swept_at = time.monotonic()
+        self.unswept = end_strays(self.run_dir, self.running, self.pids, self.recovery.orphans())
 
     # ---- what an earlier keeper left ---------------------------------------------------------------
 
     def _recover(self, recovery: Recovery) -> None:
+        self.recovery = recovery
         for ref, event in recovery.ended.items():
             self.seen[ref] = event
-        for ref, start, status in recovery.unseen:
-            # it ended while no keeper was there: the guard saw how, or nobody did
-            spec = recovery.spec_of(ref)
-            job = Running(spec, JobFiles(self.run_dir, *ref), 0, [], start, 0)
-            self.seen[ref] = None
-            self._finish(job, status, time.time())
         self.adopted = recovery.running
-        self.recovery = recovery
         for one in self.adopted:
             self.seen[one.ref] = None
             files = JobFiles(self.run_dir, *one.ref)
@@ -527,6 +538,12 @@ class Keeper:
                 self.ready.append(lambda one=one: self._adopted_ended(one))  # type: ignore[misc]
                 continue
             self.selector.register(job.pidfd, selectors.EVENT_READ, lambda one=one: self._adopted_ended(one))
+        for ref, start, status in recovery.unseen:
+            # it ended while no keeper was there: the guard saw how, or nobody did
+            spec = recovery.spec_of(ref)
+            job = Running(spec, JobFiles(self.run_dir, *ref), 0, [], start, 0)
+            self.seen[ref] = None
+            self._finish(job, status, time.time())
 
     def _hold_adopted(self) -> None:
         for one in self.adopted:
@@ -538,13 +555,13 @@ class Keeper:
         job = self.running.get(one.pid)
         if job is None:
             return
-        status = self.recovery.status_of(one.pid)
+        _, status = self.recovery.end_of(one)
         if job.pidfd >= 0:
             self.selector.unregister(job.pidfd)
             os.close(job.pidfd)
             job.pidfd = -1
-        if status is None and self.recovery.guard_lives(one):
-            # the guard reaps and writes within moments of the end that woke us
+        if status is None and stat_of(one.pid)[:1] == ["Z"] and self.recovery.guarded(one.stream):
+            # another user's zombie (setuid) does not show its status: the guard is about to write it
             heapq.heappush(self.timers, (time.monotonic() + 0.02, one.pid, "adopted"))
             return
         self._signal(one.pid, signal.SIGKILL)
@@ -554,4 +571,12 @@ class Keeper:
 
 def main() -> None:
     """Run a keeper: arguments are the run directory, the member's name and the stream's."""
-    Keeper(*sys.argv[1:4]).main()
+    code = 1
+    try:
+        Keeper(*sys.argv[1:4]).main()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        # at once: a thread that hangs would keep a process alive that nobody can speak with
+        os._exit(code)

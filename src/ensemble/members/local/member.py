@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from ensemble.members.contract import (
     Refused,
 )
 from ensemble.members.kit.fetching import fetch_file
+from ensemble.members.local import guard
 from ensemble.members.local.wire import Frames, encode_frame
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent
@@ -38,6 +40,18 @@ START_SECONDS = 30.0
 
 ANSWER_SECONDS = 5.0
 """How long a keeper may take to hear that it is closed."""
+
+STUCK_SECONDS = 15
+"""A keeper that owes an answer is given up when its main thread has used no processor time for so long."""
+
+BUSY_SECONDS = 300
+"""And when it has, after so long."""
+
+ASK_SECONDS = 5
+"""A keeper that has sent nothing for so long is asked whether it is there."""
+
+END_SECONDS = 5.0
+"""How long a keeper that was given up may take to be gone after SIGKILL."""
 
 _PAGE = 5000
 _GROUP = 5000
@@ -68,6 +82,10 @@ class LocalMember:
         self._request = 0
         self._early: list[Any] = []
         self._closing = False
+        self._heard = 0
+        """How often something came from the keeper."""
+        self._stuck = ""
+        """Why the keeper was given up although it lives."""
 
     async def open(self, context: Context) -> Hello:
         """Connect to the run's keeper, or start one. Raises `MemberError`."""
@@ -76,33 +94,12 @@ class LocalMember:
         folder = Path(context.run_dir) / "keeper"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (Path(context.run_dir) / "jobs").mkdir(exist_ok=True)
-        answer = await self._connect(folder, context)
+        stuck, self._stuck = self._stuck, ""
+        answer = None if stuck else await self._connect(folder, context)
         if answer is None:
-            stream = f"{context.name}@{context.epoch}-{token_hex(4)}"
-            log = (folder / f"keeper.{stream}.err").open("ab")
-            environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-            if context.resumed:
-                # a failpoint is for the first keeper; the one that takes over from it lives
-                environment.pop("ENSEMBLE_FAILPOINT", None)
-            subprocess.Popen(  # noqa: ASYNC220, S603 - our own program; it outlives us on purpose
-                [
-                    sys.executable,
-                    "-c",
-                    "from ensemble.members.local.guard import main; main()",
-                    context.run_dir,
-                    context.name,
-                    stream,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-                env=environment,
-            )
-            log.close()
-            answer = await self._await_start(folder, context, stream)
-        self._pump = asyncio.create_task(self._read_events(), name=f"member {context.name}")
+            await self._end_keepers(folder, context)
+            answer = await self._start(folder, context)
+        self._pump = asyncio.create_task(self._read_events(answer["pid"]), name=f"member {context.name}")
         sizes = {name: answer[name] for name in ("nodes_up", "nodes_free", "cores_up", "cores_free", "gpus_up")}
         return Hello(
             CAPABILITIES,
@@ -112,7 +109,30 @@ class LocalMember:
             **sizes,
         )
 
-    async def _await_start(self, folder: Path, context: Context, stream: str) -> dict[str, Any]:
+    async def _end_keepers(self, folder: Path, context: Context) -> None:
+        """End every keeper that this member had before: two at once could start one job twice.
+
+        Raises `MemberError` while one cannot be ended, as when the kernel waits for a file server on its behalf.
+        """
+        if not any(folder.glob(f"keeper.{context.name}@*.log")):
+            return
+        until = time.monotonic() + END_SECONDS
+        while pids := _keepers(context):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > until:
+                raise MemberError(
+                    f"the keeper of member {context.name} (process {pids[0]}) does not answer and cannot be ended",
+                    transient=True,
+                )
+            await asyncio.sleep(0.01)
+
+    async def _start(self, folder: Path, context: Context) -> dict[str, Any]:
+        """Start the guards, and by them a keeper; return its answer to our hello."""
+        stream = f"{context.name}@{context.epoch}-{token_hex(4)}"
+        errors = folder / f"keeper.{stream}.err"
+        group = _start_guards(context, stream, errors)
         until = time.monotonic() + START_SECONDS
         address = folder / f"{context.name}.socket"
         while time.monotonic() < until:
@@ -121,15 +141,19 @@ class LocalMember:
                 if answer is not None:
                     return answer
             await asyncio.sleep(0.005)
-        errors = (folder / f"keeper.{stream}.err").read_text()[-2000:].strip()
-        raise MemberError(f"the keeper of member {context.name} did not start: {errors or 'no word from it'}")
+        # it must not come to life later, beside the next one; it has started no job, for nobody has asked it to
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+        said = errors.read_text()[-2000:].strip()
+        raise MemberError(f"the keeper of member {context.name} did not start: {said or 'it wrote nothing'}")
 
     async def _connect(self, folder: Path, context: Context) -> dict[str, Any] | None:
         """Shake hands with a living keeper; None when there is none. Raises `MemberError` when it refuses us."""
         try:
-            socket_path = (folder / f"{context.name}.socket").read_text().splitlines()[0]
+            socket_path, _, pid = (folder / f"{context.name}.socket").read_text().splitlines()[:3]
+            patience = Patience(int(pid))
             reader, writer = await asyncio.open_unix_connection(socket_path)
-        except (OSError, IndexError):
+        except (OSError, ValueError):
             return None
         hello = {
             "epoch": context.epoch,
@@ -143,11 +167,9 @@ class LocalMember:
         writer.write(encode_frame(["hello", hello]))
         self._frames = Frames()
         while True:
-            try:
-                data = await reader.read(1 << 16)
-            except OSError:
-                data = b""
+            data = await _read_patiently(reader, patience)
             if not data:
+                writer.close()
                 return None
             messages = self._frames.feed(data)
             if not messages:
@@ -161,12 +183,13 @@ class LocalMember:
             found: dict[str, Any] = first[1]
             return found
 
-    async def _read_events(self) -> None:
+    async def _read_events(self, pid: int) -> None:
         assert self._reader is not None
         assert self._context is not None
         # its bound is the keeper's window: were it full, answers would wait behind events that are not taken
         messages: asyncio.Queue[list[Any] | None] = asyncio.Queue()
         delivery = asyncio.create_task(self._deliver(messages))
+        watch = asyncio.create_task(self._watch(pid))
         try:
             with contextlib.suppress(OSError):
                 await self._read_frames(self._reader, messages)
@@ -174,13 +197,35 @@ class LocalMember:
             await messages.put(None)
             await delivery
         finally:
+            watch.cancel()
             self._give_up_answers()
             delivery.cancel()
             # a put that is under way is over before we are
             await asyncio.wait([delivery])
         if not self._closing:
-            down = MemberEvent(self._context.name, "down", time.time(), text="the keeper is gone")
-            await self._context.sink.put([down])
+            why = self._stuck or "the keeper is gone"
+            await self._context.sink.put([MemberEvent(self._context.name, "down", time.time(), text=why)])
+
+    async def _watch(self, pid: int) -> None:
+        """Give the keeper up when it owes an answer and does nothing.
+
+        Our own seconds are counted and not the clock's, so that a machine that was suspended, or so loaded that we do
+        not run ourselves, is no reason.
+        """
+        patience = Patience(pid)
+        while True:
+            heard = self._heard
+            await asyncio.sleep(1.0 if self._answers else ASK_SECONDS)
+            if heard == self._heard and not self._answers:
+                asked = asyncio.create_task(self._ask("ping"))
+                asked.add_done_callback(_forget)
+            if heard != self._heard or not self._answers:
+                patience = Patience(pid)
+            elif patience.over():
+                assert self._writer is not None
+                self._stuck = f"the keeper (process {pid}) has not answered for {patience.seconds} s"
+                self._writer.transport.abort()
+                return
 
     async def _read_frames(self, reader: asyncio.StreamReader, messages: asyncio.Queue[list[Any] | None]) -> None:
         while True:
@@ -190,6 +235,7 @@ class LocalMember:
             data = await reader.read(1 << 20)
             if not data:
                 return
+            self._heard += 1
             self._early = self._frames.feed(data)
 
     def _give_up_answers(self) -> None:
@@ -295,3 +341,77 @@ class LocalMember:
             if pump is not None:
                 pump.cancel()
                 await asyncio.wait([pump])
+
+
+class Patience:
+    """Counts the seconds for which a process owes an answer."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.seconds = 0
+        self._idle = 0
+        self._used = self._processor_time()
+
+    def over(self) -> bool:
+        """Count one more second; true when it is not to be waited for any more."""
+        self.seconds += 1
+        used = self._processor_time()
+        self._idle = self._idle + 1 if used == self._used else 0
+        self._used = used
+        return self._idle >= STUCK_SECONDS or self.seconds >= BUSY_SECONDS
+
+    def _processor_time(self) -> list[str]:
+        """Of its main thread, which is the one that answers."""
+        return guard.stat_of(self.pid, self.pid)[11:13]
+
+
+async def _read_patiently(reader: asyncio.StreamReader, patience: Patience) -> bytes:
+    """What comes next; nothing at the end of the stream or when patience is over."""
+    reading = asyncio.create_task(reader.read(1 << 16))
+    try:
+        while not reading.done():
+            await asyncio.wait([reading], timeout=1.0)
+            if not reading.done() and patience.over():
+                return b""
+        return reading.result()
+    except OSError:
+        return b""
+    finally:
+        reading.cancel()
+
+
+def _start_guards(context: Context, stream: str, errors: Path) -> int:
+    """Start the guards, which start the keeper; return their process group. They outlive us on purpose."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if context.resumed:
+        # a failpoint is for the first keeper; the one that takes over from it lives
+        environment.pop("ENSEMBLE_FAILPOINT", None)
+    # the guards need the standard library only, and the real interpreter starts faster than a venv's
+    words = [os.path.realpath(sys.executable), "-I", "-S", "-", "inner"]
+    words += [context.run_dir, context.name, stream, sys.executable]
+    with errors.open("ab") as log, open(guard.__file__, "rb") as source:
+        return subprocess.Popen(  # noqa: S603 - our own program
+            words, stdin=source, stdout=log, stderr=log, start_new_session=True, cwd="/", env=environment
+        ).pid
+
+
+def _keepers(context: Context) -> list[int]:
+    """The processes that are keepers of this run's member, zombies left out."""
+    last = [os.fsencode(context.run_dir), os.fsencode(context.name)]
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+                # a job that has not become its program yet looks alike, but leads a process group
+                if guard.KEEPER.encode() in words and words[-4:-2] == last:
+                    pid = int(entry)
+                    if guard.group_and_session(pid)[0] not in (0, pid):
+                        found.append(pid)
+    return found
+
+
+def _forget(asked: asyncio.Task[Any]) -> None:
+    """Whether a ping was answered is known by what came, not by its answer."""
+    if not asked.cancelled():
+        asked.exception()

@@ -1,8 +1,8 @@
-"""What a new keeper learns of its predecessors: from their logs, the guards' and the processes themselves."""
+"""What a new keeper learns of its predecessors: from their logs, their guards' logs and the processes themselves."""
 
 from __future__ import annotations
 
-__all__ = ["TICKS", "Adopted", "Recovery", "gpus_of_process", "ref_of_process"]
+__all__ = ["TICKS", "Adopted", "Recovery", "environment_of", "gpus_of_process", "ref_of_process"]
 
 import os
 import time
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ensemble.journal.writer import process_start
-from ensemble.members.local.records import Ended, Exited, Started, Starting, read_keeper_log
+from ensemble.members.local.guard import children_of, group_and_session, stat_of
+from ensemble.members.local.records import Exited, Started, Starting, read_keeper_log
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import JobSpec
 
@@ -18,6 +19,13 @@ Ref = tuple[str, int]
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 """Clock ticks in a second, as /proc counts them."""
+
+SAME_TICKS: Final = TICKS
+"""How far apart the noted and the real start of one process may be; a process with the same number that began further
+away is another."""
+
+LOOK_SECONDS: Final = 0.01
+"""Between two looks at what a guard is about to write."""
 
 
 class Adopted(NamedTuple):
@@ -32,7 +40,16 @@ class Adopted(NamedTuple):
 
 
 class Recovery:
-    """Reads everything that earlier keepers of this member left in the run's `keeper` folder."""
+    """Reads everything that earlier keepers of this member left in the run's `keeper` folder.
+
+    An attempt is in one of four states, whoever was killed:
+
+    * its end is in a keeper's log (`ended`);
+    * its process lives (`running`);
+    * its process is over: the status is in a guard's log if it was reaped, for guards write before they reap, and else
+      it is read from the zombie (`unseen` with that status, or without one if every guard had been killed too);
+    * no process of it ever began, for there is no stdout file: none of these, and it may be submitted again.
+    """
 
     def __init__(self, folder: Path, name: str, stream: str) -> None:
         self.folder = folder
@@ -41,116 +58,129 @@ class Recovery:
         self.running: list[Adopted] = []
         self.unseen: list[tuple[Ref, float, int | None]] = []
         """(ref, start, wait status): ended, and no keeper wrote it down. Status None: nobody saw it."""
-        self._guards: dict[str, int] = {}
+        self._guards: dict[str, list[tuple[int, int]]] = {}
+        """(pid, start in ticks) of the guards, by stream; start 0 where an earlier version wrote none."""
         self._specs: dict[Ref, JobSpec] = {}
+        self._started: dict[Ref, tuple[str, Started]] = {}
+        self._exited: dict[Ref, int] = {}
         streams = sorted(path.name[7:-4] for path in folder.glob(f"keeper.{name}@*.log"))
-        for earlier in streams:
-            if earlier != stream:
-                self._read(earlier)
+        # all logs are read before anything is concluded: one keeper starts a job, another sees its end
+        unnamed = [(earlier, ref) for earlier in streams if earlier != stream and (ref := self._read(earlier))]
+        self._conclude()
+        for earlier, ref in unnamed:
+            if ref not in self.ended and ref not in self._started:
+                self._in_between(earlier, ref)
 
-    def _read(self, stream: str) -> None:
-        started: dict[Ref, Started] = {}
-        exited: dict[Ref, int] = {}
+    def _read(self, stream: str) -> Ref | None:
+        """Read one keeper's log; return the attempt that it was about to start at its end, if there is one."""
         starting: Ref | None = None
         for entry in read_keeper_log(self.folder / f"keeper.{stream}.log"):
             if isinstance(entry, Starting):
                 starting = (entry.spec.ref.key, entry.spec.ref.attempt)
                 self._specs[starting] = entry.spec
             elif isinstance(entry, Started):
-                started[entry.key, entry.attempt] = entry
+                self._started[entry.key, entry.attempt] = (stream, entry)
                 starting = None
             elif isinstance(entry, Exited):
-                exited[entry.key, entry.attempt] = entry.status
+                self._exited[entry.key, entry.attempt] = entry.status
             else:
-                assert isinstance(entry, Ended)
                 ref = (entry.event.key, entry.event.attempt)
                 self.ended[ref] = entry.event
-                started.pop(ref, None)
                 if ref == starting:
                     starting = None
-        known = {entry.pid for entry in started.values()}
-        for ref, entry in started.items():
+        return starting
+
+    def _conclude(self) -> None:
+        """Sort what was started and has no end into what runs and what nobody saw end."""
+        for ref, (stream, entry) in self._started.items():
             if ref in self.ended:
                 continue
-            if ref in exited:
-                self.unseen.append((ref, entry.time, exited[ref]))
+            if ref in self._exited:
+                self.unseen.append((ref, entry.time, self._exited[ref]))
                 continue
-            begun = process_start(entry.pid)
-            if begun and abs(begun - entry.ticks) <= 100:
-                self.running.append(Adopted(ref, entry.pid, entry.time, entry.ticks, stream))
+            one = Adopted(ref, entry.pid, entry.time, entry.ticks, stream)
+            over, status = self.end_of(one)
+            while over and status is None and _is_zombie(one.pid) and self.guarded(stream):
+                # another user's zombie (setuid) does not show its status: the guard is about to write it
+                time.sleep(LOOK_SECONDS)
+                _, status = self.end_of(one)
+            if over:
+                self.unseen.append((ref, entry.time, status))
             else:
-                self.unseen.append((ref, entry.time, self._await_status(stream, entry.pid)))
-        if starting is not None and starting not in self.ended:
-            self._in_between(stream, starting, known)
+                self.running.append(one)
 
-    def _in_between(self, stream: str, ref: Ref, known: set[int]) -> None:
+    def _in_between(self, stream: str, ref: Ref) -> None:
         """The one attempt that its keeper may have spawned and not written down: it died in between.
 
-        Its stdout exists if and only if its process did. It is then found by its environment, or its end is the one
-        leader of a process group in the guard's log that no `started` names.
+        Its stdout exists if and only if its process did. Then it is the process with its environment; or, as it has
+        ended, the one leader of a process group in the guards' log, or a zombie under them, that no `started` names.
         """
         suffix = "" if ref[1] == 1 else f".{ref[1]}"
         stdout = self.folder.parent / "jobs" / ref[0] / f"stdout{suffix}"
         if not stdout.exists():
             return
         start = stdout.stat().st_ctime
-        until = time.monotonic() + 2.0
+        known = {entry.pid for _, entry in self._started.values()}
         while True:
+            orphans = self.orphans(stream)
             for pid in _processes():
                 if pid not in known and ref_of_process(pid, self.run_dir) == ref and _leads(pid):
                     self.running.append(Adopted(ref, pid, start, process_start(pid), stream))
                     return
-            statuses = self._guard_log(stream)
-            strangers = [status for pid, (status, leads) in statuses.items() if pid not in known and leads]
-            if strangers or not self._alive(stream) or time.monotonic() > until:
+            # between its fork and its `exec` it looks like the keeper
+            if not any(os.fsencode(stream) in _command_line(pid) for pid in orphans):
                 break
-            time.sleep(0.01)
-        self.unseen.append((ref, start, strangers[0] if len(strangers) == 1 else None))
+            time.sleep(LOOK_SECONDS)
+        strangers: dict[int, int] = {}
+        for pid in orphans:
+            fields = stat_of(pid)
+            if pid not in known and fields and fields[0] == "Z" and int(fields[2]) == pid:
+                strangers[pid] = int(fields[49])
+        # read last: a zombie that was gone by then is in it
+        log = self._guard_log(stream)
+        strangers |= {pid: status for pid, (status, leads) in log.items() if pid not in known and leads}
+        self.unseen.append((ref, start, next(iter(strangers.values())) if len(strangers) == 1 else None))
 
     def _guard_log(self, stream: str) -> dict[int, tuple[int, bool]]:
+        """What the guards of a stream wrote: wait status, and whether it led its process group, by pid."""
         path = self.folder / f"guard.{stream}.log"
         found: dict[int, tuple[int, bool]] = {}
-        if not path.exists():
-            return found
-        for line in path.read_text().splitlines():
-            words = line.split()
-            if words[:1] == ["guard"]:
-                self._guards[stream] = int(words[1])
-            elif len(words) == 3:
-                found[int(words[0])] = (int(words[1]), words[2] == "1")
+        guards: list[tuple[int, int]] = []
+        if path.exists():
+            for line in path.read_text().splitlines():
+                words = line.split()
+                if words[:1] == ["guard"]:
+                    guards.append((int(words[1]), int(words[2]) if len(words) > 2 else 0))
+                elif len(words) == 3:
+                    # the first counts: the number can only be used again after its process was reaped
+                    found.setdefault(int(words[0]), (int(words[1]), words[2] == "1"))
+        self._guards[stream] = guards
         return found
 
-    def _await_status(self, stream: str, pid: int) -> int | None:
-        """How a process that has ended did so, as its guard saw it; the guard is given the moment it needs."""
-        until = time.monotonic() + 2.0
-        while True:
-            found = self._guard_log(stream).get(pid)
-            if found is not None:
-                return found[0]
-            if not self._alive(stream) or time.monotonic() > until:
-                return None
-            time.sleep(0.01)
+    def end_of(self, one: Adopted) -> tuple[bool, int | None]:
+        """Whether a job that runs without its keeper is over, and its wait status if anybody saw it."""
+        fields = stat_of(one.pid)
+        if fields and abs(int(fields[19]) - one.ticks) <= SAME_TICKS:
+            if fields[0] not in "ZX":
+                return False, None
+            # field 52; it is only shown for processes of our own user
+            return True, int(fields[49]) if _is_ours(one.pid) else None
+        found = self._guard_log(one.stream).get(one.pid)
+        return True, found[0] if found is not None else None
 
-    def status_of(self, pid: int) -> int | None:
-        """The wait status of an adopted job, once its guard has written it."""
-        for one in self.running:
-            if one.pid == pid:
-                found = self._guard_log(one.stream).get(pid)
-                return found[0] if found is not None else None
-        return None
+    def guarded(self, stream: str) -> bool:
+        """Whether a guard of that stream lives."""
+        return bool(self._living(stream))
 
-    def guard_lives(self, one: Adopted) -> bool:
-        """Whether a guard is there that will write down how this job ends."""
-        return self._alive(one.stream)
+    def orphans(self, stream: str = "") -> list[int]:
+        """The children of the guards of a stream (empty: of all): jobs that lost their keeper and what those left."""
+        guards = [pid for one in ([stream] if stream else self._guards) for pid in self._living(one)]
+        return [child for pid in guards for child in children_of(pid) if child not in guards]
 
-    def _alive(self, stream: str) -> bool:
-        guard = self._guards.get(stream, 0)
-        if not guard:
-            return False
-        try:
-            return b"ensemble.members.local.guard" in Path(f"/proc/{guard}/cmdline").read_bytes()
-        except OSError:
-            return False
+    def _living(self, stream: str) -> list[int]:
+        if stream not in self._guards:
+            self._guard_log(stream)
+        return [pid for pid, ticks in self._guards[stream] if ticks and process_start(pid) == ticks]
 
     def spec_of(self, ref: Ref) -> JobSpec:
         """The description of an attempt that an earlier keeper started."""
@@ -161,7 +191,7 @@ def _processes() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
-def _environment(pid: int) -> dict[bytes, bytes]:
+def environment_of(pid: int) -> dict[bytes, bytes]:
     """What a process began with; nothing where it is gone or another's."""
     try:
         content = Path(f"/proc/{pid}/environ").read_bytes()
@@ -172,13 +202,13 @@ def _environment(pid: int) -> dict[bytes, bytes]:
 
 def gpus_of_process(pid: int) -> tuple[int, ...]:
     """The GPUs that a job of ours was given."""
-    words = _environment(pid).get(b"CUDA_VISIBLE_DEVICES", b"").split(b",")
+    words = environment_of(pid).get(b"CUDA_VISIBLE_DEVICES", b"").split(b",")
     return tuple(int(word) for word in words if word.isdigit())
 
 
 def ref_of_process(pid: int, run_dir: str) -> Ref | None:
     """The attempt of this run that a process belongs to, by its environment."""
-    found = _environment(pid)
+    found = environment_of(pid)
     if found.get(b"ENSEMBLE_RUN_DIR", b"") != os.fsencode(run_dir):
         return None
     try:
@@ -187,8 +217,23 @@ def ref_of_process(pid: int, run_dir: str) -> Ref | None:
         return None
 
 
-def _leads(pid: int) -> bool:
+def _is_ours(pid: int) -> bool:
     try:
-        return os.getpgid(pid) == pid
-    except ProcessLookupError:
+        return os.geteuid() in (0, os.stat(f"/proc/{pid}").st_uid)
+    except OSError:
         return False
+
+
+def _is_zombie(pid: int) -> bool:
+    return stat_of(pid)[:1] == ["Z"]
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _leads(pid: int) -> bool:
+    return group_and_session(pid)[0] == pid

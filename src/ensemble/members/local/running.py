@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["NO_STORAGE", "Running", "spawn", "wait_status"]
+__all__ = ["NO_STORAGE", "Running", "spawn"]
 
 import contextlib
 import errno
@@ -55,9 +55,10 @@ class Running:
 
     def end(self, status: int | None, now: float) -> JobEvent:
         """What its wait status (None: nobody saw it) says of it."""
-        outcome, reason, code, number = "success", "", -1, 0
+        outcome, reason, code, number, text = "success", "", -1, 0, ""
         if status is None:
             outcome, reason = "lost", "infrastructure"
+            text = "nobody saw how it ended: its keeper and both guards had been killed"
         elif os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             outcome, reason = "failed", "signal"
@@ -70,7 +71,16 @@ class Running:
         if outcome == "failed" and self.killed:
             outcome, reason = ("cancelled", "cancelled") if self.killed == "cancelled" else ("failed", self.killed)
         return JobEvent(
-            "", "", "inactive", now, outcome=outcome, reason=reason, exit_code=code, signal=number, start=self.start
+            "",
+            "",
+            "inactive",
+            now,
+            outcome=outcome,
+            reason=reason,
+            exit_code=code,
+            signal=number,
+            start=self.start,
+            text=text,
         )
 
 
@@ -97,10 +107,3 @@ def spawn(argv: list[str], env: dict[str, str], files: JobFiles) -> int:
         with contextlib.suppress(OSError):
             os.unlink(files.stdout)
         raise OSError(error.errno, error.strerror, files.stdout) from error
-
-
-def wait_status(found: os.waitid_result) -> int:
-    """The wait status (as `waitpid` gives it) of a process that was looked at with `waitid`."""
-    if found.si_code == os.CLD_EXITED:
-        return found.si_status << 8
-    return found.si_status | (0x80 if found.si_code == os.CLD_DUMPED else 0)

@@ -30,10 +30,17 @@ class Syncer(threading.Thread):
         self._wake = wake
         self._wanted = threading.Event()
         self._next = 0.0
+        self._began = 0.0
+        """When (monotonic) the sync under way began; 0 between two."""
         self.asked = 0
         self.done = 0
         self.error = ""
         """Why nothing can be made durable at present."""
+
+    def late(self, seconds: float) -> str:
+        """What to say of a sync that has taken longer than so many seconds; empty while there is none."""
+        began = self._began
+        return "the disk does not answer" if began and time.monotonic() - began > seconds else ""
 
     def want(self) -> int:
         """Ask that all written so far be made durable; return a ticket that `done` will reach."""
@@ -49,7 +56,7 @@ class Syncer(threading.Thread):
             time.sleep(max(0.0, self._next - time.monotonic()))
             self._wanted.clear()
             ticket = self.asked
-            began = time.monotonic()
+            self._began = began = time.monotonic()
             try:
                 self._log.sync()
             except OSError as error:
@@ -59,6 +66,8 @@ class Syncer(threading.Thread):
                 time.sleep(RETRY_SECONDS)
                 self._wanted.set()
                 continue
+            finally:
+                self._began = 0.0
             self.error = ""
             ended = time.monotonic()
             self._next = ended + min(max(SYNC_SECONDS, SYNC_SHARE * (ended - began)), MOST_SECONDS)
