@@ -46,11 +46,12 @@ class Instance:
     def run(self, *words: str) -> str:
         """What a `flux` command prints in it."""
         done = subprocess.run(
-            ["flux", "proxy", self.uri, "flux", *words],
+            ["flux", *words],
             capture_output=True,
             text=True,
             timeout=60,
             stdin=subprocess.DEVNULL,
+            env={**os.environ, "FLUX_URI": self.uri},
         )
         return done.stdout
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import pwd
 from typing import Any
 
 import msgspec
@@ -10,7 +12,8 @@ import pytest
 
 from ensemble.members.flux.entries import Entry, Mark
 from ensemble.members.flux.register import Register
-from ensemble.members.flux.sizes import read_sizes
+from ensemble.members.flux.sizes import Sizes, read_sizes
+from ensemble.members.flux.waiting import reasons
 from ensemble.model.events import JobEvent, NativeEvent
 
 REF = ("a-0", 1)
@@ -48,7 +51,7 @@ class TestWhoExecutes:
         one.learn([])
         one.follow(submitted(7, 1.0))
         one.follow(submitted(8, 2.0))
-        assert [story.id for story in one.to_release] == [7]
+        assert [job.id for job in one.to_release] == [7]
         assert one.doubles == [8]
 
     @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
@@ -56,7 +59,7 @@ class TestWhoExecutes:
         history = [submitted(9, 1.0), submitted(7, 2.0), submitted(8, 3.0)]
         one = register()
         one.learn([history[place] for place in order])
-        assert [story.id for story in one.to_release] == [9]
+        assert [job.id for job in one.to_release] == [9]
         assert sorted(one.doubles) == [7, 8]
 
     def test_what_was_let_go_once_stays_the_one_although_flux_has_forgotten_it(self) -> None:
@@ -170,6 +173,23 @@ class TestWhatIsTold:
             "inactive", outcome, reason, code, signal,
         )  # fmt: skip
 
+    def test_a_job_cancelled_by_hand_is_cancelled_at_the_time_of_flux_and_says_by_whom(self) -> None:
+        cancel = event(3, "exception", type="cancel", severity=0, note="not needed", userid=os.getuid())
+        end = told(cancel, event(3.5, "clean"))[-1]
+        user = pwd.getpwuid(os.getuid()).pw_name
+        assert (end.outcome, end.reason, end.time) == ("cancelled", "cancelled", 3.5)
+        assert end.text == f"cancelled in Flux by {user}: not needed"
+
+    def test_a_job_that_this_member_cancels_does_not_say_by_whom(self) -> None:
+        one = register()
+        one.learn([])
+        one.follow(submitted(7, 1.0))
+        one.jobs[7].cancelled = True
+        cancel = event(3, "exception", type="cancel", severity=0, note="", userid=os.getuid())
+        (end,) = one.follow(entry(7, cancel, event(3.5, "clean")))
+        assert isinstance(end, JobEvent)
+        assert (end.outcome, end.text) == ("cancelled", "")
+
     def test_native_events_are_told_by_name_and_never_from_the_history(self) -> None:
         one = register(wanted=("alloc",))
         one.learn([submitted(7, 1.0), entry(7, event(1.5, "alloc"))])
@@ -177,6 +197,56 @@ class TestWhatIsTold:
         assert [type(item) for item in found] == [NativeEvent, JobEvent]
         assert isinstance(found[0], NativeEvent)
         assert found[0].data == {"x": 1}
+
+
+SIZES = Sizes(2, 2, 0, 4, 4, 0, 0, 2)
+
+
+class TestWhyJobsWait:
+    """One job that was let go (unless it says otherwise), and what its journal says after that."""
+
+    def why(self, *events: dict[str, Any], sizes: Sizes = SIZES, let_go: bool = True) -> dict[str, int]:
+        one = register()
+        one.learn([])
+        one.follow(submitted(7, 1.0, urgency=16 if let_go else 0))
+        one.follow(entry(7, event(1.5, "priority", priority=16), *events))
+        return reasons(one.jobs.values(), sizes, {})
+
+    def test_it_waits_for_resources_where_the_scheduler_says_nothing(self) -> None:
+        assert self.why() == {"resources": 1}
+        assert self.why(sizes=SIZES._replace(nodes_up=1)) == {"resources, 1 of 2 nodes down or drained": 1}
+
+    def test_the_scheduler_s_own_words_come_first(self) -> None:
+        told = event(2, "annotations", annotations={"sched": {"reason_pending": "insufficient resources"}})
+        assert self.why(told) == {"insufficient resources": 1}
+        assert self.why(told, event(3, "annotations", annotations={"sched": {"reason_pending": None}})) == {
+            "resources": 1
+        }
+        assert self.why(told, event(3, "annotations", annotations=None)) == {"resources": 1}
+
+    def test_an_expected_start_is_given(self) -> None:
+        told = event(2, "annotations", annotations={"sched": {"t_estimate": 1795528173.8}})
+        assert self.why(told) == {"resources, the first is expected to start at 13:49 UTC": 1}
+
+    def test_what_is_held_says_by_whom(self) -> None:
+        assert self.why(let_go=False) == {"held by this ensemble until Flux has confirmed it": 1}
+        assert self.why(event(2, "urgency", urgency=0)) == {"held in Flux (urgency 0)": 1}
+
+    def test_dependencies_are_named_by_their_kind_until_they_are_met(self) -> None:
+        wait = event(2, "dependency-add", description="after-success=f7")
+        assert self.why(wait) == {"dependency: after-success": 1}
+        assert self.why(wait, event(3, "dependency-remove", description="after-success=f7")) == {"resources": 1}
+
+    def test_a_stopped_queue_is_named_with_its_reason(self) -> None:
+        one = register()
+        one.learn([])
+        one.follow(submitted(7, 1.0, urgency=16))
+        assert reasons(one.jobs.values(), SIZES, {"": "maintenance"}) == {"the queue is stopped: maintenance": 1}
+        assert reasons(one.jobs.values(), SIZES, {"other": "maintenance"}) == {"resources": 1}
+
+    @pytest.mark.parametrize("name", ["alloc", "start"])
+    def test_a_job_with_resources_does_not_wait(self, name: str) -> None:
+        assert self.why(event(2, name)) == {}
 
 
 def test_sizes_count_what_is_up_and_what_is_free() -> None:

@@ -1,7 +1,8 @@
-"""The member for Flux, on its Python bindings: the job manager's journal tells what happens, no polling.
+"""The member for Flux. It uses Flux' own Python bindings and learns what happens from the job manager's journal.
 
-`broker.py` is the thread that speaks with Flux, `jobspec.py` makes a job of a description, `story.py` reads what the
-journal says of one, `records.py` is the little that is kept beside the run. `python3 -m ensemble.members.flux` watches.
+`broker.py` is the thread that talks to the Flux broker, `jobspec.py` describes a job to Flux, `job.py` follows one job
+through the journal, `records.py` is the little that is kept in the run's directory. `python3 -m ensemble.members.flux`
+watches a queue.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Asked", "cancel", "feasible", "kill", "rpc", "sizes", "submit", "urgency"]
+__all__ = ["Asked", "cancel", "feasible", "kill", "queue", "rpc", "sizes", "submit", "urgency"]
 
 from collections.abc import Callable
 from importlib import import_module
@@ -50,3 +50,9 @@ def feasible(jobspec: dict[str, Any]) -> Asked:
 def sizes() -> Asked:
     """All, allocated and down resources, as text."""
     return lambda handle: handle.rpc("sched.resource-status"), lambda future: future.get_str()
+
+
+def queue(name: str) -> Asked:
+    """Whether a queue (empty: the only one) takes and starts jobs; `stop_reason` says why not, where that was said."""
+    payload = {"name": name} if name else {}
+    return lambda handle: handle.rpc("job-manager.queue-status", payload), lambda future: future.get()

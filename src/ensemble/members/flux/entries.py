@@ -56,9 +56,16 @@ class Mark(Struct, frozen=True, omit_defaults=True):
         return self.keep == "none" or (self.keep == "failed" and outcome == "success")
 
 
+class System(Struct, frozen=True, gc=False):
+    """What is read of the attributes that Flux itself looks at."""
+
+    queue: Any = ""
+
+
 class Attributes(Struct, frozen=True, gc=False):
     """What is read of a jobspec's attributes (RFC 14)."""
 
+    system: System = System()
     user: Any = None
     """Anything at all: Flux looks at it in nobody's jobs, and the journal tells of everybody's."""
 

@@ -30,12 +30,13 @@ from ensemble.members.flux.broker import Broker, FluxError
 from ensemble.members.flux.ends import Completing
 from ensemble.members.flux.entries import SENTINEL, Entry
 from ensemble.members.flux.instances import settle
+from ensemble.members.flux.job import FluxJob
 from ensemble.members.flux.jobspec import OPTIONS, urgency
 from ensemble.members.flux.records import Records, Ref
 from ensemble.members.flux.register import Register
 from ensemble.members.flux.shipping import Broken, Shipping
 from ensemble.members.flux.sizes import Sizes, read_sizes
-from ensemble.members.flux.story import Story
+from ensemble.members.flux.waiting import reasons
 from ensemble.members.kit.fetching import fetch_file
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
@@ -48,6 +49,8 @@ _HISTORY_SECONDS: Final = 120.0
 _PAGE: Final = 2000
 _LOOK: Final = 1.0
 """Seconds between two looks at what is free, while jobs come and go."""
+_LOOK_AGAIN: Final = 10.0
+"""Seconds until it is looked at again while jobs wait and nothing else happens."""
 _TERM, _KILL = 15, 9
 _FOR_NOW: Final = {errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.ENOSYS}
 """Errors after which the same submission may succeed; ENOSYS: the service that takes it in is not there just now."""
@@ -182,10 +185,10 @@ class FluxMember:
             return
         try:
             if mode != "detach" and self._work and not self._down:
-                stories = self._register.stories
-                if mode == "cancel" and stories:
-                    await self._cancel(self._up(), list(stories.values()), 1.0)
-                while (stories or self._heard or self._ended or self._outbox) and not self._down:
+                jobs = self._register.jobs
+                if mode == "cancel" and jobs:
+                    await self._cancel(self._up(), list(jobs.values()), 1.0)
+                while (jobs or self._heard or self._ended or self._outbox) and not self._down:
                     self._told.clear()
                     await self._told.wait()
         finally:
@@ -267,29 +270,29 @@ class FluxMember:
         wanted = []
         for one in refs:
             ref = (one.key, one.attempt)
-            story = register.stories.get(register.first.get(ref, 0))
-            if story is not None:
-                wanted.append(story)
+            job = register.jobs.get(register.first.get(ref, 0))
+            if job is not None:
+                wanted.append(job)
             elif (ref in register.accepted or ref in self._doubtful) and ref not in register.ends:
                 self._to_cancel[ref] = grace
         if wanted:
             await self._cancel(broker, wanted, grace)
         return [Accepted() for _ in refs]
 
-    async def _cancel(self, broker: Broker, stories: list[Story], grace: float) -> None:
-        for story in stories:
-            story.cancelled = True
-        running = [story.id for story in stories if story.state == "run"]
-        waiting = [story.id for story in stories if story.state != "run"]
+    async def _cancel(self, broker: Broker, jobs: list[FluxJob], grace: float) -> None:
+        for job in jobs:
+            job.cancelled = True
+        running = [job.id for job in jobs if job.state == "run"]
+        waiting = [job.id for job in jobs if job.state != "run"]
         answers = await broker.calls([calls.kill(number, _TERM) for number in running])
         # it had not begun, or is over
         waiting += [number for number, answer in zip(running, answers, strict=True) if isinstance(answer, MemberError)]
         await broker.calls([calls.cancel(number) for number in waiting])
-        self._soon(self._finish_off([story.id for story in stories], grace))
+        self._soon(self._finish_off([job.id for job in jobs], grace))
 
     async def _finish_off(self, numbers: list[int], grace: float) -> None:
         await asyncio.sleep(grace)
-        left = [number for number in numbers if number in self._register.stories]
+        left = [number for number in numbers if number in self._register.jobs]
         if left:
             await self._ask([calls.kill(number, _KILL) for number in left] + [calls.cancel(number) for number in left])
 
@@ -308,18 +311,18 @@ class FluxMember:
         broker = self._up()
         receipts: list[Receipt] = []
         for ref in refs:
-            story = self._register.stories.get(self._register.first.get((ref.key, ref.attempt), 0))
-            receipts.append(Accepted() if story is None else await self._update(broker, story, change))
+            job = self._register.jobs.get(self._register.first.get((ref.key, ref.attempt), 0))
+            receipts.append(Accepted() if job is None else await self._update(broker, job, change))
         return receipts
 
-    async def _update(self, broker: Broker, story: Story, change: JobChange) -> Receipt:
+    async def _update(self, broker: Broker, job: FluxJob, change: JobChange) -> Receipt:
         asked: list[calls.Asked] = []
         if change.hold is not None or change.priority is not None:
-            wanted = self._urgency_of(story) if change.priority is None else min(31, max(0, change.priority))
-            asked.append(calls.urgency(story.id, 0 if change.hold else wanted))
+            wanted = self._urgency_of(job) if change.priority is None else min(31, max(0, change.priority))
+            asked.append(calls.urgency(job.id, 0 if change.hold else wanted))
         if change.walltime is not None:
             updates = {"attributes.system.duration": change.walltime}
-            asked.append(calls.rpc("job-manager.update", {"id": story.id, "updates": updates}))
+            asked.append(calls.rpc("job-manager.update", {"id": job.id, "updates": updates}))
         for answer in await broker.calls(asked):
             if isinstance(answer, FluxError):
                 return Refused(str(answer))
@@ -327,8 +330,8 @@ class FluxMember:
                 return Unknown(str(answer))
         return Accepted()
 
-    def _urgency_of(self, story: Story) -> int:
-        return self._urgency if story.mark.urgency < 0 else story.mark.urgency
+    def _urgency_of(self, job: FluxJob) -> int:
+        return self._urgency if job.mark.urgency < 0 else job.mark.urgency
 
     @property
     def nodes_known(self) -> int:
@@ -350,8 +353,8 @@ class FluxMember:
             await self._completing.complete(some)
             items = []
             for ref in some:
-                end, story = register.ends.get(ref), register.stories.get(register.first.get(ref, 0))
-                state = FINISHED if end is not None else story.state if story is not None else "submitted"
+                end, job = register.ends.get(ref), register.jobs.get(register.first.get(ref, 0))
+                state = FINISHED if end is not None else job.state if job is not None else "submitted"
                 if ref in register.unread:
                     # it ended while others were read: `_complete` tells it, when it is known how
                     end, state = None, "cleanup"
@@ -430,20 +433,20 @@ class FluxMember:
         register = self._register
         waiting, register.to_release = register.to_release, []
         doubles, register.doubles = register.doubles, []
-        stories = [story for story in waiting if story.id in register.stories]
-        unwanted = [story for story in stories if story.ref in self._to_cancel]
-        stories = [story for story in stories if story.ref not in self._to_cancel]
-        self._doubtful.difference_update(story.ref for story in waiting)
-        fresh = [(story.id, story.ref) for story in stories if story.ref not in register.released]
+        jobs = [job for job in waiting if job.id in register.jobs]
+        unwanted = [job for job in jobs if job.ref in self._to_cancel]
+        jobs = [job for job in jobs if job.ref not in self._to_cancel]
+        self._doubtful.difference_update(job.ref for job in waiting)
+        fresh = [(job.id, job.ref) for job in jobs if job.ref not in register.released]
         if fresh:
             await asyncio.to_thread(self._records.release, fresh)
             register.released.update((ref, number) for number, ref in fresh)
-        asked = [calls.urgency(story.id, self._urgency_of(story)) for story in stories if not story.released]
+        asked = [calls.urgency(job.id, self._urgency_of(job)) for job in jobs if not job.released]
         asked += [calls.cancel(number, "another job of this ensemble bears the same key") for number in doubles]
         if asked:
             self._soon(self._ask(asked))
-        for story in unwanted:
-            self._soon(self._cancel(self._up(), [story], self._to_cancel.pop(story.ref)))
+        for job in unwanted:
+            self._soon(self._cancel(self._up(), [job], self._to_cancel.pop(job.ref)))
 
     async def _complete(self) -> None:
         """Add to ends what the jobs have written, and tell them: nothing else waits for slow files."""
@@ -491,11 +494,16 @@ class FluxMember:
         return sizes
 
     async def _measure(self) -> None:
-        """Tell what is up, free and queued when it changes: at most once a second, less often where it takes long."""
+        """Send what is up, free and queued, and why jobs wait, when it changes: at most once a second, less often
+        where that takes long."""
         assert self._context is not None
-        before: tuple[Sizes, dict[str, int]] | None = None
+        before: tuple[Sizes, dict[str, int], dict[str, int]] | None = None
+        waiting: dict[str, int] = {}
         while True:
-            await self._dirty.wait()
+            # the journal is silent when a queue is stopped or nodes are drained while nothing runs
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN if waiting else None):
+                    await self._dirty.wait()
             self._dirty.clear()
             began = time.monotonic()
             with contextlib.suppress(MemberError):
@@ -504,12 +512,27 @@ class FluxMember:
                     **dict.fromkeys(("depend", "sched", "run", "cleanup"), 0),
                     **Counter(self._register.active.values()),
                 }
-                if (sizes, queue) != before:
-                    before = (sizes, queue)
+                waiting = await self._why_jobs_wait(sizes)
+                if (sizes, queue, waiting) != before:
                     event = MemberEvent(
                         self._context.name, "nodes", time.time(), nodes_up=sizes.nodes_up, nodes_free=sizes.nodes_free,
                         cores_up=sizes.cores_up, cores_free=sizes.cores_free, gpus_up=sizes.gpus_up,
                         cores_per_node=sizes.cores_per_node, queue=queue,
+                        waiting=waiting if waiting != (before[2] if before is not None else {}) else None,
                     )  # fmt: skip
+                    before = (sizes, queue, waiting)
                     self._put(event)
             await asyncio.sleep(max(_LOOK, 10 * (time.monotonic() - began)))
+
+    async def _why_jobs_wait(self, sizes: Sizes) -> dict[str, int]:
+        """How many of this run's jobs wait, by the reason. Raises `MemberError` when the broker does not answer."""
+        waiting = [job for job in self._register.jobs.values() if job.waits]
+        queues = sorted({job.queue for job in waiting})
+        if not queues:
+            return {}
+        stopped: dict[str, str] = {}
+        for name, answer in zip(queues, await self._up().calls([calls.queue(name) for name in queues]), strict=True):
+            # one that does not answer this is not known to be stopped
+            if isinstance(answer, dict) and not answer.get("start", True):
+                stopped[name] = str(answer.get("stop_reason", ""))
+        return reasons(waiting, sizes, stopped)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ensemble.members.flux.entries import Entry, Event, Mark
-from ensemble.members.flux.story import Story
+from ensemble.members.flux.job import FluxJob
 from ensemble.model.events import JobEvent, NativeEvent
 from ensemble.model.jobs import FINISHED
 
@@ -38,7 +38,7 @@ class Register:
     ) -> None:
         self._member, self._token, self._named, self._wanted = member, token, named, frozenset(wanted)
         self.released = dict(released)
-        self.stories: dict[int, Story] = {}
+        self.jobs: dict[int, FluxJob] = {}
         """Those that are not over, by id."""
         self.first: dict[Ref, int] = {}
         """The job that executes each ref."""
@@ -47,7 +47,7 @@ class Register:
         """Ends that still lack what the job's own files say."""
         self.accepted: dict[Ref, str] = {}
         """What Flux calls the job of each ref that it has taken; empty where it never got there."""
-        self.to_release: list[Story] = []
+        self.to_release: list[FluxJob] = []
         self.doubles: list[int] = []
         """Jobs to cancel: another executes their ref."""
         self.active: dict[int, str] = {}
@@ -69,7 +69,7 @@ class Register:
             for entry in mine[number]:
                 self.follow(entry, quiet=True)
         for ref, number in self.released.items():
-            if number not in self.stories and ref not in self.ends:
+            if number not in self.jobs and ref not in self.ends:
                 self.first[ref] = number
                 self.accepted[ref] = self._named(number)
                 self.ends[ref] = self._forgotten(ref, number)
@@ -93,44 +93,44 @@ class Register:
 
     def follow(self, entry: Entry, quiet: bool = False) -> list[JobEvent | NativeEvent]:
         """Take in what is told of one job; return what the engine is to be told, ends without what is in files."""
-        if entry.jobspec is not None and entry.id not in self.stories:
+        if entry.jobspec is not None and entry.id not in self.jobs:
             mark = entry.jobspec.mark(self._token)
-            if mark is None or not self._executes(entry.id, mark):
+            if mark is None or not self._executes(entry.id, mark, str(entry.jobspec.attributes.system.queue)):
                 return []
-        story = self.stories.get(entry.id)
-        if story is None:
+        job = self.jobs.get(entry.id)
+        if job is None:
             return []
         hosts = entry.R.execution.nodelist if entry.R is not None else ()
         found: list[JobEvent | NativeEvent] = []
         for event in entry.events:
             if not quiet and (event.name in self._wanted or "*" in self._wanted):
-                found.append(self._native(story, event))
-            if self.ending and event.name == "exception" and story.exception is None:
-                story.evicted = True
-            told = story.hear(event, hosts)
+                found.append(self._native(job, event))
+            if self.ending and event.name == "exception" and job.exception is None:
+                job.evicted = True
+            told = job.take(event, hosts)
             if told is not None:
                 found.append(told)
                 if told.state == FINISHED:
-                    self._over(story, told)
+                    self._over(job, told)
         return found
 
-    def _native(self, story: Story, event: Event) -> NativeEvent:
-        key, attempt = story.ref
+    def _native(self, job: FluxJob, event: Event) -> NativeEvent:
+        key, attempt = job.ref
         return NativeEvent(self._member, key, event.name, event.timestamp, attempt=attempt, data=event.context)
 
-    def _over(self, story: Story, end: JobEvent) -> None:
-        del self.stories[story.id]
-        self.ends[story.ref] = end
-        if story.mark.in_files:
-            self.unread[story.ref] = story.mark
+    def _over(self, job: FluxJob, end: JobEvent) -> None:
+        del self.jobs[job.id]
+        self.ends[job.ref] = end
+        if job.mark.in_files:
+            self.unread[job.ref] = job.mark
 
-    def _executes(self, number: int, mark: Mark) -> bool:
+    def _executes(self, number: int, mark: Mark, queue: str) -> bool:
         """Whether this is the job that executes its ref."""
         ref = (mark.key, mark.attempt)
         if self.first.setdefault(ref, self.released.get(ref, number)) != number:
             self.doubles.append(number)
             return False
         self.accepted[ref] = name = self._named(number)
-        self.stories[number] = story = Story(self._member, ref, number, name, mark)
-        self.to_release.append(story)
+        self.jobs[number] = job = FluxJob(self._member, ref, number, name, mark, queue)
+        self.to_release.append(job)
         return True
