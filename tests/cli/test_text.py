@@ -1,6 +1,6 @@
 """From structs to text, held against what a person was shown and found clear."""
 
-from ensemble.engine import CellStatus, MemberStatus, RuleExplanation, RuleStatus, Status
+from ensemble.engine import CellStatus, FailureStatus, MemberStatus, RuleExplanation, RuleStatus, Status
 from ensemble.engine.explain import Part
 from ensemble.engine.status import Summary
 from ensemble.model.decisions import Call, Firing, Held, Note, Record
@@ -38,6 +38,8 @@ def status(**changed):
         "limit": "",
         "outcome": "failed",
         "reason": "1 job failed",
+        "failures": (FailureStatus("melt", "exit", 1, "melt-3", 2, exit_code=2),),
+        "currency": "USD",
     }
     return Status(**{**fields, **changed})
 
@@ -48,9 +50,11 @@ def test_the_closing_table_shows_points_figures_rules_and_notes():
         "melt [T=0.8]     3        3       0  1.5 ± 0.25 s  1.25 ± 0.1\n"
         "melt [T=1.4]     3        2       1  1.5 ± 0.25 s   4.5 ± 0.1\n"
         "other            0        0       0             -           -\n"
+        "± is the 95 % confidence interval of the mean.\n"
         "\n"
-        "rules fired: repeat x2\n"
-        "note: an output did not match (1x)\n"
+        "1 job of melt failed, exit code 2 (melt-3); see `ensemble logs melt-1 melt-3 --attempt 2`\n"
+        "rules fired: repeat twice\n"
+        "note: an output did not match\n"
         "warning: a torn tail was cut\n"
         "melt-1: failed (1 job failed) in 75.00 s, 0.5 node-hours"
     )
@@ -75,12 +79,12 @@ def test_the_closing_tells_who_cancelled_jobs_from_outside():
 
 
 def test_money_is_shown_where_some_was_spent():
-    assert closing(status(cost=1.25)).endswith("0.5 node-hours, 1.25 spent")
+    assert closing(status(cost=1.25)).endswith("0.5 node-hours, 1.25 USD spent")
 
 
 def test_progress_is_one_line_and_leaves_out_groups_without_jobs():
     groups = (cell("melt", success=5, failed=1, running=2), cell("other"))
-    assert progress(status(groups=groups)) == "75.00 s: melt 6/8 (2 running) (1 failed); 2 firings"
+    assert progress(status(groups=groups)) == "75.00 s: melt 6/8 (2 running) (1 failed); rules fired twice"
 
 
 def test_an_explanation_says_what_fired_and_what_is_waited_for():

@@ -5,12 +5,13 @@
 
 from ensemble.engine.engine import Command, Engine
 from ensemble.engine.explain import RuleExplanation, times
-from ensemble.engine.status import CellStatus, MemberStatus, RuleStatus, Status, Summary
+from ensemble.engine.status import CellStatus, FailureStatus, MemberStatus, RuleStatus, Status, Summary
 
 __all__ = [
     "CellStatus",
     "Command",
     "Engine",
+    "FailureStatus",
     "MemberStatus",
     "RuleExplanation",
     "RuleStatus",

@@ -228,6 +228,9 @@ class Attempts:
                 impact.touch(cell, _OVER[ran, outcome])
                 if measured:
                     self._touch_measured(cell, event)
+        if outcome in ("failed", "lost"):
+            codes = (event.exit_code, event.signal) if event is not None else (-1, 0)
+            group.count_failures((reason or outcome, *codes), job.key, job.attempt)
         job.code = INACTIVE
         group.mark_done(job.number)
         del self._jobs[job.key]

@@ -179,6 +179,9 @@ class Backlog:
         for span in group.backlog:
             if effect.point in (-1, span.point):
                 self._over(group, span, effect.outcome)
+                if effect.outcome in ("failed", "lost"):
+                    kind = (effect.reason or effect.outcome, -1, 0)
+                    group.count_failures(kind, f"{group.name}-{span.first}", 0, span.count)
             else:
                 kept.append(span)
         group.backlog.clear()

@@ -13,7 +13,7 @@ from msgspec import convert, to_builtins
 
 from ensemble.engine.build import Builder
 from ensemble.engine.rules import park, unpark
-from ensemble.engine.state import Cell, Group, Job, State
+from ensemble.engine.state import Cell, Failures, Group, Job, State
 from ensemble.metrics import PendingSeries, Series
 from ensemble.model.decisions import Call, End, Resize, Span, Submit
 from ensemble.model.events import JobEvent
@@ -129,6 +129,7 @@ def _group(group: Group) -> dict[str, Any]:
         "ready": list(group.ready),
         "outstanding": group.outstanding,
         "done": b64encode(compress(bytes(group.done))).decode(),
+        "failures": [[*kind, one.example, one.attempt, one.count] for kind, one in group.failures.items()],
         "cells": [[list(map(list, cell.binding)), _cell(cell)] for cell in group.cells.values()],
     }
 
@@ -196,6 +197,8 @@ def _restore_group(group: Group, plain: dict[str, Any], builder: Builder) -> Non
     group.waiting = plain["waiting"]
     group.ready.extend(plain["ready"])
     group.outstanding = plain["outstanding"]
+    for reason, exit_code, number, example, attempt, count in plain.get("failures", ()):
+        group.failures[reason, exit_code, number] = Failures(example, attempt, count)
     group.done = bytearray(decompress(b64decode(plain["done"])))
     for binding, cell in plain["cells"]:
         _restore_cell(builder.cell(group, tuple((axis, value) for axis, value in binding)), cell)

@@ -104,6 +104,25 @@ def count(cell: Cell, outcome: str, jobs: int) -> None:
         cell.lost += jobs
 
 
+MOST_FAILURES: Final = 50
+"""Kinds of failure that are kept apart in one group; what comes after them is counted as `other`."""
+
+
+class Failures:
+    """Jobs of one group that failed or were lost for the same reason, and the first of them."""
+
+    __slots__ = ("attempt", "count", "example")
+
+    def __init__(self, example: str, attempt: int, count: int = 0) -> None:
+        self.example = example
+        self.attempt = attempt
+        self.count = count
+
+
+FailureKind = tuple[str, int, int]
+"""(reason, exit code, signal); -1 and 0 where there is none."""
+
+
 class Shape(NamedTuple):
     """What one job of a point asks for. `member` empty: any."""
 
@@ -158,6 +177,7 @@ class Group:
         "cells",
         "created",
         "done",
+        "failures",
         "max_running",
         "mixing",
         "name",
@@ -200,8 +220,19 @@ class Group:
         self.max_running = 0
         self.done = bytearray()
         """One bit per job number: finished."""
+        self.failures: dict[FailureKind, Failures] = {}
+        """Jobs that failed for good, by the reason of their last attempt."""
         self.on: dict[str, list[Rule]] = {}
         """Rules by the trigger that wakes them for this group."""
+
+    def count_failures(self, kind: FailureKind, example: str, attempt: int, jobs: int = 1) -> None:
+        """Count jobs that failed for the same reason; `example` is the key of the first."""
+        found = self.failures.get(kind)
+        if found is None:
+            if len(self.failures) >= MOST_FAILURES:
+                kind = ("other", -1, 0)
+            found = self.failures.setdefault(kind, Failures(example, attempt))
+        found.count += jobs
 
     def is_done(self, number: int) -> bool:
         """Whether the job of that number has finished."""

@@ -11,6 +11,7 @@ from ensemble.engine.view import own_cell
 from ensemble.model.errors import EnsembleError
 from ensemble.model.jobs import Scalar
 from ensemble.spec.expressions import ALL_POINTS, MetricPath
+from ensemble.spec.model import EnsembleSpec
 
 
 class Summary(Struct, frozen=True):
@@ -38,6 +39,21 @@ class CellStatus(Struct, frozen=True):
     failed_attempts: int
     quantities: dict[str, Summary]
     derived: dict[str, float | None]
+
+
+class FailureStatus(Struct, frozen=True):
+    """Jobs of a group that failed for good for one reason, with the key and attempt of the first of them.
+
+    `exit_code` is -1 and `signal` 0 where there was none; `attempt` is 0 for jobs that no member ever had.
+    """
+
+    group: str
+    reason: str
+    count: int
+    example: str
+    attempt: int = 0
+    exit_code: int = -1
+    signal: int = 0
 
 
 class MemberStatus(Struct, frozen=True):
@@ -91,6 +107,10 @@ class Status(Struct, frozen=True):
     outcome: str
     reason: str
     cancelled_outside: dict[str, int] = {}
+    failures: tuple[FailureStatus, ...] = ()
+    """The most frequent first."""
+    currency: str = ""
+    """That of `cost`; empty where the members' prices name none, or several."""
 
 
 def status(state: State, builder: Builder) -> Status:
@@ -142,7 +162,23 @@ def status(state: State, builder: Builder) -> Status:
         outcome=state.ended.outcome if state.ended is not None else "",
         reason=state.ended.reason if state.ended is not None else "",
         cancelled_outside=dict(state.cancelled_outside),
+        failures=_failures(state),
+        currency=_currency(builder.spec),
     )
+
+
+def _currency(spec: EnsembleSpec) -> str:
+    named = {member.currency for member in spec.members.values() if member.price}
+    return named.pop() if len(named) == 1 else ""
+
+
+def _failures(state: State) -> tuple[FailureStatus, ...]:
+    found = [
+        FailureStatus(group.name, reason, one.count, one.example, one.attempt, exit_code, signal)
+        for group in state.groups.values()
+        for (reason, exit_code, signal), one in group.failures.items()
+    ]
+    return tuple(sorted(found, key=lambda one: -one.count))
 
 
 def _cell(cell: Cell, values: dict[str, Scalar], state: State, builder: Builder) -> CellStatus:

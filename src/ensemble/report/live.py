@@ -1,52 +1,66 @@
-"""What a person sees while a run goes on: a live line on a terminal, plain lines otherwise, JSON lines for programs."""
+"""What is shown while a run goes on: a live view on a terminal, plain lines elsewhere, JSON lines for programs."""
 
 from __future__ import annotations
 
+__all__ = ["Live"]
+
+import contextlib
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from ensemble.engine import Engine
-from ensemble.model.decisions import Firing, Note, Record
-from ensemble.model.events import JobEvent, MemberEvent, SubmitAnswered
+from ensemble.model.decisions import Record
+from ensemble.model.events import RunResumed
+from ensemble.report.messages import Message, Messages
 from ensemble.report.text import closing, progress
 from ensemble.runtime import RunResult
 from ensemble.spec.model import EnsembleSpec
 
-REFRESH = 0.2
-PLAIN_SECONDS = 10.0
+if TYPE_CHECKING:
+    from ensemble.report.terminal import Screen
+
+PLAIN_SECONDS: Final = 10.0
+"""Between two lines on how the run stands, where there is no terminal."""
 
 
 class Live:
     """Follows a run by its durable records, with an engine of its own that replays them."""
 
     def __init__(self, spec: EnsembleSpec, output: str, engine: Engine | None = None) -> None:
+        """`output` is human, json or quiet; `engine`: the state up to which a resumed run has come."""
         from ensemble.runtime.opening import algorithms
 
         self.output = output
-        self.debug = spec.logging.debug
         self.engine = engine or Engine(spec, algorithms=algorithms())
-        self.terminal = output == "human" and sys.stdout.isatty()
-        self._shown_at = 0.0
-        self._width = 0
-        self._said = False
+        self._messages = Messages(spec.logging.debug)
+        self._screen: Screen | None = None
+        self._next_line = time.monotonic() + PLAIN_SECONDS
+        if output == "human" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+            # an import that only a terminal pays for
+            from ensemble.report.terminal import Screen
+
+            self._screen = Screen(self.engine.status, spec.limits)
 
     def __enter__(self) -> Live:
+        if self._screen is not None:
+            self._screen.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._clear()
+        self._stop()
 
     def observe(self, record: Record) -> None:
-        """Take in one record; never raises, for a run does not depend on being watched."""
+        """Take in one record. Never raises: a run does not depend on being watched."""
         try:
             self._observe(record)
         except (BrokenPipeError, OSError, ValueError):
             # nobody reads any more
             self.output = "quiet"
+            self._screen = None
             with open(os.devnull, "w") as quiet:
                 os.dup2(quiet.fileno(), 1)
 
@@ -57,72 +71,49 @@ class Live:
             sys.stdout.buffer.write(msgspec.json.encode(record) + b"\n")
             sys.stdout.buffer.flush()
             return
-        self.engine.apply(record)
-        if not self._said and self.engine.state.run_dir:
-            self._said = True
-            self._line(f"run {self.engine.state.run} in {self.engine.state.run_dir}")
-        for step in record.steps:
-            if isinstance(step, Firing):
-                why = ", ".join(f"{name} = {_short(value)}" for name, value in step.why.items())
-                action = self.engine.state.rules[step.rule].action
-                self._line(f"{step.rule} fired{': ' + why if why else ''} -> {action.name} {action.label}".rstrip())
-            for effect in getattr(step, "effects", ()):
-                if isinstance(effect, Note):
-                    self._line(f"{effect.name}: {effect.text}")
-        event = record.event
-        if isinstance(event, MemberEvent) and event.name == "open":
-            self._line(f"member {event.member}: {event.nodes_up} nodes, {event.cores_up} cores")
-        elif isinstance(event, MemberEvent) and event.name in ("down", "gone"):
-            self._line(f"member {event.member} is {event.name}: {event.text}")
-        elif isinstance(event, MemberEvent) and event.name == "fault":
-            self._line(f"member {event.member}: {event.text}")
-        elif isinstance(event, JobEvent) and event.outcome not in ("", "success", "cancelled"):
-            what = f" ({event.text})" if event.text else ""
-            self._line(f"{event.key} attempt {event.attempt}: {event.outcome}, {event.reason}{what}")
-        elif isinstance(event, SubmitAnswered):
-            for key, attempt, why, transient in event.refused:
-                if not transient:
-                    self._line(f"{key} attempt {attempt}: failed, refused ({why})")
-        elif self.debug and isinstance(event, JobEvent):
-            self._line(f"{event.key} {event.state} {event.outcome}".rstrip())
-        self._refresh()
-
-    def _refresh(self) -> None:
-        now = time.monotonic()
-        if now - self._shown_at < (REFRESH if self.terminal else PLAIN_SECONDS):
+        if isinstance(record.event, RunResumed):
+            self._messages.run = self.engine.state.run
+        messages = self._messages.add(record)
+        if self._screen is not None:
+            with self._screen.lock:
+                self.engine.apply(record)
+            self._screen.changed()
+            self._screen.print(messages)
             return
-        first = not self._shown_at
-        self._shown_at = now
-        text = progress(self.engine.status())
-        if self.terminal:
-            width = os.get_terminal_size().columns - 1
-            text = text[:width]
-            sys.stdout.write("\r" + text.ljust(self._width)[:width])
+        self.engine.apply(record)
+        self._print(messages)
+        now = time.monotonic()
+        if now >= self._next_line:
+            self._next_line = now + PLAIN_SECONDS
+            print(progress(self.engine.status()), flush=True)
+
+    def _print(self, messages: list[Message]) -> None:
+        for message in messages:
+            print(message.text)
+        if messages:
             sys.stdout.flush()
-            self._width = len(text)
-        elif not first:
-            print(text, flush=True)
 
-    def _line(self, text: str) -> None:
-        self._clear()
-        print(text, flush=True)
-
-    def _clear(self) -> None:
-        if self._width:
-            sys.stdout.write("\r" + " " * self._width + "\r")
-            self._width = 0
+    def _stop(self) -> None:
+        if self._screen is not None:
+            self._screen.stop()
 
     def close(self, result: RunResult) -> None:
         """Say how it ended."""
         if self.output == "human":
-            self._clear()
+            rest = self._messages.rest()
+            if self._screen is not None:
+                self._screen.print(rest)
+                self._stop()
+            else:
+                self._print(rest)
             if result.outcome in ("detached", "storage", "fenced"):
                 print(
                     f"{result.run}: {result.outcome}: {result.reason}",
                     file=sys.stdout if result.outcome == "detached" else sys.stderr,
                 )
             else:
-                print("\n" + closing(result.status, result.warnings), flush=True)
+                with contextlib.suppress(BrokenPipeError):
+                    print("\n" + closing(result.status, result.warnings), flush=True)
         elif self.output == "json":
             data: dict[str, Any] = {
                 "run": result.run,
@@ -133,7 +124,3 @@ class Live:
                 "warnings": result.warnings,
             }
             print(msgspec.json.encode(data).decode(), flush=True)
-
-
-def _short(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.6g}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["closing", "explanation", "number", "progress", "seconds", "table", "waits"]
+__all__ = ["closing", "explanation", "failure", "money", "number", "progress", "seconds", "table", "waits"]
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from ensemble.engine import CellStatus, RuleExplanation, Status, times
 from ensemble.model.wording import counted
@@ -42,6 +43,20 @@ def seconds(value: float | None) -> str:
     minutes, rest = divmod(int(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def money(value: float, currency: str = "") -> str:
+    """An amount with its currency: `1.25 USD`."""
+    return f"{number(value)} {currency}".rstrip()
+
+
+def failure(reason: str, exit_code: int = -1, signal: int = 0) -> str:
+    """Why an attempt failed, in words: `exit code 1`, `signal 11`, `walltime`."""
+    if reason == "exit" and exit_code >= 0:
+        return f"exit code {exit_code}"
+    if reason == "signal" and signal:
+        return f"signal {signal}"
+    return reason
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -95,19 +110,27 @@ def closing(status: Status, warnings: Sequence[str] = ()) -> str:
             del header[column]
             for row in rows:
                 del row[column]
-    lines = [table(header, rows), ""]
+    lines = [table(header, rows)]
+    if any("±" in cell for row in rows for cell in row):
+        lines.append("± is the 95 % confidence interval of the mean.")
+    lines.append("")
+    lines += _failures(status)
     fired = [rule for rule in status.rules if rule.fired]
     if fired:
-        lines.append("rules fired: " + ", ".join(f"{rule.id} x{rule.fired}" for rule in fired))
-    lines += [f"note: {_NOTES.get(name, name)} ({count}x)" for name, count in status.notes.items()]
+        named = [f"{rule.id} {_times(rule.fired)}" for rule in fired[:SHOWN]]
+        if len(fired) > SHOWN:
+            named.append(f"and {counted(len(fired) - SHOWN, 'more rule')} (`ensemble explain {status.run}`)")
+        lines.append("rules fired: " + ", ".join(named))
+    for name, count in status.notes.items():
+        lines.append(f"note: {_NOTES.get(name, name)}{f' ({_times(count)})' if count > 1 else ''}")
     attempts = status.total.failed_attempts - status.total.failed - status.total.lost
     if attempts > 0:
-        lines.append(f"note: {attempts} attempts failed and were tried again")
+        lines.append(f"note: {counted(attempts, 'failed attempt')} {'was' if attempts == 1 else 'were'} tried again")
     if outside := sum(status.cancelled_outside.values()):
         lines.append(f"note: {counted(outside, 'job')} cancelled from outside this run{_by(status.cancelled_outside)}")
     lines += [f"warning: {warning}" for warning in warnings]
     lines += waits(status)
-    cost = f", {number(status.cost)} spent" if status.cost else ""
+    cost = f", {money(status.cost, status.currency)} spent" if status.cost else ""
     lines.append(
         f"{status.run}: {_verdict(status)} in {seconds(status.elapsed)}, {number(status.node_hours)} node-hours{cost}"
     )
@@ -138,8 +161,35 @@ def _grouped(reasons: Mapping[str, int]) -> str:
     return ", ".join(shown)
 
 
+def _times(count: int) -> str:
+    return "once" if count == 1 else "twice" if count == 2 else f"{count:,} times"
+
+
+SHOWN_FAILURES: Final = 10
+"""Kinds of failure that have a line each."""
+
+
+def _failures(status: Status) -> list[str]:
+    """A line for each reason for which jobs failed, with the command that shows what the first of them wrote."""
+    lines = []
+    for one in status.failures[:SHOWN_FAILURES]:
+        first = f", first {one.example}" if one.count > 1 else f" ({one.example})"
+        attempt = f" --attempt {one.attempt}" if one.attempt > 1 else ""
+        look = f"; see `ensemble logs {status.run} {one.example}{attempt}`" if one.attempt else ""
+        why = failure(one.reason, one.exit_code, one.signal)
+        lines.append(f"{counted(one.count, 'job')} of {one.group} failed, {why}{first}{look}")
+    if len(status.failures) > SHOWN_FAILURES:
+        rest = status.failures[SHOWN_FAILURES:]
+        jobs = counted(sum(one.count for one in rest), "more job")
+        lines.append(f"{jobs} failed for {counted(len(rest), 'other reason')}")
+    return lines
+
+
 def _verdict(status: Status) -> str:
-    return f"{status.outcome} ({status.reason})" if status.reason else status.outcome or "not over"
+    if not status.outcome:
+        total = status.total
+        return f"not over ({total.running:,} running, {total.pending:,} waiting)"
+    return f"{status.outcome} ({status.reason})" if status.reason else status.outcome
 
 
 def _summary(cell: CellStatus, name: str, unit: str = "") -> str:
@@ -159,7 +209,8 @@ def progress(status: Status) -> str:
         for cell in status.groups
         if cell.submitted
     )
-    line = f"{seconds(status.elapsed)}: {groups or 'nothing yet'}; {counted(status.firings, 'firing')}"
+    fired = f"; rules fired {_times(status.firings)}" if status.firings else ""
+    line = f"{seconds(status.elapsed)}: {groups or 'no jobs yet'}{fired}"
     return "; ".join([line, *waits(status)])
 
 

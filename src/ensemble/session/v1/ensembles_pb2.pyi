@@ -589,6 +589,8 @@ class RunStatus(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
     CANCELLED_OUTSIDE_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     phase: Global___RunPhase.ValueType
     elapsed: _builtins.float
@@ -604,6 +606,8 @@ class RunStatus(_message.Message):
     reason: _builtins.str
     seq: _builtins.int
     """The last record that this takes into account."""
+    currency: _builtins.str
+    """That of the costs, such as USD; empty where there is none, or several."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___CellStatus]: ...
     @_builtins.property
@@ -619,6 +623,10 @@ class RunStatus(_message.Message):
     @_builtins.property
     def cancelled_outside(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Attempts that were cancelled though nothing in the run had asked for it, by what their queue says of it."""
+
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailureStatus]:
+        """Jobs that failed for good, by reason, the most frequent first."""
 
     def __init__(
         self,
@@ -643,14 +651,59 @@ class RunStatus(_message.Message):
         reason: _builtins.str = ...,
         seq: _builtins.int = ...,
         cancelled_outside: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        failures: _abc.Iterable[Global___FailureStatus] | None = ...,
+        currency: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_outside", b"cancelled_outside", "cost", b"cost", "draining", b"draining", "elapsed", b"elapsed", "firings", b"firings", "groups", b"groups", "limit", b"limit", "members", b"members", "node_hours", b"node_hours", "notes", b"notes", "outcome", b"outcome", "phase", b"phase", "points", b"points", "reason", b"reason", "reserved_cost", b"reserved_cost", "reserved_node_hours", b"reserved_node_hours", "rules", b"rules", "run", b"run", "seq", b"seq", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_outside", b"cancelled_outside", "cost", b"cost", "currency", b"currency", "draining", b"draining", "elapsed", b"elapsed", "failures", b"failures", "firings", b"firings", "groups", b"groups", "limit", b"limit", "members", b"members", "node_hours", b"node_hours", "notes", b"notes", "outcome", b"outcome", "phase", b"phase", "points", b"points", "reason", b"reason", "reserved_cost", b"reserved_cost", "reserved_node_hours", b"reserved_node_hours", "rules", b"rules", "run", b"run", "seq", b"seq", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunStatus: _TypeAlias = RunStatus  # noqa: Y015
+
+@_typing.final
+class FailureStatus(_message.Message):
+    """Jobs of a group that failed for good for one reason, and the first of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    EXAMPLE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    reason: _builtins.str
+    exit_code: _builtins.int
+    """Absent where there was none."""
+    signal: _builtins.int
+    count: _builtins.int
+    example: _builtins.str
+    """The key of the first, and its last attempt (0: no member ever had it)."""
+    attempt: _builtins.int
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        exit_code: _builtins.int | None = ...,
+        signal: _builtins.int = ...,
+        count: _builtins.int = ...,
+        example: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "attempt", b"attempt", "count", b"count", "example", b"example", "exit_code", b"exit_code", "group", b"group", "reason", b"reason", "signal", b"signal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
+    _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
+
+Global___FailureStatus: _TypeAlias = FailureStatus  # noqa: Y015
 
 @_typing.final
 class CellStatus(_message.Message):

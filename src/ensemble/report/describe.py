@@ -1,0 +1,79 @@
+"""What was decided, in words: one phrase for each effect."""
+
+from __future__ import annotations
+
+__all__ = ["consequences", "values"]
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from ensemble.model.decisions import (
+    AddRule,
+    Avoid,
+    Call,
+    Cancel,
+    Create,
+    Discard,
+    Drain,
+    Effect,
+    Note,
+    Resize,
+    StopMember,
+    SwitchAlgorithm,
+)
+from ensemble.model.wording import counted
+
+_DRAINS: Final = {
+    "stop": "no more jobs start",
+    "terminate": "all jobs are cancelled",
+    "limit": "no more jobs start",
+}
+
+
+def values(why: Mapping[str, float | None]) -> str:
+    """The values that a condition read: `mean.melt.p = 4.5, count.melt.active = 0`."""
+    return ", ".join(f"{name} = {'unknown' if value is None else f'{value:.6g}'}" for name, value in why.items())
+
+
+def consequences(effects: Iterable[Effect]) -> str:
+    """What a rule's firing led to: `2 jobs of melt; local is resized to 4 nodes`. Empty when nothing."""
+    effects = tuple(effects)
+    created: dict[str, int] = {}
+    cancelled = 0
+    phrases: list[str] = []
+    for effect in effects:
+        if isinstance(effect, Create):
+            created[effect.span.group] = created.get(effect.span.group, 0) + effect.span.count
+        elif isinstance(effect, Cancel):
+            cancelled += len(effect.refs)
+        else:
+            phrase = _phrase(effect)
+            if phrase:
+                phrases.append(phrase)
+    if cancelled:
+        phrases.insert(0, f"{counted(cancelled, 'job')} cancelled")
+    phrases[:0] = [f"{counted(count, 'job')} of {group}" for group, count in created.items()]
+    return "; ".join(phrases)
+
+
+def _phrase(effect: Effect) -> str:
+    match effect:
+        case Resize(member=member, nodes=nodes):
+            return f"{member} is resized to {counted(nodes, 'node')}"
+        case Call(function=function):
+            return f"{function} is called"
+        case StopMember(member=member):
+            return f"{member} gets no more jobs"
+        case Discard(group=group):
+            return f"the waiting jobs of {group} are dropped"
+        case AddRule(id=rule):
+            return f"rule {rule} is added"
+        case SwitchAlgorithm(name=name):
+            return f"algorithm {name} takes over"
+        case Avoid(hosts=hosts):
+            return f"no more jobs on {', '.join(hosts)}"
+        case Drain(reason=reason):
+            return _DRAINS.get(reason, "")
+        case Note(text=text):
+            return text
+    return ""

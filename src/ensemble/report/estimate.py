@@ -1,0 +1,54 @@
+"""How long a run still takes, as far as what has happened tells."""
+
+from __future__ import annotations
+
+__all__ = ["Rate", "remaining"]
+
+from collections import deque
+from typing import Final
+
+from ensemble.engine import CellStatus, Status
+
+WINDOW_SECONDS: Final = 30.0
+"""The rate of jobs is that of this much time before now."""
+
+
+class Rate:
+    """Jobs that end per second, over the last half minute."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, finished: int) -> float | None:
+        """Return the rate in jobs per second once `finished` jobs have ended at `now` (seconds, any clock).
+
+        None while less than a second has been seen.
+        """
+        self._seen.append((now, finished))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - WINDOW_SECONDS:
+            self._seen.popleft()
+        began, before = self._seen[0]
+        return (finished - before) / (now - began) if now - began >= 1.0 else None
+
+
+def remaining(status: Status) -> float | None:
+    """Estimate the seconds until all present jobs have ended; jobs that rules may still add are not counted.
+
+    The work that is left (waiting jobs whole, running ones half) by the mean duration of each group, shared by as many
+    jobs as run now. None while a group with open jobs has no duration yet, and while nothing runs.
+    """
+    if status.outcome or not status.total.running:
+        return None
+    work = 0.0
+    for group in status.groups:
+        if group.pending or group.running:
+            duration = _mean_duration(group)
+            if duration is None:
+                return None
+            work += duration * (group.pending + group.running / 2)
+    return work / status.total.running
+
+
+def _mean_duration(group: CellStatus) -> float | None:
+    found = group.quantities.get("duration")
+    return found.mean if found is not None else None
