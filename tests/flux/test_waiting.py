@@ -7,7 +7,6 @@ import pwd
 import subprocess
 from pathlib import Path
 
-from ensemble.model.events import MemberEvent
 from ensemble.testing import Do
 from ensemble.testing.bench import Bench, live
 from tests.flux import test_faults as faults
@@ -19,21 +18,15 @@ flux, harness = faults.flux, faults.harness
 WHO = pwd.getpwuid(os.getuid()).pw_name
 
 
-def waiting(bench: Bench) -> dict[str, int]:
-    """Why jobs wait, as it was sent last."""
-    sent = [one.waiting for one in bench.sink.events if isinstance(one, MemberEvent) and one.waiting is not None]
-    return sent[-1] if sent else {}
-
-
 class TestWhyJobsWait:
     @live
     async def test_more_jobs_than_cores_wait_for_resources_and_then_no_longer(self, bench: Bench) -> None:
         member = await bench.open()
         jobs = [bench.harness.job(f"a-{i}", Do(120)) for i in range(bench.hello.cores_up + 2)]
         await member.submit(1, jobs)
-        await bench.until(lambda: waiting(bench) == {"resources": 2}, "two jobs wait for resources")
+        await bench.until(lambda: bench.waiting() == {"resources": 2}, "two jobs wait for resources")
         await member.cancel([job.ref for job in jobs], 0.1)
-        await bench.until(lambda: waiting(bench) == {}, "no job waits")
+        await bench.until(lambda: bench.waiting() == {}, "no job waits")
 
     @live
     async def test_what_the_scheduler_says_of_a_job_is_passed_on(self, bench: Bench) -> None:
@@ -41,7 +34,7 @@ class TestWhyJobsWait:
             own.run("module", "debug", "--setbit", "2", "sched-simple")  # has it give a reason
             member = await bench.open(options={"uri": own.uri})
             await member.submit(1, [bench.harness.job(f"a-{i}", Do(120)) for i in range(bench.hello.cores_up + 1)])
-            await bench.until(lambda: waiting(bench) == {"insufficient resources": 1}, "the scheduler's reason")
+            await bench.until(lambda: bench.waiting() == {"insufficient resources": 1}, "the scheduler's reason")
             await bench.close(member, "detach")
 
     @live
@@ -50,10 +43,10 @@ class TestWhyJobsWait:
             own.run("queue", "stop", "--message=until noon")
             member = await bench.open(options={"uri": own.uri})
             await member.submit(1, [bench.harness.job("a-0", Do(120))])
-            await bench.until(lambda: waiting(bench) == {"the queue is stopped: until noon": 1}, "it is stopped")
+            await bench.until(lambda: bench.waiting() == {"the queue is stopped: until noon": 1}, "it is stopped")
             own.run("resource", "drain", "0")
             own.run("queue", "start")
-            await bench.until(lambda: waiting(bench) == {"resources, 1 of 1 node down or drained": 1}, "it is drained")
+            await bench.until(lambda: bench.waiting() == {"resources, 1 of 1 node down or drained": 1}, "it is drained")
             await bench.close(member, "detach")
 
 
@@ -65,7 +58,7 @@ class TestCancelledByHand:
         jobs = [bench.harness.job(f"a-{i}", Do(120)) for i in range(cores + 1)]
         await member.submit(1, jobs)
         last = f"a-{cores}"
-        await bench.until(lambda: waiting(bench) == {"resources": 1}, "the last one waits")
+        await bench.until(lambda: bench.waiting() == {"resources": 1}, "the last one waits")
         running = bench.sink.of("a-0")[-1]
         waits = bench.sink.of(last)[-1]
         session().run("cancel", "--message=not needed", running.native_id, waits.native_id)

@@ -30,6 +30,9 @@ class FluxHarness(MemberHarness):
     def options(self) -> dict[str, Any]:
         return {"uri": self.uri}
 
+    async def cancel_outside(self, native_id: str) -> None:
+        await asyncio.to_thread(session().run, "cancel", native_id)
+
     async def clean_up(self) -> None:
         await asyncio.to_thread(leave)
 

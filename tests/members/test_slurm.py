@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ class SlurmHarness(MemberHarness):
 
     def options(self) -> dict[str, Any]:
         return {"poll": 1.0, "settle": 0.5}
+
+    async def cancel_outside(self, native_id: str) -> None:
+        subprocess.run(["scancel", native_id], check=True)  # noqa: ASYNC221
 
     async def clean_up(self) -> None:
         await asyncio.to_thread(leave)

@@ -60,6 +60,7 @@ CAPABILITIES: Final = (
     "update",
     "native-events",
     "absence-is-proof",  # a ref missing from a complete inventory is gone
+    "reasons",  # says why jobs wait
 )
 
 

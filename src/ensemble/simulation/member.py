@@ -30,7 +30,7 @@ from ensemble.simulation.jobs import QUEUED, shape_of
 from ensemble.simulation.options import here, read_options
 from ensemble.simulation.queue import SimulatedQueue
 
-CAPABILITIES = frozenset({"exactly-once", "resize", "gpus", "figures", "walltime", "absence-is-proof"})
+CAPABILITIES = frozenset({"exactly-once", "resize", "gpus", "figures", "walltime", "absence-is-proof", "reasons"})
 
 LAST_WORDS_SECONDS = 1.0
 """How long `close` waits for its last events to be taken."""

@@ -81,6 +81,8 @@ class SimulatedQueue:
         """Nodes asked for and not there yet."""
         self._told_at = -inf
         self._telling = False
+        self._why: dict[str, int] = {}
+        """Why jobs wait, as it was sent last."""
         self._backfill = options.scheduler == "backfill"
         self._draining = False
         for number in range(nodes):
@@ -100,6 +102,8 @@ class SimulatedQueue:
             jobs[job.key] = job
             waiting.append(job)
         self._schedule()
+        if waiting and self._step:
+            self._changed()
 
     def has(self, key: str, attempt: int) -> bool:
         """Whether this attempt waits or runs here."""
@@ -391,6 +395,7 @@ class SimulatedQueue:
         self._told_at = self.now
         self.n += self._step
         sizes = self.sizes()
+        waiting = len(self._jobs) - len(self.running)
         self.emit(
             MemberEvent(
                 self.name,
@@ -402,9 +407,19 @@ class SimulatedQueue:
                 cores_up=sizes["cores_up"],
                 cores_free=sizes["cores_free"],
                 gpus_up=sizes["gpus_up"],
-                queue={"sched": len(self._jobs) - len(self.running), "run": len(self.running)},
+                queue={"sched": waiting, "run": len(self.running)},
+                waiting=self._why_jobs_wait(waiting, sizes) if self._step else None,
             )
         )
+
+    def _why_jobs_wait(self, jobs: int, sizes: dict[str, int]) -> dict[str, int] | None:
+        """None where that has not changed since it was sent."""
+        up = sizes["cores_up"]
+        why = {f"cores: {up - sizes['cores_free']} of {up} busy": jobs} if jobs else {}
+        if why == self._why:
+            return None
+        self._why = why
+        return why
 
     def _closed(self) -> None:
         if not self._jobs and self._draining:

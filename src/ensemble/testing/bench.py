@@ -8,14 +8,17 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from ensemble.members.contract import CloseMode, Hello, InventoryItem, Member, Page, Receipt
 from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
-from ensemble.model.jobs import JobSpec
-from ensemble.testing.harness import MemberHarness
+from ensemble.model.jobs import JobSpec, Resources
+from ensemble.testing.harness import Do, MemberHarness
+
+LONG: Final = 120.0
+"""Seconds of a job that a test ends itself."""
 
 Event = JobEvent | NativeEvent | MemberEvent
 Inventory = dict[tuple[str, int], InventoryItem]
@@ -114,6 +117,11 @@ class Bench:
         if type(self.harness).kill is MemberHarness.kill:
             pytest.skip("the harness of this member knows no process behind it that could be killed")
 
+    def needs_cancel_outside(self) -> None:
+        """Skip the test where people have no command of the queue's own to cancel a job with."""
+        if type(self.harness).cancel_outside is MemberHarness.cancel_outside:
+            pytest.skip("the harness of this member knows no way to cancel a job from outside")
+
     async def until(self, true: Callable[[], object], what: str) -> None:
         """Wait for events until something is true of them. Fails, saying what was told instead."""
         sink = self.sink
@@ -135,6 +143,21 @@ class Bench:
         except TimeoutError:
             pytest.fail(f"{what}: not within {self.harness.patience:g} s")
 
+    async def fill(self, member: Member, waiting: int) -> tuple[list[JobSpec], list[JobSpec]]:
+        """Submit long jobs that take every node, wait until they run, and submit `waiting` more behind them.
+
+        Returns those that run and those that wait.
+        """
+        whole = Resources(nodes=1, cores=self.hello.cores_per_node or self.harness.cores, exclusive=True)
+        nodes = max(1, self.hello.nodes_up)
+        first = [self.harness.job(f"first-{i}", Do(LONG), resources=whole) for i in range(nodes)]
+        await member.submit(1001, first)
+        for job in first:
+            await self.running(job.ref.key)
+        behind = [self.harness.job(f"behind-{i}", resources=whole) for i in range(waiting)]
+        await member.submit(1002, behind)
+        return first, behind
+
     async def running(self, key: str, attempt: int = 1) -> None:
         """Wait until an attempt is told to run and, where it is a program, has begun to."""
         await self.until(lambda: any(e.state == "run" for e in self.sink.of(key, attempt)), f"{key}.{attempt} runs")
@@ -148,6 +171,15 @@ class Bench:
             lambda: any(e.state == "inactive" for e in self.sink.of(key, attempt)), f"{key}.{attempt} ends"
         )
         return next(e for e in self.sink.of(key, attempt) if e.state == "inactive")
+
+    def native_id(self, key: str, attempt: int = 1) -> str:
+        """What the queue calls an attempt; empty while it has not said."""
+        return next((event.native_id for event in self.sink.of(key, attempt) if event.native_id), "")
+
+    def waiting(self) -> dict[str, int]:
+        """Why jobs wait, as the member sent it last."""
+        sent = [e.waiting for e in self.sink.events if isinstance(e, MemberEvent) and e.waiting is not None]
+        return sent[-1] if sent else {}
 
     async def all_ended(self, count: int) -> None:
         """Wait until that many attempts have ended."""

@@ -9,10 +9,8 @@ import asyncio
 from ensemble.members.contract import JobChange, Refused
 from ensemble.model.events import MemberEvent
 from ensemble.model.jobs import Resources
-from ensemble.testing.bench import Bench, live, refusals
+from ensemble.testing.bench import LONG, Bench, live, refusals
 from ensemble.testing.harness import Do
-
-_LONG = 120.0
 
 
 class CancelPromises:
@@ -21,7 +19,7 @@ class CancelPromises:
     @live
     async def test_a_running_job_that_is_cancelled_ends_as_cancelled(self, bench: Bench) -> None:
         member = await bench.open()
-        await member.submit(1, [bench.harness.job("a-0", Do(_LONG))])
+        await member.submit(1, [bench.harness.job("a-0", Do(LONG))])
         await bench.running("a-0")
         assert refusals(await member.cancel([bench.harness.ref("a-0")], 1.0)) == ["Accepted"]
         event = await bench.ended("a-0")
@@ -31,20 +29,29 @@ class CancelPromises:
     @live
     async def test_a_queued_job_that_is_cancelled_never_starts(self, bench: Bench) -> None:
         member = await bench.open()
-        whole = Resources(nodes=1, cores=bench.hello.cores_per_node or bench.harness.cores, exclusive=True)
-        nodes = max(1, bench.hello.nodes_up)
-        before = [bench.harness.job(f"a-{i}", Do(_LONG), resources=whole) for i in range(nodes)]
-        await member.submit(1, before)
-        for i in range(nodes):
-            await bench.running(f"a-{i}")
-        await member.submit(2, [bench.harness.job("b-0", resources=whole), bench.harness.job("b-1", resources=whole)])
-        await member.cancel([bench.harness.ref("b-0")], 1.0)
-        event = await bench.ended("b-0")
+        first, behind = await bench.fill(member, 2)
+        await member.cancel([behind[0].ref], 1.0)
+        event = await bench.ended("behind-0")
         assert (event.outcome, event.reason) == ("cancelled", "cancelled")
-        assert all(one.state != "run" for one in bench.sink.of("b-0"))
-        await member.cancel([job.ref for job in before], 1.0)
-        assert (await bench.ended("b-1")).outcome == "success"
-        assert not bench.harness.lines("start", "b-0")
+        assert all(one.state != "run" for one in bench.sink.of("behind-0"))
+        await member.cancel([job.ref for job in first], 1.0)
+        assert (await bench.ended("behind-1")).outcome == "success"
+        assert not bench.harness.lines("start", "behind-0")
+
+    @live
+    async def test_jobs_that_are_cancelled_from_outside_are_cancelled_whether_they_run_or_wait(
+        self, bench: Bench
+    ) -> None:
+        bench.needs_cancel_outside()
+        member = await bench.open()
+        first, behind = await bench.fill(member, 1)
+        await bench.until(lambda: bench.native_id("behind-0"), "the queue has a name for the job that waits")
+        for job in (behind[0], first[0]):
+            await bench.harness.cancel_outside(bench.native_id(job.ref.key))
+            event = await bench.ended(job.ref.key)
+            assert (event.outcome, event.reason) == ("cancelled", "cancelled")
+            assert event.text, "the event says that it was cancelled in the queue, and by whom where that is known"
+        assert not bench.harness.lines("start", "behind-0")
 
     @live
     async def test_cancelling_a_finished_or_unknown_job_is_accepted_and_does_nothing(self, bench: Bench) -> None:
@@ -83,7 +90,7 @@ class CancelPromises:
     @live
     async def test_a_second_cancel_changes_nothing(self, bench: Bench) -> None:
         member = await bench.open()
-        await member.submit(1, [bench.harness.job("a-0", Do(_LONG))])
+        await member.submit(1, [bench.harness.job("a-0", Do(LONG))])
         await bench.running("a-0")
         refs = [bench.harness.ref("a-0")]
         await asyncio.gather(member.cancel(refs, 0.5), member.cancel(refs, 0.5))
@@ -94,7 +101,7 @@ class CancelPromises:
     @live
     async def test_an_update_is_done_by_a_member_that_can_and_refused_by_one_that_cannot(self, bench: Bench) -> None:
         member = await bench.open()
-        await member.submit(1, [bench.harness.job("a-0", Do(_LONG), walltime=600.0)])
+        await member.submit(1, [bench.harness.job("a-0", Do(LONG), walltime=600.0)])
         await bench.running("a-0")
         (receipt,) = await member.update([bench.harness.ref("a-0")], JobChange(walltime=300.0))
         if "update" not in bench.hello.capabilities:

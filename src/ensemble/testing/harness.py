@@ -126,6 +126,13 @@ class MemberHarness:
         """
         raise NotImplementedError
 
+    async def cancel_outside(self, native_id: str) -> None:
+        """Cancel a job as a person does with the queue's own command.
+
+        Not overridden: the queue has none, and what follows from it is skipped.
+        """
+        raise NotImplementedError
+
     def lines(self, what: str, key: str = "") -> list[str]:
         """The lines `start ...` or `end ...` that jobs have written into the ledger, of one key or all."""
         if not self.ledger.exists():

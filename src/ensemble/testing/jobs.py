@@ -152,3 +152,13 @@ class JobPromises:
         second = await bench.ended("a-0", 2)
         assert (second.attempt, second.outcome) == (2, "success")
         assert len([e for e in bench.sink.ends() if e.key == "a-0"]) == 2
+
+    @live
+    async def test_jobs_that_wait_are_counted_by_the_reason_until_none_waits(self, bench: Bench) -> None:
+        member = await bench.open()
+        bench.needs("reasons")
+        first, _ = await bench.fill(member, 2)
+        await bench.until(lambda: sum(bench.waiting().values()) == 2, "2 jobs wait")
+        assert all(bench.waiting()), "each reason has words"
+        await member.cancel([job.ref for job in first], 0.1)
+        await bench.until(lambda: bench.waiting() == {}, "no job waits")

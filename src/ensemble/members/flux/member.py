@@ -43,7 +43,18 @@ from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
 from ensemble.model.jobs import FINISHED, AttemptRef, JobSpec
 
 CAPABILITIES: Final = frozenset(
-    {"exactly-once", "durable", "gpus", "figures", "walltime", "update", "native-events", "absence-is-proof", "reopen"}
+    {
+        "exactly-once",
+        "durable",
+        "gpus",
+        "figures",
+        "walltime",
+        "update",
+        "native-events",
+        "absence-is-proof",
+        "reasons",
+        "reopen",
+    }
 )
 _HISTORY_SECONDS: Final = 120.0
 _PAGE: Final = 2000

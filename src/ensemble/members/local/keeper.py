@@ -54,6 +54,8 @@ SPAWNS_A_TURN: Final = 64
 PREPARED: Final = 16
 """How many of the next jobs are made ready while they wait for a slot."""
 SIZES_SECONDS: Final = 0.5
+WAITING_SECONDS: Final = 3.0
+"""Seconds between two messages on how many jobs wait, while nothing else about sizes changes."""
 SWEEP_SECONDS: Final = 0.1
 """Between two searches for what outlived its job, at least; they begin when a job ends."""
 LAST_SWEEP_SECONDS: Final = 0.01
@@ -96,6 +98,8 @@ class Keeper:
         self.busy_at = time.monotonic()
         self.sizes: dict[str, int] = {}
         self.sizes_at = 0.0
+        self.waiting: dict[str, int] = {}
+        """Why jobs wait, as it was sent last."""
         self.swept_at = 0.0
         self.unswept = False
         """Whether a job has ended since the last search for what it left, or that search found something."""
@@ -165,6 +169,8 @@ class Keeper:
             wait = min(wait, self.room_at - now)
         if self.sized and self.slots.sizes() != self.sizes:
             wait = min(wait, self.sizes_at + SIZES_SECONDS - now)
+        elif self.sized and len(self.queue) != sum(self.waiting.values()):
+            wait = min(wait, self.sizes_at + WAITING_SECONDS - now)
         if self.unswept or self.running:
             wait = min(wait, self._sweep_due() - now)
         wait = min(wait, self.channel.due() - now)
@@ -507,12 +513,34 @@ class Keeper:
         if not self.sized or now - self.sizes_at < SIZES_SECONDS:
             return
         sizes = self.slots.sizes()
-        if sizes != self.sizes:
-            self.sizes = sizes
-            self.sizes_at = now
-            queue = {"sched": len(self.queue), "run": len(self.running)}
-            event = MemberEvent(self.name, "nodes", time.time(), queue=queue)
-            self.channel.put(msgspec.structs.replace(event, **sizes))
+        late = len(self.queue) != sum(self.waiting.values()) and now - self.sizes_at >= WAITING_SECONDS
+        if sizes == self.sizes and not late:
+            return
+        self.sizes, self.sizes_at = sizes, now
+        before, self.waiting = self.waiting, self._why_jobs_wait()
+        event = MemberEvent(
+            self.name,
+            "nodes",
+            time.time(),
+            queue={"sched": len(self.queue), "run": len(self.running)},
+            waiting=self.waiting if self.waiting != before else None,
+        )
+        self.channel.put(msgspec.structs.replace(event, **sizes))
+
+    def _why_jobs_wait(self) -> dict[str, int]:
+        """What the first of the waiting jobs lacks: the others wait behind it."""
+        if not self.queue:
+            return {}
+        need = next(iter(self.queue.values())).spec.resources
+        if self.no_room:
+            why = f"room on the disk: {self.no_room}"
+        elif need.total_gpus > (free := self.slots.gpus_free()):
+            gpus = self.sizes["gpus_up"]
+            why = f"GPUs: {gpus - free} of {gpus} busy"
+        else:
+            cores = self.sizes["cores_up"]
+            why = f"cores: {cores - self.sizes['cores_free']} of {cores} busy"
+        return {why: len(self.queue)}
 
     def _sweep(self) -> None:
         """End what outlived its job outside the job's process group: a daemon, or an MPI proxy."""

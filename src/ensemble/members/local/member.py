@@ -58,7 +58,7 @@ _GROUP = 5000
 """Events put into the journal at a time, about."""
 
 CAPABILITIES = frozenset(
-    {"exactly-once", "resize", "durable", "gpus", "figures", "walltime", "absence-is-proof", "reopen"}
+    {"exactly-once", "resize", "durable", "gpus", "figures", "walltime", "absence-is-proof", "reasons", "reopen"}
 )
 
 

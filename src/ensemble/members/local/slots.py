@@ -125,6 +125,10 @@ class Slots:
                 self._sweep()
         return len(self.nodes) != before
 
+    def gpus_free(self) -> int:
+        """How many GPUs no job holds."""
+        return sum(len(node.gpus) for node in self.nodes if not node.leaving)
+
     def sizes(self) -> dict[str, int]:
         """nodes_up, nodes_free, cores_up, cores_free, gpus_up."""
         up = free = idle = 0
