@@ -253,7 +253,7 @@ rules: [{trigger: job-success, name: a, action: {name: custom, label: more}}]
     assert world.open or world.calls
     call = world.calls[0]
     assert call.function == "more"
-    assert call.args["metrics"]["count"]["a"]["success"] == 1
+    assert world.engine.arguments(call)["metrics"]["count"]["a"]["success"] == 1
     assert outcome(world) is None
     world.tell(FunctionReturned(call.id, ({"name": "submit", "label": "b"},)))
     assert list(world.open) == ["b-0"]
@@ -264,16 +264,18 @@ rules: [{trigger: job-success, name: a, action: {name: custom, label: more}}]
     world.replays()
 
 
-def test_a_function_that_fails_is_a_note_and_not_the_end():
-    world = World("""
+@pytest.mark.parametrize(("on_error", "ends"), [("fail", "failed"), ("ignore", "success")])
+def test_a_function_that_fails_is_a_note_and_the_run_fails_unless_told_otherwise(on_error, ends):
+    world = World(f"""
 custom: "def f(): pass"
-jobs: [{name: a, command: 'true', submit: start}]
-rules: [{trigger: start, action: {name: custom, label: f}}]
+jobs: [{{name: a, command: 'true', submit: start}}]
+rules: [{{trigger: start, action: {{name: custom, label: f, on_error: {on_error}}}}}]
 """)
     world.tell(FunctionReturned(world.calls[0].id, error="ZeroDivisionError", fault="raised"))
     assert world.engine.status().notes == {"function-raised": 1}
     world.all_good()
-    assert outcome(world) == "success"
+    assert outcome(world) == ends
+    world.replays()
 
 
 def test_a_rule_can_be_added_and_is_looked_at_at_once():

@@ -81,7 +81,7 @@ def test_each_fault_is_an_event_with_its_name_in_the_journal(faulty):
 
 
 def test_no_job_is_lost_and_the_function_that_works_is_heard(faulty):
-    assert faulty.returncode == 0, faulty.stdout + faulty.stderr
+    assert faulty.returncode == 1, faulty.stdout + faulty.stderr
     rows = [json.loads(line) for line in ensemble(faulty.where, "results", "--format", "json").stdout.splitlines()]
     assert (
         sorted((row["group"], row["outcome"]) for row in rows)

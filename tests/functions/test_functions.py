@@ -492,9 +492,9 @@ def test_closing_ends_a_call_under_way_and_leaves_no_process(
     assert workers.call_sync(2, "f", {}).fault == "died"
 
 
-def test_a_warmed_worker_is_the_one_that_answers(made: Callable[..., FunctionWorkers]) -> None:
+def test_the_worker_that_was_checked_is_the_one_that_answers(made: Callable[..., FunctionWorkers]) -> None:
     workers = made("import os\ndef f(): return Action(name='submit', value=os.getpid())")
-    workers.warm()
+    assert workers.check(["f"]) == {}
     process = workers._workers[0]._process
     assert process is not None
     assert workers.call_sync(1, "f", {}).results[0]["value"] == process.pid
@@ -525,7 +525,8 @@ def test_check_finds_what_is_missing_or_unfit_and_nothing_else() -> None:
         custom="def good(**_): pass\ndef plain(): pass\ndef odd(handle): pass\ndef first(metrics, /): pass\nvalue = 3"
     )
     assert check_functions(spec, ["good", "plain", "odd", "first", "value", "god"]) == {
-        "odd": "it needs 'handle'; a function is given metrics, event, rule, action, options, parameters, binding, now",
+        "odd": "it needs 'handle'; a function is given job, metrics, points, event, rule, action, options, "
+        "parameters, binding, now",
         "first": "its parameter 'metrics' takes no name",
         "value": "'value' is no function but int",
         "god": "no function is called 'god'; did you mean 'good'?",

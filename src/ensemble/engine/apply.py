@@ -14,6 +14,7 @@ from typing import Any, Final
 from ensemble.engine.attempts import Attempts
 from ensemble.engine.backlog import Backlog
 from ensemble.engine.build import Builder
+from ensemble.engine.calls import Calls
 from ensemble.engine.commands import Commands
 from ensemble.engine.impact import Impact
 from ensemble.engine.membership import Membership
@@ -23,10 +24,12 @@ from ensemble.model.decisions import (
     AddRule,
     Avoid,
     Call,
+    CallWaits,
     Cancel,
     Create,
     Discard,
     Drain,
+    DropCalls,
     End,
     Finish,
     Firing,
@@ -69,6 +72,7 @@ class Applier:
         "attempts",
         "backlog",
         "builder",
+        "calls",
         "commands",
         "impact",
         "members",
@@ -81,6 +85,7 @@ class Applier:
         self.impact = impact = Impact()
         self.backlog = Backlog(state, builder, impact)
         self.attempts = Attempts(state, builder, impact, self.backlog)
+        self.calls = Calls(state, impact)
         self.commands = Commands(state, impact)
         self.members = Membership(state, impact, self.attempts, self.commands)
         self._timers = state.timers
@@ -102,7 +107,9 @@ class Applier:
             Submit: self.backlog.submit,
             Cancel: self.attempts.cancel,
             Resize: self.members.resize,
-            Call: self.commands.open,
+            Call: self.calls.begin,
+            CallWaits: self.calls.wait,
+            DropCalls: self.calls.drop,
             StopMember: self.members.stop,
             Retry: self.attempts.retry,
             Finish: self.attempts.finish,
@@ -122,6 +129,7 @@ class Applier:
     def event(self, event: Event, at: float) -> None:
         """Take in one event at `at`, and whatever time has made due."""
         self.state.now = at
+        self.impact.event = event
         timers = self._timers
         if timers and timers[0][0] <= at:
             self.expire(at)
@@ -137,7 +145,7 @@ class Applier:
             rule = step.rule
             self._fired(step)
         for effect in step.effects:
-            if rule and isinstance(effect, (Resize, Call)):
+            if rule and isinstance(effect, Resize):
                 # the rule is not considered again before this has ended
                 self.commands.bind(rule, effect.id)
             self._effects[type(effect)](effect)
@@ -254,7 +262,7 @@ class Applier:
         else:
             group = state.groups.get(event.key.rpartition("-")[0])
         if group is not None:
-            self.impact.wake(group, job.point if job is not None else None, "job-native-" + event.name)
+            self.impact.wake(group, job.point if job is not None else None, "job-native-" + event.name, job)
 
     def _answer(self, event: SubmitAnswered) -> None:
         if not self.commands.close(event.command):
@@ -267,9 +275,14 @@ class Applier:
                 self.attempts.lose(job, over)
 
     def _returned(self, event: FunctionReturned) -> None:
-        rule = self.state.calls.get(event.command, "")
-        if self.commands.close(event.command):
-            self.impact.asked = rule or "nobody"
+        state = self.state
+        call = state.commands.get(event.command)
+        if isinstance(call, Call):
+            if event.command in state.calls:
+                # of a snapshot of version 0.1, whose rules waited for their calls
+                self.commands.release(event.command)
+            self.calls.end(event)
+            self.impact.asked = call.rule
             self.impact.release = True
 
     def _timer(self, event: TimerFired) -> None:

@@ -117,13 +117,13 @@ class Attempts:
     def _wake(self, job: Job, before: int, code: int) -> None:
         wake, group, point = self.impact.wake, job.group, job.point
         if before < DEPEND <= code:
-            wake(group, point, "job-depend")
+            wake(group, point, "job-depend", job)
         if before < SCHED <= code:
-            wake(group, point, "job-sched")
+            wake(group, point, "job-sched", job)
         if before < RUN <= code and job.run_at:
-            wake(group, point, "job-run")
+            wake(group, point, "job-run", job)
         if before < CLEANUP <= code:
-            wake(group, point, "job-cleanup")
+            wake(group, point, "job-cleanup", job)
 
     def _stranger(self, event: JobEvent) -> None:
         """An event of a job that is not under way: late after its end (normal), or of nobody we know."""
@@ -232,11 +232,13 @@ class Attempts:
             codes = (event.exit_code, event.signal) if event is not None else (-1, 0)
             group.count_failures((reason or outcome, *codes), job.key, job.attempt)
         job.code = INACTIVE
+        job.outcome, job.reason = outcome, reason
+        impact.last = job
         group.mark_done(job.number)
         del self._jobs[job.key]
         if group.on:
-            impact.wake(group, point, "job-finish")
-            impact.wake(group, point, WAKES[outcome])
+            impact.wake(group, point, "job-finish", job)
+            impact.wake(group, point, WAKES[outcome], job)
 
     def _measure(self, job: Job, used: float) -> None:
         """What a successful job adds to the quantities of its group and points."""
@@ -305,7 +307,7 @@ class Attempts:
                 self._count_attempt(job)
             elif event is not None and event.reason != "later":
                 job.losses += 1
-            self.impact.wake(job.group, job.point, "job-retry")
+            self.impact.wake(job.group, job.point, "job-retry", job)
         if effect.elsewhere:
             job.avoid = tuple(dict.fromkeys((*job.avoid, effect.elsewhere)))
         job.attempt = effect.attempt

@@ -197,8 +197,19 @@ class Backlog:
         for number in range(span.first, span.first + span.count):
             group.mark_done(number)
         if group.on and span.count:
-            self.impact.wake(group, group.points[span.point], "job-finish")
-            self.impact.wake(group, group.points[span.point], WAKES[outcome])
+            self._wake(group, span, outcome)
+
+    def _wake(self, group: Group, span: Span, outcome: str) -> None:
+        """Wake the rules that wait for the end of these jobs; function rules are woken for each of them."""
+        point = group.points[span.point]
+        for trigger in ("job-finish", WAKES[outcome]):
+            if not any(rule.calls for rule in group.on.get(trigger, ())):
+                self.impact.wake(group, point, trigger)
+                continue
+            for number in range(span.first, span.first + span.count):
+                job = Job(f"{group.name}-{number}", group, point, number)
+                job.attempt, job.outcome = 0, outcome
+                self.impact.wake(group, point, trigger, job)
 
     def withdraw(self, keys: Iterable[str]) -> None:
         """Those of these jobs that wait here are cancelled: one pass over a group's backlog, however many they are."""

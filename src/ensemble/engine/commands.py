@@ -1,4 +1,4 @@
-"""What was asked of members and functions and has not been answered, and which rule waits for it."""
+"""What was asked of members and has not been answered, and which rule waits for it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,25 @@ class Commands:
         self.state.rules[rule].open += 1
         park(self.state.rules[rule])
 
-    def open(self, command: Resize | Call) -> None:
+    def open(self, command: Resize) -> None:
         """An answer is awaited."""
         self.state.commands[command.id] = command
         self.state.next_command = command.id + 1
 
     def close(self, command: int) -> bool:
         """An answer came: whether it was still awaited."""
-        state = self.state
-        if state.commands.pop(command, None) is None:
+        if self.state.commands.pop(command, None) is None:
             return False
+        self.release(command)
+        return True
+
+    def release(self, command: int) -> None:
+        """The rule that waited for a command may be considered again."""
+        state = self.state
         rule = state.rules.get(state.calls.pop(command, ""))
         if rule is not None:
             rule.open -= 1
             unpark(rule)
-        return True
 
     def close_all_of(self, member: str) -> None:
         """No answer will come from a member any more."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from itertools import islice
 from random import Random
 from typing import Final
 
@@ -17,6 +18,7 @@ from ensemble.engine.actions import Cause, Context, perform, switch
 from ensemble.engine.apply import Applier
 from ensemble.engine.backlog import waits
 from ensemble.engine.build import Builder
+from ensemble.engine.calls import given_up, room
 from ensemble.engine.release import Release, under_way
 from ensemble.engine.rules import Rule, Watch
 from ensemble.engine.state import INACTIVE, NEW, Job, State
@@ -24,6 +26,7 @@ from ensemble.model.decisions import (
     Call,
     Discard,
     Drain,
+    DropCalls,
     Effect,
     End,
     Finish,
@@ -44,6 +47,7 @@ from ensemble.model.events import (
     ResizeDone,
     RunStarted,
 )
+from ensemble.model.wording import counted
 from ensemble.spec.actions import traits
 from ensemble.spec.model import ActionSpec
 
@@ -62,8 +66,10 @@ class Decider:
 
     __slots__ = (
         "_agenda",
+        "_called",
         "_firings",
         "_queued",
+        "_spec",
         "_steps",
         "_unlimited",
         "applier",
@@ -85,6 +91,8 @@ class Decider:
         self._agenda: list[tuple[int, int, str]] = []
         self._queued: set[tuple[int, int]] = set()
         self._firings = 0
+        self._called = 0
+        self._spec = builder.spec
         limits = builder.spec.limits
         self._unlimited = not (limits.failures or limits.walltime or limits.cost)
 
@@ -106,7 +114,7 @@ class Decider:
             impact.clear()
             return ()
         self._steps = []
-        self._firings = 0
+        self._firings = self._called = 0
         self._before_rules(event)
         self._rules(event)
         while self._after_rules(event):
@@ -149,8 +157,9 @@ class Decider:
             self._upkeep(self.context.start(self.builder.starting), "start")
         elif type(event) is Requested:
             self._upkeep(self._requested(event), "request")
-        elif type(event) is FunctionReturned and impact.asked:
-            self._upkeep(self._returned(event), impact.asked)
+        elif type(event) is FunctionReturned and impact.asked is not None:
+            self._upkeep(self._returned(event, impact.asked), impact.asked or "nobody")
+            self._call_next(impact.asked)
         elif type(event) is ResizeDone:
             notes, keys = self.release.stranded(event.member)
             self._upkeep([*notes, *self.context.cancel_keys(keys, "never-fits")], "release")
@@ -212,8 +221,8 @@ class Decider:
             return perform(context, convert(event.action, ActionSpec), Cause(event))
         return [Note("unknown-request", f"nobody here can {event.what!r}")]
 
-    def _returned(self, event: FunctionReturned) -> list[Effect]:
-        rule = self.state.rules.get(self.impact.asked)
+    def _returned(self, event: FunctionReturned, asked: str) -> list[Effect]:
+        rule = self.state.rules.get(asked)
         if event.error:
             return [Note("function-" + (event.fault or "raised"), event.error)]
         effects: list[Effect] = []
@@ -223,6 +232,26 @@ class Decider:
             else:
                 effects += perform(self.context, convert(result, ActionSpec), Cause(event, rule))
         return effects
+
+    def _call_next(self, rule: str) -> None:
+        """Make the calls that waited for one of their rule to return."""
+        line = self.state.lines.get(rule)
+        if line is None or not line.waiting or given_up(self.state, self._spec):
+            return
+        known = self.state.rules.get(rule)
+        free = room(self.state, rule, known.action.concurrency if known is not None else 1)
+        self.context.begin()
+        calls = [
+            Call(self.context.command(), one.function, rule, waited=True) for one in islice(line.waiting, max(0, free))
+        ]
+        self._upkeep(calls, "calls")
+
+    def _drop_calls(self) -> None:
+        """Give up the calls that wait, and say how many they are."""
+        dropped = sum(len(line.waiting) for line in self.state.lines.values())
+        if dropped:
+            text = f"{counted(dropped, 'call')} of functions that waited will not be made: the run is being cancelled"
+            self._upkeep([DropCalls(), Note("calls-dropped", text)], "calls")
 
     # ---- rules -------------------------------------------------------------------------------------
 
@@ -264,10 +293,25 @@ class Decider:
             heappush(self._agenda, (place[0], place[1], rule.id))
 
     def _match(self, rule: Rule, event: Event) -> None:
-        """A rule's condition holds: fire, or say what holds it back."""
+        """A rule's condition holds: fire for each job that woke it, or say what holds it back."""
+        if not rule.calls:
+            self._fire(rule, event)
+            return
+        if rule.trigger == "interval" and rule.id in self.state.lines:
+            # ticks are no facts: those that pass while the function is at work are not made up for
+            return
+        keys = self.impact.causes.pop(rule.id, None)
+        if keys is None:
+            keys = [event.key if rule.trigger == "metric" and isinstance(event, JobEvent) else ""]
+        for key in keys:
+            if rule.considered:
+                self._fire(rule, event, key)
+
+    def _fire(self, rule: Rule, event: Event, key: str = "") -> None:
+        """Fire, or say what holds the rule back. `key`: the job that its function is to be called for."""
         state = self.state
         action = rule.action
-        if state.draining and not traits(rule.action).while_draining:
+        if state.draining and (not traits(rule.action).while_draining or (rule.calls and given_up(state, self._spec))):
             return
         if rule.skip > 0:
             self._take(Held(rule.id, "backoff", left=rule.skip - 1))
@@ -275,21 +319,25 @@ class Decider:
         if action.cooldown and rule.last >= 0 and state.now < rule.last + action.cooldown:
             self._take(Held(rule.id, "cooldown", until=rule.last + action.cooldown))
             return
-        if self._firings >= MAX_FIRINGS:
+        if self._firings - self._called >= MAX_FIRINGS and not rule.calls:
             if not state.draining:
                 self._limit("firings", f"more than {MAX_FIRINGS} firings followed from one event")
             return
         self._firings += 1
+        # of a call nothing follows within this event, so calls cannot make a loop of firings
+        self._called += rule.calls
         self.context.begin()
         random = Random(state.seed * 1_000_003 + state.seq * 1_009 + self._firings)
         why = rule.why()
-        self._take(Firing(rule.id, why, tuple(perform(self.context, action, Cause(event, rule, random)))))
+        self._take(Firing(rule.id, why, tuple(perform(self.context, action, Cause(event, rule, random, key)))))
 
     # ---- after the rules ---------------------------------------------------------------------------
 
     def _after_rules(self, event: Event) -> bool:
         """Limits, releases and the end; whether jobs were given up on the way, which rules may wait for."""
         self._limits(event)
+        if self.state.lines and given_up(self.state, self._spec):
+            self._drop_calls()
         if (self.impact.release or not under_way(self.state)) and self._release():
             return True
         if not self.state.jobs and not self.state.backlog:
@@ -369,6 +417,8 @@ class Decider:
         state = self.state
         if state.limit:
             return "limit", state.limit
+        if state.function_error and state.draining not in ("request-drain", "request-cancel"):
+            return "failed", f"a function failed: {state.function_error}"
         if state.draining == "stop":
             return "stopped", "a rule said stop"
         if state.draining == "terminate":

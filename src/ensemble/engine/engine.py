@@ -8,6 +8,7 @@ from typing import Any
 from ensemble.engine.algorithm import Algorithm
 from ensemble.engine.apply import Applier
 from ensemble.engine.build import Builder
+from ensemble.engine.calls import Takes, arguments
 from ensemble.engine.decide import Decider
 from ensemble.engine.explain import RuleExplanation, explain
 from ensemble.engine.invariants import check
@@ -31,7 +32,19 @@ class Engine:
     (resume). A run's first event is `RunStarted`.
     """
 
-    __slots__ = ("_applier", "_builder", "_decide", "_job", "_timers", "spec", "state")
+    __slots__ = (
+        "_applier",
+        "_begun",
+        "_builder",
+        "_decide",
+        "_given",
+        "_impact",
+        "_job",
+        "_timers",
+        "spec",
+        "state",
+        "takes",
+    )
 
     def __init__(self, spec: EnsembleSpec, *, run: str = "", algorithms: Mapping[str, Algorithm] | None = None) -> None:
         self.spec = spec
@@ -42,6 +55,12 @@ class Engine:
         self._decide = Decider(self.state, self._builder, self._applier).decide
         self._job = self._applier.attempts.job
         self._timers = self.state.timers
+        self._impact = self._applier.impact
+        self._begun = self._applier.calls.begun
+        self._given: dict[int, dict[str, Any]] = {}
+        self.takes: Takes | None = None
+        """What each function names in its signature. With it, what a call is given is worked out as the call is
+        issued, and kept until `arguments` asks for it."""
 
     def handle(self, event: Event, at: float, cause: int = 0) -> Record:
         """Take in one event at `at` (seconds, never less than before) and decide what follows.
@@ -60,10 +79,17 @@ class Engine:
             timers = self._timers
             if timers and timers[0][0] <= at:
                 self._applier.expire(at)
+            self._impact.event = event
             self._job(event)
         else:
             self._applier.event(event, at)
-        return Record(seq, at, event, self._decide(event), cause)
+        record = Record(seq, at, event, self._decide(event), cause)
+        if self._begun:
+            if self.takes is not None:
+                for call in self._begun:
+                    self._given[call.id] = arguments(state, self._builder, call, self.takes)
+            self._begun.clear()
+        return record
 
     def apply(self, record: Record) -> None:
         """Carry out a recorded event and its recorded decision.
@@ -79,6 +105,7 @@ class Engine:
         for step in record.steps:
             applier.step(step)
         applier.impact.clear()
+        self._begun.clear()
 
     def wakeup(self) -> float | None:
         """The time at which a `TimerFired` is wanted next; None when time alone changes nothing."""
@@ -127,6 +154,11 @@ class Engine:
                     avoid = state.avoid + job.avoid
                     found.append(self._builder.job_spec(group, point, number, span.attempt, avoid))
         return found
+
+    def arguments(self, call: Call) -> dict[str, Any]:
+        """What a function is given, as plain data: as of when its call was issued, or as of now after a resume."""
+        given = self._given.pop(call.id, None)
+        return arguments(self.state, self._builder, call, self.takes or {}) if given is None else given
 
     def position(self, member: str) -> tuple[str, int]:
         """The stream of a member and the number of its last event that was taken in."""

@@ -9,6 +9,7 @@ from msgspec import Struct
 from ensemble.engine.build import Builder
 from ensemble.engine.rules import Reader, Rule
 from ensemble.engine.state import State
+from ensemble.model.wording import counted
 from ensemble.spec.actions import traits
 from ensemble.spec.expressions import MetricPath, parse_condition, render
 from ensemble.spec.expressions import explain as comparisons
@@ -104,15 +105,18 @@ def _waits_for(state: State, rule: Rule, found: list[Part], condition: str) -> s
     what = _condition(found, condition) if rule.trigger == "metric" else _trigger(state, rule)
     if condition and rule.trigger != "metric":
         what += f" while {condition}"
-    return over + what + _left(rule)
+    return over + what + _left(state, rule)
 
 
-def _left(rule: Rule) -> str:
+def _left(state: State, rule: Rule) -> str:
     parts = []
     if rule.left != UNLIMITED and rule.fired:
         parts.append("once more" if rule.left == 1 else f"{rule.left} more times")
     elif rule.left != UNLIMITED:
         parts.append("once" if rule.left == 1 else f"up to {rule.left} times")
+    line = state.lines.get(rule.id)
+    if line is not None:
+        parts.append(f"{counted(len(line.under_way), 'call')} under way, {len(line.waiting)} waiting")
     if rule.skip:
         parts.append(f"after {rule.skip} more {'match' if rule.skip == 1 else 'matches'} to skip")
     return f" ({', '.join(parts)})" if parts else ""

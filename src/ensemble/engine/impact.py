@@ -10,6 +10,7 @@ from typing import Final
 from ensemble.engine.rules import Rule, Watch
 from ensemble.engine.state import Cell, Group, Job, Member, Point
 from ensemble.model.decisions import Note
+from ensemble.model.events import Event
 
 _NONE: Final[list[Rule]] = []
 
@@ -20,13 +21,21 @@ WAKES: Final = {"success": "job-success", "cancelled": "job-cancel", "failed": "
 class Impact:
     """Lists that live from the moment an event is taken in until it is decided what follows."""
 
-    __slots__ = ("asked", "awake", "changed", "due", "over", "release", "remarks")
+    __slots__ = ("asked", "awake", "causes", "changed", "due", "event", "jobs", "last", "over", "release", "remarks")
 
     def __init__(self) -> None:
         self.changed: list[Watch] = []
         """Values that somebody watches and that changed."""
         self.awake: list[Rule] = []
         """Rules whose trigger came."""
+        self.event: Event | None = None
+        """The event itself."""
+        self.causes: dict[str, list[str]] = {}
+        """By function rule, the jobs that woke it: it is called for each."""
+        self.jobs: dict[str, Job] = {}
+        """Those jobs, some of which are over and nowhere else any more."""
+        self.last: Job | None = None
+        """The job that ended last."""
         self.due: list[Rule] = []
         """Rules to be looked at because their time came."""
         self.over: list[Job] = []
@@ -35,8 +44,8 @@ class Impact:
         """What was odd about the event."""
         self.release = False
         """Whether something happened that may let waiting jobs go to a member."""
-        self.asked = ""
-        """The rule whose function has just answered; empty when that answer was not awaited."""
+        self.asked: str | None = None
+        """The rule whose function has just answered (empty: nobody's); None when that answer was not awaited."""
 
     def clear(self) -> None:
         """Throw everything away."""
@@ -46,7 +55,17 @@ class Impact:
         self.over.clear()
         self.remarks.clear()
         self.release = False
-        self.asked = ""
+        self.asked = None
+        if self.causes:
+            self.causes.clear()
+            self.jobs.clear()
+
+    def job(self, key: str) -> Job | None:
+        """A job that the present event woke a function rule for, or ended."""
+        last = self.last
+        if last is not None and last.key == key and last.last is self.event:
+            return last
+        return self.jobs.get(key)
 
     def touch(self, cell: Cell | Member, fields: tuple[str, ...]) -> None:
         """Note that values of a cell or member changed."""
@@ -57,10 +76,13 @@ class Impact:
                 if found is not None:
                     self.changed.append(found)
 
-    def wake(self, group: Group, point: Point | None, trigger: str) -> None:
+    def wake(self, group: Group, point: Point | None, trigger: str, job: Job | None = None) -> None:
         """Wake the rules that wait for a trigger of a group; under `for_each`, those of the point's own value."""
         for rule in group.on.get(trigger, _NONE):
             if not rule.binding or (
                 point is not None and all(point.values.get(axis) == value for axis, value in rule.binding.items())
             ):
                 self.awake.append(rule)
+                if rule.calls and job is not None:
+                    self.causes.setdefault(rule.id, []).append(job.key)
+                    self.jobs[job.key] = job

@@ -185,6 +185,14 @@ def _commands(state: State) -> None:
             raise InvariantError(f"command {number} is {command}, the next is {state.next_command}")
         if not isinstance(command, Call) and state.members[command.member].state == "gone":
             raise InvariantError(f"command {number} waits for {command.member}, which is gone")
+    under_way = {number for line in state.lines.values() for number in line.under_way}
+    calls = {number for number, command in state.commands.items() if isinstance(command, Call)}
+    _same("calls under way", under_way, calls)
+    for name, line in state.lines.items():
+        if not line.under_way:
+            raise InvariantError(f"{name or 'nobody'}: a line of calls of which none is under way")
+        if line.waiting and len(line.under_way) < (state.rules[name].action.concurrency if name else 1):
+            raise InvariantError(f"{name}: calls wait although there is room for another")
     open_of: dict[str, int] = {}
     for number, name in state.calls.items():
         if number not in state.commands or name not in state.rules:

@@ -22,6 +22,7 @@ class Rule:
     __slots__ = (
         "action",
         "binding",
+        "calls",
         "condition",
         "fired",
         "homes",
@@ -48,6 +49,8 @@ class Rule:
         self.order = order
         self.spec = spec
         self.action: ActionSpec = spec.action
+        self.calls = spec.action.name == "custom"
+        """Whether it is a function rule."""
         self.trigger = spec.trigger
         self.binding = binding
         self.owner = owner
@@ -67,7 +70,7 @@ class Rule:
         self.until = 0.0
         """End of a cooldown that holds back a match; 0: none."""
         self.open = 0
-        """Commands of its action that have not ended."""
+        """Changes of size of its action that have not ended."""
         self.interval_at = 0.0
         self.parked = True
         self.removed = False

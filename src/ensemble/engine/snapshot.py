@@ -12,6 +12,7 @@ from zlib import compress, decompress
 from msgspec import convert, to_builtins
 
 from ensemble.engine.build import Builder
+from ensemble.engine.calls import lines_plain, restore_lines
 from ensemble.engine.rules import park, unpark
 from ensemble.engine.state import Cell, Failures, Group, Job, State
 from ensemble.metrics import PendingSeries, Series
@@ -116,6 +117,8 @@ def snapshot(state: State, builder: Builder) -> dict[str, Any]:
         "rules": {rule.id: [getattr(rule, name) for name in _RULE] for rule in state.rules.values()},
         "commands": [to_builtins(command) for command in state.commands.values()],
         "calls": [[command, rule] for command, rule in state.calls.items()],
+        "lines": lines_plain(state),
+        "function_error": state.function_error,
         "timers": [list(timer) for timer in state.timers],
     }
 
@@ -186,6 +189,8 @@ def restore(data: dict[str, Any], state: State, builder: Builder) -> None:
         command = convert(plain, Submit | Resize | Call)
         state.commands[command.id] = command
     state.calls = {command: rule for command, rule in data["calls"]}  # noqa: C416
+    restore_lines(data.get("lines", []), state)
+    state.function_error = data.get("function_error", "")
     state.timers[:] = [(when, order, kind, name) for when, order, kind, name in data["timers"]]
 
 

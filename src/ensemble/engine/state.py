@@ -15,6 +15,7 @@ from ensemble.model.events import JobEvent
 from ensemble.model.jobs import Resources, Scalar
 
 if TYPE_CHECKING:
+    from ensemble.engine.calls import Line
     from ensemble.engine.rules import Rule, Watch
 
 NEW: Final = 0
@@ -266,7 +267,9 @@ class Job:
         "member",
         "node_seconds",
         "number",
+        "outcome",
         "point",
+        "reason",
         "retries",
         "run_at",
         "run_time",
@@ -297,6 +300,8 @@ class Job:
         self.retries = 0
         self.losses = 0
         self.cancelling = False
+        self.outcome = ""
+        self.reason = ""
         self.hosts = ""
         self.avoid: tuple[str, ...] = ()
 
@@ -382,9 +387,11 @@ class State:
         "dropped",
         "ended",
         "firings",
+        "function_error",
         "groups",
         "jobs",
         "limit",
+        "lines",
         "members",
         "memory",
         "next_command",
@@ -428,6 +435,10 @@ class State:
         """Commands that nobody has answered yet, by id."""
         self.calls: dict[int, str] = {}
         """Which rule waits for which command."""
+        self.lines: dict[str, Line] = {}
+        """By rule, the calls of functions that wait or are under way."""
+        self.function_error = ""
+        """What the first function that failed said."""
         self.timers: list[tuple[float, int, str, str]] = []
         """(when, order, kind, name): a heap."""
         self.draining = ""

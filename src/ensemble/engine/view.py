@@ -138,18 +138,20 @@ def own_cell(point: Point) -> Cell:
     return point.group.cells[tuple(point.values.items())]
 
 
-def metrics_for_function(state: State, builder: Builder) -> dict[str, Any]:
+def metrics_for_function(state: State) -> dict[str, Any]:
     """Every group's counts and statistics as plain data: `metrics["mean"]["sleep"]["duration"]`."""
     found: dict[str, Any] = {name: {} for name in ("count", *_STATISTICS)}
-    points: dict[str, Any] = {}
     for group in state.groups.values():
         _fill(found, group.name, group.whole, state.now)
-        if len(group.points) > 1:
-            points[group.name] = [
-                {"values": dict(point.values), **_one(own_cell(point), state.now)} for point in group.points
-            ]
-    found["points"] = points
     return found
+
+
+def points_for_function(state: State) -> dict[str, Any]:
+    """Every point's counts and statistics as plain data: `points["sleep"][0]["mean"]["duration"]`."""
+    return {
+        group.name: [{"parameters": dict(point.values), **_one(own_cell(point), state.now)} for point in group.points]
+        for group in state.groups.values()
+    }
 
 
 def _fill(found: dict[str, Any], name: str, cell: Cell, now: float) -> None:

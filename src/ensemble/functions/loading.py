@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GIVEN", "Code", "Missing", "ScriptRuns", "accepted", "in_function_worker", "problem_with"]
+__all__ = ["GIVEN", "Code", "Missing", "ScriptRuns", "accepted", "in_function_worker", "problem_with", "taken"]
 
 import difflib
 import importlib
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ensemble.functions.shapes import Action, Rule
 
-GIVEN: Final = ("metrics", "event", "rule", "action", "options", "parameters", "binding", "now")
+GIVEN: Final = ("job", "metrics", "points", "event", "rule", "action", "options", "parameters", "binding", "now")
 """What a function is called with, by name."""
 
 _INLINE: Final = "<custom>"
@@ -145,6 +145,25 @@ def accepted(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[st
         return dict(values)
     names = [parameter.name for parameter in parameters]
     return {name: value for name, value in values.items() if name in names}
+
+
+def taken(function: Callable[..., Any]) -> list[str] | None:
+    """What the function names of what there is; None when it takes everything."""
+    parameters = _parameters(function)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    names = [parameter.name for parameter in parameters if parameter.name in GIVEN]
+    if "metrics" in names and "points" not in names and _mentions(getattr(function, "__code__", None), "points"):
+        # `metrics["points"]` was how points were reached in version 0.1
+        names.append("points")
+    return names
+
+
+def _mentions(code: types.CodeType | None, word: str) -> bool:
+    if code is None:
+        return False
+    inner = (_mentions(one, word) for one in code.co_consts if isinstance(one, types.CodeType))
+    return word in code.co_names or word in code.co_consts or any(inner)
 
 
 def problem_with(function: Callable[..., Any]) -> str:

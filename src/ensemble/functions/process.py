@@ -58,16 +58,25 @@ class Setup(NamedTuple):
 class Log:
     """Where what functions print goes: a file that stays bounded, or nowhere. A full disk is no reason to fail."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self) -> None:
+        self._path: Path | None = None
         self._left = LOG_LIMIT
+        self._early = b""
+
+    def open(self, path: Path | None) -> None:
+        """Write to this file from now on, first what came before there was one."""
+        self._path, self._left = path, LOG_LIMIT
         if path is not None:
             with contextlib.suppress(OSError):
                 self._left -= path.stat().st_size
+            early, self._early = self._early, b""
+            self.write(early)
 
     def write(self, data: bytes) -> None:
         """Append what still has room."""
-        if self._path is None or self._left <= 0:
+        if self._path is None:
+            self._early = (self._early + data)[-_KEPT:]
+        if self._path is None or self._left <= 0 or not data:
             return
         fits, self._left = data[: self._left], self._left - len(data)
         if self._left <= 0:

@@ -16,7 +16,7 @@ import traceback
 from typing import Any
 
 from ensemble.functions.frames import ANSWER_LIMIT, HEAD, decode, encode
-from ensemble.functions.loading import Code, Missing, accepted, problem_with
+from ensemble.functions.loading import Code, Missing, accepted, problem_with, taken
 from ensemble.functions.shapes import Metrics, item
 
 IN_WORKER = "ENSEMBLE_FUNCTION_WORKER"
@@ -30,10 +30,15 @@ def call(code: Code, function: str, args: dict[str, Any]) -> dict[str, Any]:
     try:
         found = code.find(function)
         action = item(args.get("action") or {})
+        metrics, points = args.get("metrics") or {}, args.get("points") or {}
+        if "points" not in metrics:
+            # as version 0.1 had it
+            old = {name: [{**one, "values": one["parameters"]} for one in rows] for name, rows in points.items()}
+            metrics = {**metrics, "points": old}
         values = {
             **{name: item(value) for name, value in args.items()},
             "action": action,
-            "metrics": Metrics(item(args.get("metrics") or {})),
+            "metrics": Metrics(item(metrics)),
             "options": action.get("options", {}),
             "parameters": action.get("parameters", {}),
         }
@@ -45,17 +50,18 @@ def call(code: Code, function: str, args: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(code: Code, names: list[str]) -> dict[str, Any]:
-    """What is wrong with each of these functions; those that are fine are left out."""
-    problems = {}
+    """What is wrong with each of these functions (those that are fine are left out), and what each takes."""
+    problems, takes = {}, {}
     for name in names:
         try:
-            problem = problem_with(code.find(name))
+            found = code.find(name)
+            problem, takes[name] = problem_with(found), taken(found)
         except BaseException as error:
             problems[name] = _line(error)
         else:
             if problem:
                 problems[name] = problem
-    return {"problems": problems}
+    return {"problems": problems, "takes": takes}
 
 
 def _raised(error: BaseException) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import queue
 from collections.abc import Callable, Sequence
@@ -37,7 +36,7 @@ class FunctionWorkers:
         script: str = "",
         time_limit: float = TIME_LIMIT,
         *,
-        workers: int = 1,
+        workers: int = 0,
         paths: Sequence[str] = (),
         validate: Validate | None = None,
     ) -> None:
@@ -45,26 +44,30 @@ class FunctionWorkers:
 
         `script` is the Python script that built the ensemble, whose functions are called by name. What functions
         print, and how they failed, goes to `functions.log` in `run_dir` (nowhere without one). `time_limit` is in
-        seconds. `workers`: calls at a time; with one, calls are answered in the order in which they were made. `paths`
+        seconds. `workers`: calls at a time (left out: the largest `concurrency` of a rule); with one, calls are
+        answered in the order in which they were made. `paths`
         are searched for modules, after which comes the directory of the file. `validate` checks what comes back; left
         out, it is held against the spec.
         """
         self.time_limit = time_limit
         self._validate = validate or _against(spec)
         setup = Setup(spec.custom, spec.directory, script, tuple(paths), time_limit, max(LOAD_LIMIT, time_limit))
-        self._log = Log(Path(run_dir) / "functions.log" if run_dir else None)
-        self._workers = [WorkerProcess(setup, self._log) for _ in range(max(1, workers))]
-        self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
-        for worker in self._workers:
-            self._idle.put(worker)
+        self.takes: dict[str, frozenset[str] | None] = {}
+        """What each function that was checked names in its signature; None where it takes everything."""
+        self._log = Log()
+        self.log_to(run_dir)
+        workers = workers or max((rule.action.concurrency for rule in spec.rules), default=1)
+        self._workers = [WorkerProcess(setup, self._log) for _ in range(workers)]
+        # the first that is free, so that calls made one at a time find what earlier ones left in the module
+        self._idle: queue.PriorityQueue[int] = queue.PriorityQueue()
+        for number in range(workers):
+            self._idle.put(number)
         self._threads: ThreadPoolExecutor | None = None
         self._closed = False
 
-    def warm(self) -> None:
-        """Start the workers now and do not wait for them, so that the first call finds the code loaded."""
-        for worker in self._workers:
-            with contextlib.suppress(OSError):
-                worker.start()
+    def log_to(self, run_dir: str) -> None:
+        """From now on what functions print goes to `functions.log` in a run's directory."""
+        self._log.open(Path(run_dir) / "functions.log" if run_dir else None)
 
     async def call(self, command: int, function: str, args: dict[str, Any]) -> FunctionReturned:
         """Call a function. Never raises for what the function does: that is in the answer.
@@ -102,7 +105,9 @@ class FunctionWorkers:
         return self._checked(command, function, answer["results"])
 
     def check(self, names: Sequence[str]) -> dict[str, str]:
-        """Which of these functions cannot be called, and why: one line each."""
+        """Which of these functions cannot be called, and why: one line each. Of the others it learns what they take."""
+        if not names:
+            return {}
         try:
             answer = self._ask({"check": list(names)})
         except Hung:
@@ -114,6 +119,8 @@ class FunctionWorkers:
         if "error" in answer:
             return dict.fromkeys(names, f"the custom code does not load: {answer['error']}")
         problems: dict[str, str] = answer["problems"]
+        for name, names_of in answer["takes"].items():
+            self.takes[name] = None if names_of is None else frozenset(names_of)
         return problems
 
     async def close(self) -> None:
@@ -132,7 +139,8 @@ class FunctionWorkers:
             worker.kill()
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        worker = self._idle.get()
+        number = self._idle.get()
+        worker = self._workers[number]
         try:
             if self._closed:
                 raise Died("the run is over", "")
@@ -141,7 +149,7 @@ class FunctionWorkers:
             worker.kill()
             raise
         finally:
-            self._idle.put(worker)
+            self._idle.put(number)
 
     def _checked(self, command: int, function: str, results: list[Any]) -> FunctionReturned:
         checked = []

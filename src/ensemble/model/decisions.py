@@ -10,10 +10,12 @@ __all__ = [
     "AddRule",
     "Avoid",
     "Call",
+    "CallWaits",
     "Cancel",
     "Create",
     "Discard",
     "Drain",
+    "DropCalls",
     "Effect",
     "End",
     "Finish",
@@ -88,12 +90,30 @@ class Resize(Struct, frozen=True, gc=False, tag="resize", omit_defaults=True):
 
 
 class Call(Struct, frozen=True, gc=False, tag="call", omit_defaults=True):
-    """Command: call a custom function. `args` is what it gets, as plain data."""
+    """Command: call a custom function for the first occasion that waits in its rule's line (`waited`), or for the
+    present event and its job `key`. `action`: where it is not the rule's own. What the function is given is derived
+    from the state; `args` holds it only in journals of version 0.1."""
 
     id: int
     function: str
     rule: str
     args: dict[str, Any] = {}
+    key: str = ""
+    action: dict[str, Any] | None = None
+    waited: bool = False
+
+
+class CallWaits(Struct, frozen=True, gc=False, tag="call-waits", omit_defaults=True):
+    """A function is to be called for the present event and its job `key` once the calls before it have returned."""
+
+    function: str
+    rule: str
+    key: str = ""
+    action: dict[str, Any] | None = None
+
+
+class DropCalls(Struct, frozen=True, gc=False, tag="drop-calls", omit_defaults=True):
+    """The calls that wait are not made: the run is being cancelled."""
 
 
 class StopMember(Struct, frozen=True, gc=False, tag="stop-member", omit_defaults=True):
@@ -195,6 +215,8 @@ Effect = Union[
     Cancel,
     Resize,
     Call,
+    CallWaits,
+    DropCalls,
     StopMember,
     Retry,
     Finish,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -169,7 +169,9 @@ class RunLoop:
 
     def call(self, command: Call) -> None:
         """Start a custom function; its answer comes back as an event."""
-        task = asyncio.create_task(self._call(command), name=f"function {command.function}")
+        task = asyncio.create_task(
+            self._call(command, self.engine.arguments(command)), name=f"function {command.function}"
+        )
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
@@ -337,11 +339,11 @@ class RunLoop:
                 self.observers.remove(observer)
                 self.warnings.append(f"an observer raised {type(error).__name__}: {error}; it is not told any more")
 
-    async def _call(self, command: Call) -> None:
+    async def _call(self, command: Call, args: dict[str, Any]) -> None:
         try:
             if self.functions is None:
                 raise LookupError("there are no functions here")
-            answer = await self.functions.call(command.id, command.function, command.args)
+            answer = await self.functions.call(command.id, command.function, args)
         except Exception as error:
             # an answer must come, or the rule that called would wait for ever
             answer = FunctionReturned(command.id, error=f"{command.function}: {error}", fault="died")

@@ -71,33 +71,38 @@ class RunOptions:
 async def run(spec: EnsembleSpec, options: RunOptions = RunOptions(), observers: Sequence[Observer] = ()) -> RunResult:
     """Run an ensemble to its end. Raises `InputError` before anything is spent when it cannot even begin."""
     factories = _factories(spec)
-    refuse_functions(spec, options.script)
-    if options.run_dir:
-        _clear_stillborn(Path(options.run_dir))
-    run_dir = index.make_run_dir(spec.name, options.base, options.run_dir)
-    if not _is_text(str(run_dir)):
-        raise InputError(f"{str(run_dir)!r}: the path of a run must be UTF-8, for it stands in the journal")
-    name = run_dir.name
-    engine = Engine(spec, run=name, algorithms=algorithms())
+    # the worker that finds out whether the functions are there is the one that will be called
+    functions = FunctionWorkers(spec, "", options.script)
     try:
-        journal = JournalWriter.create(run_dir, name, __version__)
-    except JournalError as error:
-        raise InputError(f"{error}; a run needs a directory it can write to") from error
-    _describe(run_dir, name, options)
-    index.remember(run_dir)
-    first = RunStarted(
-        name,
-        msgspec.to_builtins(spec),
-        __version__,
-        spec.seed,
-        str(run_dir),
-        options.by or who(),
-        _text(options.source),
-        _text(options.script),
-        _digest(options.script),
-        _text(socket.gethostname()),
-    )
-    return await _drive(engine, journal, run_dir, factories, first, options, observers, options.script)
+        refuse_functions(spec, functions.check)
+        if options.run_dir:
+            _clear_stillborn(Path(options.run_dir))
+        run_dir = index.make_run_dir(spec.name, options.base, options.run_dir)
+        if not _is_text(str(run_dir)):
+            raise InputError(f"{str(run_dir)!r}: the path of a run must be UTF-8, for it stands in the journal")
+        name = run_dir.name
+        engine = Engine(spec, run=name, algorithms=algorithms())
+        try:
+            journal = JournalWriter.create(run_dir, name, __version__)
+        except JournalError as error:
+            raise InputError(f"{error}; a run needs a directory it can write to") from error
+        _describe(run_dir, name, options)
+        index.remember(run_dir)
+        first = RunStarted(
+            name,
+            msgspec.to_builtins(spec),
+            __version__,
+            spec.seed,
+            str(run_dir),
+            options.by or who(),
+            _text(options.source),
+            _text(options.script),
+            _digest(options.script),
+            _text(socket.gethostname()),
+        )
+        return await _drive(engine, journal, run_dir, factories, first, options, observers, functions)
+    finally:
+        functions.close_sync()
 
 
 async def resume(
@@ -138,7 +143,9 @@ async def resume(
         journal.close()
         return _over(run_dir, Folded(engine, started, warnings))
     first = RunResumed(journal.epoch, __version__, options.by or who(), _text(socket.gethostname()))
-    result = await _drive(engine, journal, run_dir, factories, first, options, observers, script)
+    functions = FunctionWorkers(engine.spec, str(run_dir), script)
+    functions.check(_function_names(engine.spec))
+    result = await _drive(engine, journal, run_dir, factories, first, options, observers, functions)
     result.warnings[:0] = warnings
     return result
 
@@ -159,10 +166,11 @@ async def _drive(
     first: Event,
     options: RunOptions,
     observers: Sequence[Observer],
-    script: str,
+    functions: FunctionWorkers,
 ) -> RunResult:
     spec = engine.spec
-    functions = FunctionWorkers(spec, str(run_dir), script)
+    functions.log_to(str(run_dir))
+    engine.takes = functions.takes
     loop = RunLoop(engine, journal, str(run_dir), functions, observers)
     loop.warnings += journal.warnings
     for name, member in members_of(spec).items():
@@ -334,12 +342,20 @@ def _script_of(spec: EnsembleSpec, started: RunStarted, force: bool, warnings: l
     return script
 
 
-def refuse_functions(spec: EnsembleSpec, script: str = "") -> None:
-    """Raises `InputError` when a custom function that a rule names does not exist or does not load."""
-    names = list(dict.fromkeys(action["label"] for action in _actions(msgspec.to_builtins(spec.rules), "custom")))
-    problems = check_functions(spec, names, script) if names else {}
+def refuse_functions(spec: EnsembleSpec, check: Callable[[Sequence[str]], dict[str, str]] | None = None) -> None:
+    """Raises `InputError` when a custom function that a rule names does not exist or does not load.
+
+    `check` finds out; left out, in a worker that ends with this call.
+    """
+    names = _function_names(spec)
+    problems = (check(names) if check is not None else check_functions(spec, names)) if names else {}
     if problems:
         raise InputError("\n".join(f"custom function {name!r}: {problem}" for name, problem in problems.items()))
+
+
+def _function_names(spec: EnsembleSpec) -> list[str]:
+    """The functions that rules name."""
+    return list(dict.fromkeys(action["label"] for action in _actions(msgspec.to_builtins(spec.rules), "custom")))
 
 
 def _actions(plain: Any, name: str) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,7 @@ from ensemble.spec.model import EnsembleSpec
 _PROSE: Final[dict[type, dict[str, Any]]] = {
     Note: {"text": ""},
     End: {"reason": ""},
-    Call: {"args": {}},
+    Call: {"args": {}, "key": ""},
     Cancel: {"reason": ""},
 }
 """The fields that only explain an effect to people, with what stands for them in a comparison."""

@@ -266,7 +266,7 @@ class Simulation:
                 elif isinstance(effect, Resize):
                     self._resize(effect)
                 elif isinstance(effect, Call):
-                    self._inbox.append(self._call(effect.id, effect.function, effect.args))
+                    self._inbox.append(self._call(effect.id, effect.function, self.engine.arguments(effect)))
                 elif isinstance(effect, StopMember):
                     self._queue(effect.member).stop(effect.mode)
 

@@ -177,6 +177,16 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
     host: Annotated[str, Key("The host to avoid; by default that of the event's job.", TEXT)] = ""
     options: Annotated[dict[str, Any], Key("Options of a function or an algorithm.", MAPPING)] = {}
     rule: Annotated[dict[str, Any] | None, Key("The rule that `add-rule` adds.", keys.ADDED_RULE)] = None
+    concurrency: Annotated[
+        int, Key("How many calls of the function may be under way at once; with 1 they are made in order.", whole(1))
+    ] = 1
+    on_error: Annotated[
+        str,
+        Key(
+            "What follows when the function fails: `fail` ends the run as `failed`, `ignore` only notes it.",
+            word("fail", "ignore", what="way to take a failure"),
+        ),
+    ] = "fail"
     repetitions: Annotated[int, Key("How many times the rule may fire.", keys.REPETITIONS)] = 1
     backoff: Annotated[int, Key("How many matches are skipped between two firings.", whole(0))] = 0
     cooldown: Annotated[float, Key("The shortest time between two firings.", DURATION)] = 0.0

@@ -21,12 +21,13 @@ CANCEL_GRACE: Final = 10.0
 
 
 class Cause(NamedTuple):
-    """Why an action is asked for: the event, the rule that fired (None: a request or a function's result) and the
-    generator that every random choice of this firing comes from."""
+    """Why an action is asked for: the event, the rule that fired (None: a request or a function's result), the
+    generator that every random choice of this firing comes from, and the job that a function is to be called for."""
 
     event: Event
     rule: Rule | None = None
     random: Random | None = None
+    key: str = ""
 
     @property
     def binding(self) -> dict[str, Scalar]:
@@ -46,7 +47,7 @@ class Context:
     effects of one step do not collide.
     """
 
-    __slots__ = ("_command", "_created", "_ids", "_numbers", "builder", "points", "state")
+    __slots__ = ("_command", "_created", "_ids", "_numbers", "builder", "calls", "points", "state")
 
     def __init__(self, state: State, builder: Builder) -> None:
         self.state = state
@@ -61,6 +62,8 @@ class Context:
         self._created = 0
         self.points: dict[str, dict[Binding, int]] = {}
         """The points that this step makes, by group and values."""
+        self.calls: dict[str, int] = {}
+        """How many calls of each rule this step makes at once."""
 
     def command(self) -> int:
         """The next command's number."""
