@@ -3,7 +3,6 @@
 python benchmarks/idle_service.py [ENSEMBLES] [SECONDS]
 """
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -11,9 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ensemble.service.client import Client
-from ensemble.session.security import Security
-from ensemble.session.v1 import ensembles_pb2 as pb
+from ensemble.runs import Submission, open_runs
 
 FILE = "name: idle\nmembers: {far: {kind: remote}}\njobs:\n  - {name: work, command: 'true'}\n"
 
@@ -28,16 +25,16 @@ def resident(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
-async def begin(address: str, file: str, count: int) -> None:
-    async with Client(address, Security()) as client:
+def begin(address: str, file: str, count: int) -> None:
+    with open_runs(address) as runs:
         for _ in range(count):
-            await client.submit(file)
+            runs.submit(Submission(file, detach=True))
 
 
-async def idle(address: str) -> int:
+def idle(address: str) -> int:
     """How many of them have a run that has begun and goes on."""
-    async with Client(address, Security()) as client:
-        return sum(1 for run in await client.runs() if run.phase == pb.RUN_PHASE_RUNNING and run.total.submitted)
+    with open_runs(address) as runs:
+        return sum(1 for run in runs.list() if run.state == "running")
 
 
 def main() -> None:
@@ -56,13 +53,13 @@ def main() -> None:
             assert server.stdout is not None
             server.stdout.readline()
             empty, begun = resident(server.pid), time.monotonic()
-            asyncio.run(begin(address, file, count))
+            begin(address, file, count)
             print(f"{count} ensembles begun in {time.monotonic() - begun:.1f} s")
             time.sleep(5)
             cpu, begun = spent(server.pid), time.monotonic()
             time.sleep(seconds)
             share = (spent(server.pid) - cpu) / (time.monotonic() - begun)
-            assert asyncio.run(idle(address)) == count
+            assert idle(address) == count
             full = resident(server.pid)
             print(f"memory {full:.0f} MiB ({empty:.0f} MiB without any): {full / 1024:.2f} of the 1 GiB to reach")
             print(f"processor {share:.1%} of a core: {share / 0.05:.2f} of the 5 % to reach")

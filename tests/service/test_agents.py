@@ -13,7 +13,7 @@ pytest.importorskip("grpc", reason="the service needs the extra `service`")
 
 from grpc import aio
 
-from ensemble.service.client import Client
+from ensemble.runs.remote import RemoteRuns
 from ensemble.session.security import Security, options
 from ensemble.session.stream import ByeCode
 from ensemble.session.v1 import model_pb2 as model
@@ -116,12 +116,10 @@ def test_events_of_jobs_that_the_ensemble_does_not_have_are_noted_and_change_not
     assert server.verb("run", "--detach", write(tmp_path, FAR.replace("LEDGER", f"{tmp_path}/ledger"))).returncode == 0
 
     async def tell():
-        async with dialled(server) as call, Client(server.address, Security()) as client:
+        async with dialled(server) as call:
             await opened(call)
             await call.write(batch(1, 5, key="melt"))
-            async for record in client.events("far-1", follow=True):
-                if getattr(record.event, "key", "") == "melt-5":
-                    break
+            await until(server, lambda event: getattr(event, "key", "") == "melt-5")
             await call.write(pb.AgentMessage(bye=pb.Bye(code=pb.BYE_CODE_REOPEN)))
 
     patient(tell())
@@ -189,8 +187,12 @@ def test_an_agent_that_stalls_is_given_up_and_taken_back_when_it_wakes(serve, tm
 
 async def until(server, condition):
     """Wait for such an event of `far-1`."""
-    async with Client(server.address, Security()) as client:
-        async for record in client.events("far-1", follow=True):
-            if condition(record.event):
-                return
-    raise AssertionError("the run ended before that")
+
+    def wait():
+        with RemoteRuns(server.address, Security()) as runs:
+            for record in runs.find("far-1").events(follow=True):
+                if condition(record.event):
+                    return
+        raise AssertionError("the run ended before that")
+
+    await asyncio.to_thread(wait)

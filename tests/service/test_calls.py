@@ -1,15 +1,14 @@
 """The calls of `ensemble.v1.Ensembles` at a real server: what each gives, and the status of what it refuses."""
 
-import asyncio
 import json
 
 import pytest
 
 pytest.importorskip("grpc", reason="the service needs the extra `service`")
 
-from grpc import StatusCode, aio
+from grpc import RpcError, StatusCode
 
-from ensemble.service.client import Client
+from ensemble.runs.remote import RemoteRuns
 from ensemble.session.convert import map_to_message
 from ensemble.session.limits import MESSAGE_BYTES
 from ensemble.session.security import Security
@@ -27,17 +26,13 @@ jobs:
 def ask(server, name, request, token=""):
     """The answer to a call, or its status and text."""
 
-    async def work():
-        async with Client(server.bound, Security(token_file=token)) as client:
-            try:
-                call = getattr(client._stub, name)(request, metadata=client._metadata, timeout=30)
-                if name in ("Events", "Watch", "Results", "Logs"):
-                    return [one async for one in call]
-                return await call
-            except aio.AioRpcError as error:
-                return error.code(), error.details()
-
-    return asyncio.run(work())
+    with RemoteRuns(server.bound, Security(token_file=token)) as runs:
+        connection = runs.connection
+        try:
+            call = getattr(connection._stub, name)(request, metadata=connection._metadata, timeout=30)
+            return list(call) if name in ("Events", "Watch", "Results", "Logs") else call
+        except RpcError as error:
+            return error.code(), error.details()
 
 
 def begun(server, tmp_path, text):

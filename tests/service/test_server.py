@@ -1,6 +1,5 @@
 """A real server, real verbs, real jobs: what a person gets, and what each fault gets."""
 
-import asyncio
 import json
 import signal
 import socket
@@ -8,13 +7,16 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import deque
 
 import pytest
 
 pytest.importorskip("grpc", reason="the service needs the extra `service`")
 
-from ensemble.service.client import Client
+from ensemble.runs import Submission
+from ensemble.runs.remote import RemoteRuns, packed
 from ensemble.session.security import Security
+from ensemble.session.v1 import ensembles_pb2 as pb
 from tests.service.world import LONG, SLOW, SMALL, local, make_token, record, start_failing, write
 
 
@@ -136,18 +138,14 @@ def test_the_same_request_again_is_the_same_run_even_after_a_restart(serve, tmp_
     server = serve()
     name = str(tmp_path / write(tmp_path, SMALL))
 
-    async def submit():
-        from ensemble.service.client import _packed
-        from ensemble.session.v1 import ensembles_pb2 as pb
+    def submit():
+        with RemoteRuns(server.address, Security()) as runs:
+            return runs.connection.call("Submit", pb.SubmitRequest(file=packed(name), request_id="once")).run
 
-        async with Client(server.address, Security()) as client:
-            request = pb.SubmitRequest(file=_packed(name), request_id="once")
-            return (await client._again("Submit", request)).run
-
-    assert asyncio.run(submit()) == asyncio.run(submit()) == "small-1"
+    assert submit() == submit() == "small-1"
     server.end(signal.SIGKILL)
     server.start()
-    assert asyncio.run(submit()) == "small-1"
+    assert submit() == "small-1"
     assert len(list((tmp_path / "state/runs").iterdir())) == 1
 
 
@@ -204,22 +202,15 @@ def test_a_server_killed_among_20_ensembles_ends_all_of_them_each_job_once(serve
     text = SLOW.replace("{key}", "{run}/{key}").replace("LEDGER", str(ledger))
     name = str(tmp_path / write(tmp_path, text))
 
-    async def submit_all():
-        async with Client(server.address, Security()) as client:
-            return [(await client.submit(name)).run for _ in range(20)]
-
-    runs = asyncio.run(submit_all())
+    with RemoteRuns(server.address, Security()) as there:
+        runs = [there.submit(Submission(name, detach=True)).run for _ in range(20)]
     server.end(signal.SIGKILL)
     server.start()
 
-    async def outcomes():
-        async with Client(server.address, Security()) as client:
-            for run in runs:
-                async for _ in client.events(run, follow=True):
-                    pass
-            return [(await client.status(run)).outcome for run in runs]
-
-    assert asyncio.run(outcomes()) == ["success"] * 20
+    with RemoteRuns(server.address, Security()) as there:
+        for run in runs:
+            deque(there.find(run).events(follow=True), 0)
+        assert [there.find(run).status().outcome for run in runs] == ["success"] * 20
     lines = ledger.read_text().split()
     assert len(lines) == len(set(lines)) == 40
     for run in runs:

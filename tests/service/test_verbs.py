@@ -1,6 +1,5 @@
 """The verbs that look at a run, go on with it or take it away say at a server what they say here."""
 
-import asyncio
 import csv
 import io
 import json
@@ -12,8 +11,10 @@ import pytest
 
 pytest.importorskip("grpc", reason="the service needs the extra `service`")
 
-from ensemble.service.client import Client
+from ensemble.model.events import Requested
+from ensemble.runs.remote import RemoteRuns
 from ensemble.session.security import Security
+from ensemble.session.v1 import ensembles_pb2 as pb
 from tests.service.world import LONG, SLOW, SMALL, agent, local, make_token, write
 
 RETRIED = """
@@ -84,17 +85,15 @@ def test_the_last_attempt_and_a_part_of_a_file_can_be_asked_for(serve, tmp_path)
     server = serve()
     assert server.verb("run", write(tmp_path, RETRIED)).returncode == 0
 
-    async def read(**given):
-        from ensemble.session.v1 import ensembles_pb2 as pb
-
-        async with Client(server.address, Security()) as client:
+    def read(**given):
+        with RemoteRuns(server.address, Security()) as runs:
             request = pb.LogsRequest(run="retried-1", key="work-0", **given)
-            return b"".join([one.data async for one in client._stub.Logs(request)])
+            return b"".join(one.data for one in runs.connection.stream("Logs", request))
 
-    assert asyncio.run(read()) == b"attempt 2\n"
-    assert asyncio.run(read(path="stderr", attempt=1)) == b"bad\n"
-    assert asyncio.run(read(offset=3, limit=4)) == b"empt"
-    assert asyncio.run(read(offset=99)) == b""
+    assert read() == b"attempt 2\n"
+    assert read(path="stderr", attempt=1) == b"bad\n"
+    assert read(offset=3, limit=4) == b"empt"
+    assert read(offset=99) == b""
 
 
 def test_logs_of_any_size_and_any_bytes_come_as_they_are(serve, tmp_path):
@@ -127,7 +126,7 @@ def test_logs_that_an_agent_has_are_read_through_it_while_the_run_goes_on(serve,
     with agent(server, "--name", "far", "--base", "elsewhere", "--token-file", token):
         name = write(tmp_path, FAR.replace("GATE", str(tmp_path / "gate")))
         assert server.verb("run", "--detach", name, "--token-file", user).returncode == 0
-        asyncio.run(until_ended(server, "far-1", "told-0", user))
+        until_ended(server, "far-1", "told-0", user)
         assert not (tmp_path / "state/runs/far-1/jobs").exists()
         told = server.verb("logs", "far-1", "told-0", "--token-file", user)
         assert (told.returncode, told.stdout) == (0, "told by it\n"), told.stderr
@@ -141,9 +140,9 @@ def test_logs_that_an_agent_has_are_read_through_it_while_the_run_goes_on(serve,
     assert "are where member far ran it" in over.stderr
 
 
-async def until_ended(server, run, key, token):
-    async with Client(server.bound, Security(token_file=token)) as client, asyncio.timeout(60):
-        async for record in client.events(run, follow=True):
+def until_ended(server, run, key, token):
+    with RemoteRuns(server.bound, Security(token_file=token)) as runs:
+        for record in runs.find(run).events(follow=True):
             if getattr(record.event, "key", "") == key and record.event.outcome:
                 return
 
@@ -153,7 +152,7 @@ def test_a_run_that_was_left_is_gone_on_with_and_shown_as_here(serve, tmp_path):
     ledger = tmp_path / "ledger"
     name = write(tmp_path, SLOW.replace("LEDGER", str(ledger)))
     assert server.verb("run", "--detach", name).returncode == 0
-    assert asyncio.run(leave(server, "slow-1")) == "LEFT"
+    assert leave(server, "slow-1") == "interrupted"
     done = server.verb("resume", "slow-1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "run slow-1 goes on"
@@ -165,16 +164,14 @@ def test_a_run_that_was_left_is_gone_on_with_and_shown_as_here(serve, tmp_path):
     assert (again.returncode, again.stdout, again.stderr) == (here.returncode, here.stdout, here.stderr)
 
 
-async def leave(server, run):
-    """Ask for it, wait until no process is at it; the phase it is in then."""
-    from ensemble.session.v1 import ensembles_pb2 as pb
-
-    async with Client(server.address, Security()) as client:
-        await client._again("Cancel", pb.CancelRequest(run=run, mode=pb.CANCEL_MODE_DETACH))
-        async for _ in client.watch(run):
+def leave(server, run):
+    """Let the server leave the run; the state that it is in then."""
+    with RemoteRuns(server.address, Security()) as runs:
+        found = runs.find(run)
+        found.ask(Requested("detach"))
+        for _ in found.watch():
             pass
-        status = (await client._again("Status", pb.RunStatusRequest(run=run))).status
-        return pb.RunPhase.Name(status.phase).removeprefix("RUN_PHASE_")
+        return found.info().state
 
 
 def test_only_what_is_left_can_be_resumed_and_only_what_is_over_removed(serve, tmp_path):
@@ -185,7 +182,7 @@ def test_only_what_is_left_can_be_resumed_and_only_what_is_over_removed(serve, t
         assert (answer.returncode, answer.stdout) == (2, "")
         assert "run long-1 is going on" in answer.stderr
     assert "--force is for this machine" in server.verb("resume", "long-1", "--force").stderr
-    assert asyncio.run(leave(server, "long-1")) == "LEFT"
+    assert leave(server, "long-1") == "interrupted"
     answer = server.verb("rm", "--yes", "long-1")
     assert answer.returncode == 2
     assert "run long-1 is not over; it can be resumed" in answer.stderr

@@ -175,10 +175,10 @@ class Run:
 
     def _followed(self, follower: Follower) -> Iterator[Record]:
         """Records of a run that another process is at, or none."""
-        from ensemble.runtime.alive import writer_at
+        from ensemble.runtime.alive import process_at
 
         while True:
-            alive = self._result is None and writer_at(self.path) is not None
+            alive = self._result is None and process_at(self.path) is not None
             for record in follower.new():
                 yield record
                 if any(isinstance(effect, End) for step in record.steps for effect in getattr(step, "effects", ())):
@@ -190,10 +190,10 @@ class Run:
     def _wait_for_another(self, timeout: float | None) -> None:
         import time
 
-        from ensemble.runtime.alive import writer_at
+        from ensemble.runtime.alive import process_at
 
         until = None if timeout is None else time.monotonic() + timeout
-        while writer_at(self.path) is not None:
+        while process_at(self.path) is not None:
             if until is not None and time.monotonic() >= until:
                 raise TimeoutError(f"{self.name} still goes on")
             threading.Event().wait(LOOK_SECONDS)

@@ -10,21 +10,21 @@ from typing import Any
 
 import click
 
+from ensemble.cli.options import verb
 
-@click.command("agent")
-@click.option("--member", "kind", default="local", show_default=True, help="Kind of queue here: local, flux, slurm.")
-@click.option("--connect", metavar="ADDRESS", default="", help="Dial the service there: host:port or a Unix socket.")
-@click.option("--listen", metavar="ADDRESS", default="", help="Be dialled there: host:port, :port or a Unix socket.")
-@click.option("--run", default="", help="Serve this run alone.")
-@click.option(
-    "--name", default="", help="The member's name in the file; needed with --connect unless the token has it."
-)
-@click.option("--base", default="", help="Where runs have their directories here; default: where the service says.")
-@click.option("--token-file", default="", help="File with the token to send (--connect) or to expect (--listen).")
-@click.option("--tls-ca", default="", help="Certificates that verify the other side.")
-@click.option("--tls-cert", default="", help="Our certificate.")
-@click.option("--tls-key", default="", help="Its key.")
-@click.option("--tls-name", default="", help="The name in the other side's certificate, if not the address.")
+
+@verb("agent")
+@click.option("--member", "kind", default="local", show_default=True, help="Kind of the queue: local, flux, slurm.")
+@click.option("--connect", metavar="ADDRESS", default="", help="Connect to the service at HOST:PORT or unix:PATH.")
+@click.option("--listen", metavar="ADDRESS", default="", help="Wait for the service on HOST:PORT, :PORT or unix:PATH.")
+@click.option("--run", default="", help="Serve only this run.")
+@click.option("--name", default="", help="Name of the member in the file; with --connect, unless the token has it.")
+@click.option("--base", default="", help="Directory for runs on this machine.  [default: as the service says]")
+@click.option("--token-file", default="", metavar="FILE", help="File with the token to send or, with --listen, to ask for.")
+@click.option("--tls-ca", default="", metavar="FILE", help="CA certificate that verifies the other side.")
+@click.option("--tls-cert", default="", metavar="FILE", help="Certificate of this agent.")
+@click.option("--tls-key", default="", metavar="FILE", help="Private key of that certificate.")
+@click.option("--tls-name", default="", help="Name in the other side's certificate, if it is not the address.")
 def command(
     kind: str,
     connect: str,
@@ -38,17 +38,18 @@ def command(
     tls_key: str,
     tls_name: str,
 ) -> None:
-    """Be the queue's end of a session: run this beside the queue.
+    """Connect a queue to a service. Run this where the queue's commands work.
 
-    With --connect it dials the service and ends with the run; with --listen it serves until it is stopped. Stopping it
-    stops no job. An address beyond this machine needs TLS and a token.
+    With --connect the agent connects to the service and ends with the run. With --listen it waits for connections until
+    it is stopped. Stopping it stops no job. A TCP address needs a token, and one that other machines can reach also
+    needs TLS. A Unix socket needs neither: only its owner can open it.
     """
     if bool(connect) == bool(listen):
         raise click.UsageError("give either --connect ADDRESS or --listen ADDRESS")
     if bool(tls_cert) != bool(tls_key):
         raise click.UsageError("--tls-cert and --tls-key go together")
     if kind == "remote":
-        raise click.UsageError("a remote member needs an agent; it cannot be one")
+        raise click.UsageError("an agent cannot serve a remote member; give the kind of a queue")
     try:
         from ensemble.members.remote.agent import Agent
         from ensemble.session.security import Security
@@ -58,7 +59,7 @@ def command(
         raise InputError(f"the agent needs {error.name}: pip install 'ensemble-hpc[service]'") from error
     from ensemble.runtime.opening import member_factory
 
-    agent = Agent(kind, member_factory(kind), run=run, member=name, base=base, say=_say)
+    agent = Agent(kind, member_factory(kind), run=run, member=name, base=base, report=_report)
     security = Security(tls_ca, tls_cert, tls_key, token_file, tls_name)
     work = agent.connect(connect, security) if connect else agent.listen(listen, security, _up)
     sys.exit(asyncio.run(_until_told(work)))
@@ -68,7 +69,7 @@ def _up(bound: str) -> None:
     print(f"ensemble agent: the member endpoint is up on {bound}", flush=True)
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(f"ensemble agent: {text}", file=sys.stderr, flush=True)
 
 

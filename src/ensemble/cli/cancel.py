@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from ensemble.cli.common import run_argument
-from ensemble.cli.remote import cancel, on_server, server_options
+from ensemble.cli.options import output_option, run_argument, runs_options, verb
+from ensemble.cli.output import Output
+from ensemble.runs import Runs
 
 
-@click.command("cancel")
+@verb("cancel")
 @run_argument(default=None)
-@click.argument("keys", nargs=-1)
-@click.option("--drain", is_flag=True, help="Let running jobs finish.")
-@server_options
-def command(run_dir: Path, keys: tuple[str, ...], drain: bool, server: str) -> None:
-    """Ask RUN to end (or only to cancel the jobs KEYS). Who asked is journaled."""
-    if server:
-        on_server(server, lambda client: cancel(client, str(run_dir), keys, drain))
-        return
-    from ensemble.model.events import Requested
-    from ensemble.runtime import requests
-    from ensemble.runtime.opening import who
+@click.argument("keys", nargs=-1, metavar="[KEY]...")
+@click.option("--drain", is_flag=True, help="Start no more jobs and let those that run finish.")
+@runs_options
+@output_option
+def command(runs: Runs, run: str, keys: tuple[str, ...], drain: bool, output: Output) -> None:
+    """Cancel the jobs of RUN and end it, or cancel only the jobs KEY.
 
-    what = "cancel-jobs" if keys else "drain" if drain else "cancel"
-    requests.post(run_dir, Requested(what, who(), keys))
-    click.echo(f"{run_dir.name} was asked to {'cancel ' + ', '.join(keys) if keys else what}")
+    A run that no process works on is taken over for this. The journal records who asked.
+    """
+    if keys and drain:
+        raise click.UsageError("--drain is for a whole run; leave out the jobs")
+    found = runs.find(run)
+    answer = found.drain() if drain else found.cancel(keys)
+    output.show(f"{found.name}: {answer.text}", {"run": found.name, "done": answer.done, "text": answer.text})

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
-from ensemble.cli.common import output_option, say
+from ensemble.cli.options import output_option, verb
+from ensemble.cli.output import Output
 
 
-@click.command("check")
+@verb("check")
 @click.argument("files", nargs=-1, required=True, type=click.Path())
 @output_option
-def command(files: tuple[str, ...], output: str) -> None:
+def command(files: tuple[str, ...], output: Output) -> None:
     """Find what is wrong with FILES (or all of a directory), before anything is spent.
 
     Exits with 2 for what cannot work. Warnings are for what can, and is probably not meant: rules that can never
@@ -43,14 +44,14 @@ def command(files: tuple[str, ...], output: str) -> None:
                     if isinstance(error, SpecError)
                     else [line if str(path) in line else f"{path}: {line}" for line in str(error).splitlines()]
                 )
-                if output == "json":
-                    say(output, "", {"file": str(path), "problems": problems})
+                if output.form == "json":
+                    output.show("", {"file": str(path), "problems": problems})
                 else:
-                    click.echo("\n".join(problems), err=output != "human")
+                    click.echo("\n".join(problems), err=not output.human)
                 continue
             jobs = sum(group.count * len(group.points) for group in spec.jobs)
             found = "no problem" if not warnings else f"{len(warnings)} warning{'s' * (len(warnings) > 1)}"
             size = f"{len(spec.jobs)} groups, {jobs} jobs by their counts, {len(spec.rules)} rules"
             lines = [f"warning: {warning}" for warning in warnings] + [f"{path}: {size}: {found}"]
-            say(output, "\n".join(lines), {"file": str(path), "problems": [], "warnings": warnings})
+            output.show("\n".join(lines), {"file": str(path), "problems": [], "warnings": warnings})
     sys.exit(2 if bad else 0)

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import click
-
-from ensemble.cli.common import output_option, run_argument, say
+from ensemble.cli.options import output_option, run_argument, runs_options, verb
+from ensemble.cli.output import Output
+from ensemble.runs import Run, Runs
 
 
-@click.command("compare")
+@verb("compare")
 @run_argument("one", None)
 @run_argument("other", None)
+@runs_options
 @output_option
-def command(one: Path, other: Path, output: str) -> None:
-    """Hold the points of one RUN against those of another."""
+def command(runs: Runs, one: str, other: str, output: Output) -> None:
+    """Compare the points of two runs: the means of each quantity, and their ratio."""
     from ensemble.report.text import number, table
-    from ensemble.runtime.results import rows
 
-    def points(run_dir: Path) -> dict[str, dict[str, float]]:
-        found = {}
-        for row in rows(run_dir, "point"):
-            axes = [f"{k}={v}" for k, v in row.items() if k in _axes(row)]
-            label = f"{row['group']} [{', '.join(axes)}]" if axes else str(row["group"])
-            found[label] = {k: v for k, v in row.items() if k.endswith(".mean") and v is not None} | {
-                "success": row["success"]
-            }
-        return found
-
-    first, second = points(one), points(other)
+    left, right = runs.find(one), runs.find(other)
+    first, second = _points(left), _points(right)
     lines, data = [], []
     for label in dict.fromkeys([*first, *second]):
         for name in dict.fromkeys([*first.get(label, {}), *second.get(label, {})]):
             a, b = first.get(label, {}).get(name), second.get(label, {}).get(name)
             ratio = b / a if a and b is not None else None
             lines.append([label, name, number(a), number(b), number(ratio)])
-            data.append({"point": label, "quantity": name, one.name: a, other.name: b, "ratio": ratio})
-    say(output, table(["point", "quantity", one.name, other.name, "ratio"], lines), data)
+            data.append({"point": label, "quantity": name, left.name: a, right.name: b, "ratio": ratio})
+    output.show(table(["point", "quantity", left.name, right.name, "ratio"], lines), data)
+
+
+def _points(run: Run) -> dict[str, dict[str, float]]:
+    """The means of each point, by a label that names its group and parameters."""
+    found = {}
+    for row in run.results("point"):
+        axes = [f"{name}={row[name]}" for name in _axes(row)]
+        label = f"{row['group']} [{', '.join(axes)}]" if axes else str(row["group"])
+        means = {name: value for name, value in row.items() if name.endswith(".mean") and value is not None}
+        found[label] = means | {"success": row["success"]}
+    return found
 
 
 def _axes(row: dict[str, object]) -> list[str]:

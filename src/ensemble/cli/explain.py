@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from ensemble.cli.common import output_option, run_argument, say
-from ensemble.cli.remote import explain, on_server, server_options
+from ensemble.cli.options import output_option, run_argument, runs_options, verb
+from ensemble.cli.output import Output
+from ensemble.runs import Runs
 
 
-@click.command("explain")
+@verb("explain")
 @run_argument()
 @click.argument("rule", default="")
-@server_options
+@runs_options
 @output_option
-def command(run_dir: Path, rule: str, server: str, output: str) -> None:
-    """Say for each rule of RUN (or one) when and why it fired, or what it waits for."""
-    if server:
-        on_server(server, lambda client: explain(client, str(run_dir), rule, output))
-        return
-    from ensemble.journal import read
-    from ensemble.model.errors import InputError
+def command(runs: Runs, run: str, rule: str, output: Output) -> None:
+    """Show when and why each rule of RUN (or only RULE) fired, and what it waits for now."""
     from ensemble.report.history import History
     from ensemble.report.text import explanation
-    from ensemble.runtime.opening import fold
 
-    engine, _, _ = fold(run_dir)
-    rules = engine.explain(rule)
-    if rule and not rules:
-        raise InputError(f"run {run_dir.name} has no rule {rule!r}; it has {', '.join(engine.state.rules)}")
+    found = runs.find(run)
+    rules = found.explain(rule)
     history = History()
-    for record in read(run_dir):
+    for record in found.events():
         history.add(record)
     data = [{"rule": one, "history": history.lines.get(one.id, [])} for one in rules]
-    say(output, explanation(rules, history.lines, engine.status()), data)
+    output.show(explanation(rules, history.lines, found.status()), data)

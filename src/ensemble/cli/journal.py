@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from ensemble.cli.common import run_argument
+from ensemble.cli.options import output_option, run_argument
+from ensemble.cli.output import Output
 
 
 @click.group("journal")
 def command() -> None:
-    """Look after a damaged journal."""
+    """Repair a damaged journal."""
 
 
 @command.command("repair")
 @run_argument(default=None)
-def repair_command(run_dir: Path) -> None:
-    """Cut the journal of RUN at its first bad record; the bad bytes are kept aside."""
+@output_option
+def repair_command(run: str, output: Output) -> None:
+    """Cut the journal of RUN at its first damaged record. The bytes from there on are kept in a separate file."""
     from ensemble.journal import repair
+    from ensemble.model.wording import counted
+    from ensemble.runtime import index
 
+    run_dir = index.find(run)
     report = repair(run_dir)
-    if not report.damaged:
-        click.echo(f"the journal of {run_dir.name} is sound: {report.kept} records")
-        return
-    click.echo(
-        f"{report.damaged}\nrecords 1 to {report.kept} are kept; {report.lost} readable ones after the damage are not"
-    )
-    click.echo(f"the bytes from the damage on are in {report.aside}")
+    if report.damaged:
+        text = (
+            f"{report.damaged}\nRecords 1 to {report.kept} are kept. {counted(report.lost, 'record')} after the damage "
+            f"could be read but cannot be used.\nThe bytes from the damage on are in {report.aside}."
+        )
+    else:
+        text = f"The journal of {run_dir.name} is not damaged: {counted(report.kept, 'record')}."
+    output.show(text, report)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import time
 
-import click
+from ensemble.cli.options import output_option, runs_options, verb
+from ensemble.cli.output import Output
+from ensemble.runs import RunInfo, Runs
 
-from ensemble.cli.common import output_option, say
-from ensemble.cli.remote import list_runs, on_server, server_options
 
-
-@click.command("list")
-@server_options
+@verb("list")
+@runs_options
 @output_option
-def command(server: str, output: str) -> None:
-    """Show the runs there are, newest last."""
-    if server:
-        on_server(server, lambda client: list_runs(client, output))
-        return
+def command(runs: Runs, output: Output) -> None:
+    """List the runs, the newest last, with the state or the outcome of each."""
     from ensemble.report.text import table
-    from ensemble.runtime import index
 
-    runs = index.known()
-    rows = [[run.name, time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)), str(run.path)] for run in runs]
-    data = [{"name": run.name, "created": run.created, "path": str(run.path)} for run in runs]
-    say(output, table(["run", "begun", "directory"], rows) if rows else "there are no runs yet", data)
+    found = runs.list()
+    text = table(["run", "started", "state", "by", "directory"], [_row(one) for one in found])
+    output.show(text if found else "There are no runs yet.", found)
+
+
+def _row(run: RunInfo) -> list[str]:
+    started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)) if run.created else "-"
+    return [run.name, started, run.outcome or run.state, run.by, run.path]

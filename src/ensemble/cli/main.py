@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-VERBS = {
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+VERBS: Final = {
     "run": "Run an ensemble.",
-    "check": "Find what is wrong with a file, before anything is spent.",
-    "simulate": "Run it in virtual time, before anything is spent.",
-    "resume": "Go on with a run whose process ended.",
-    "status": "How a run stands.",
-    "explain": "Why rules fired, or what they wait for.",
-    "results": "One row a job, or a point.",
-    "events": "The events of a run and what was decided on them.",
-    "logs": "What a job wrote.",
-    "watch": "How a run of a server stands, as it changes.",
-    "list": "The runs there are.",
-    "compare": "Two runs side by side.",
-    "cancel": "Ask a run to end.",
-    "verify": "Decide a run again and compare with its journal.",
-    "journal": "Look after a damaged journal.",
-    "rm": "Remove a run.",
-    "agent": "Be the end of a session beside a queue.",
-    "schema": "JSON Schema of the file, for editors.",
-    "version": "Which version this is.",
+    "check": "Find mistakes in a file before anything is spent.",
+    "simulate": "Run an ensemble in virtual time.",
+    "resume": "Continue a run whose process ended.",
+    "status": "Show the state of a run.",
+    "explain": "Show why rules fired and what they wait for.",
+    "results": "Print one row for each job or point.",
+    "events": "Print the events of a run and the decisions that followed.",
+    "logs": "Print the output of a job.",
+    "watch": "Print the state of a run whenever it changes.",
+    "list": "List the runs.",
+    "compare": "Compare two runs.",
+    "cancel": "Cancel a run, or some of its jobs.",
+    "verify": "Repeat the decisions of a run and compare them with its journal.",
+    "journal": "Repair a damaged journal.",
+    "rm": "Delete a run.",
+    "agent": "Connect a queue to a service.",
+    "schema": "Print the JSON Schema of the file format.",
+    "version": "Print version numbers.",
 }
+"""The verbs that come with Ensemble, in the order of use: each is the module of its name in this package, which has a
+`command`. Other packages add theirs with an entry point in the group `ensemble.verbs` that names a command."""
 
 
 class Verbs(click.Group):
@@ -37,36 +43,52 @@ class Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All verbs, in the order of use."""
-        return list(VERBS)
+        return [*VERBS, *_others()]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The verb of that name."""
-        if name not in VERBS:
+        command: click.Command
+        if name in VERBS:
+            command = import_module(f"ensemble.cli.{name}").command
+            return command
+        if name not in _others():
             return None
-        command: click.Command = import_module(f"ensemble.cli.{name}").command
+        try:
+            command = _others()[name].load()
+        except Exception as error:
+            raise click.ClickException(f"the verb {name!r} of another package does not load: {error}") from error
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in `--help`, without loading any verb."""
+        others = {name: f"From {entry.value.partition(':')[0]}." for name, entry in _others().items()}
         with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl([*VERBS.items(), *others.items()])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find the verb, or say which is nearest."""
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
+        """Find the verb, or name the nearest."""
+        if args and not args[0].startswith("-") and args[0] not in VERBS and args[0] not in _others():
             from difflib import get_close_matches
 
-            close = get_close_matches(args[0], list(VERBS), 1)
+            close = get_close_matches(args[0], self.list_commands(ctx), 1)
             hint = f" Did you mean {close[0]}?" if close else ""
             ctx.fail(f"there is no verb {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
+
+
+@cache
+def _others() -> dict[str, EntryPoint]:
+    """The verbs of other packages."""
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group="ensemble.verbs") if entry.name not in VERBS}
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 def ensemble() -> None:
     """Run many HPC jobs, steered while they run by rules that react to the jobs' own events.
 
-    A RUN is `last`, a run's name or its directory.
+    A RUN is `last`, the name of a run, or its directory.
     """
 
 
@@ -91,14 +113,14 @@ def main() -> None:
         print(f"ensemble: {error}", file=sys.stderr)
         code = 1
     except BrokenPipeError:
-        # whoever read us has gone; that is no error of ours
+        # the reader of our output has gone, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 0
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
         code = 1
-        print(f"ensemble: a fault of ours: {type(error).__name__}: {error}. {_save_traceback()}", file=sys.stderr)
+        print(f"ensemble: internal error: {type(error).__name__}: {error}. {_save_traceback()}", file=sys.stderr)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -113,6 +135,6 @@ def _save_traceback() -> str:
     try:
         with tempfile.NamedTemporaryFile("w", prefix="ensemble-", suffix=".txt", delete=False) as file:
             traceback.print_exc(file=file)
-        return f"The details are in {file.name}; please report them."
+        return f"Please report this with the traceback in {file.name}."
     except OSError:
-        return "Please report it."
+        return "Please report this."

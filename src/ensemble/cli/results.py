@@ -5,32 +5,38 @@ from __future__ import annotations
 import csv
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ensemble.cli.common import run_argument
-from ensemble.cli.remote import on_server, server_options
+from ensemble.cli.options import output_option, run_argument, runs_options, verb
+from ensemble.cli.output import Output
+from ensemble.runs import Runs
 
 
-@click.command("results")
+@verb("results")
 @run_argument()
-@click.option("--by", type=click.Choice(["job", "point"]), default="job", show_default=True)
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table")
-@click.option("--to", "target", default="", help="File to write to (needed for parquet).")
-@server_options
-def command(run_dir: Path, by: str, form: str, target: str, server: str) -> None:
-    """One row a job or a point of RUN: outcome, times, figures of merit.
+@click.option(
+    "--by", type=click.Choice(["job", "point"]), default="job", show_default=True, help="What one row stands for."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default=None,
+    help="Format of the rows.  [default: table; with --output json: json]",
+)
+@click.option("--to", "target", default="", metavar="FILE", help="Write to this file (needed for parquet).")
+@runs_options
+@output_option
+def command(runs: Runs, run: str, by: str, form: str | None, target: str, output: Output) -> None:
+    """Print one row for each job or point of RUN: outcome, times and figures of merit.
 
-    Attempt 0 is a job that no member was ever given; `active` one that is not over.
+    Attempt 0 is a job that no member was given. The outcome `active` is a job that is not over.
     """
-    if server:
-        _write(on_server(server, lambda client: client.results(str(run_dir), by)), form, target)
-        return
-    from ensemble.runtime.results import rows
-
-    _write(list(rows(run_dir, by)), form, target)
+    found = list(runs.find(run).results(by))
+    if target or output.form != "quiet":
+        _write(found, form or ("json" if output.form == "json" else "table"), target)
 
 
 def _write(found: list[dict[str, Any]], form: str, target: str) -> None:

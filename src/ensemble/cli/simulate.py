@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
-from ensemble.cli.common import RunArgument, output_option, say, show_warnings
+from ensemble.cli.options import output_option, verb
+from ensemble.cli.output import Output
 
 
-@click.command("simulate")
+@verb("simulate")
 @click.argument("file", type=click.Path())
 @click.option(
-    "--repeat", type=click.IntRange(1, 100_000), default=1, show_default=True, help="So often, for intervals."
+    "--repeat",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    show_default=True,
+    help="Number of simulated runs. With more than one, confidence intervals are shown.",
 )
-@click.option("--seed", type=click.IntRange(0), default=None, help="Instead of the file's seed.")
-@click.option("--compare", "compared", type=RunArgument(), default=None, metavar="RUN", help="Hold it against RUN.")
-@click.option("--record", default="", help="New directory for the journal of the first repetition.")
+@click.option("--seed", type=click.IntRange(0), default=None, help="Seed of random choices, whatever the file says.")
+@click.option("--compare", "compared", default="", metavar="RUN", help="Compare the simulation with this run.")
+@click.option("--record", default="", metavar="DIRECTORY", help="New directory for the journal of the first run.")
 @output_option
-def command(file: str, repeat: int, seed: int | None, compared: Path | None, record: str, output: str) -> None:
-    """Run the ensemble of FILE in virtual time: how long, how full, what cost, which rules fire."""
+def command(file: str, repeat: int, seed: int | None, compared: str, record: str, output: Output) -> None:
+    """Run the ensemble of FILE in virtual time: its makespan, utilisation and cost, and the rules that fire."""
     from ensemble.report.simulation import comparison, simulation
     from ensemble.runtime.examining import examine
     from ensemble.runtime.index import find
@@ -30,17 +34,18 @@ def command(file: str, repeat: int, seed: int | None, compared: Path | None, rec
 
     known = algorithms()
     spec, places = load_with_places(file, known, member_kinds())
-    show_warnings(examine(spec, places), output)
+    for warning in examine(spec, places):
+        output.warn(warning)
     result = simulate(spec, seed=seed, repeat=repeat, record=record or None, algorithms=known, find=find)
-    if compared is None:
-        say(output, simulation(result), result)
+    if not compared:
+        output.show(simulation(result), result)
     else:
         from ensemble.journal import read
         from ensemble.simulation.compare import compare
 
-        found = compare(result, read(compared), known)
-        say(
-            output, simulation(result) + "\n\n" + comparison(found, compared.name), {"result": result, "compare": found}
-        )
+        run_dir = find(compared)
+        found = compare(result, read(run_dir), known)
+        text = simulation(result) + "\n\n" + comparison(found, run_dir.name)
+        output.show(text, {"result": result, "compare": found})
     ended = [run.outcome for run in result.runs]
     sys.exit(0 if all(outcome == "success" for outcome in ended) else 3 if "limit" in ended else 1)

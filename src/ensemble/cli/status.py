@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import click
-
-from ensemble.cli.common import output_option, run_argument, say
-from ensemble.cli.remote import on_server, server_options, show_status
+from ensemble.cli.options import output_option, run_argument, runs_options, verb
+from ensemble.cli.output import Output
+from ensemble.runs import Runs
 
 
-@click.command("status")
+@verb("status")
 @run_argument()
-@server_options
+@runs_options
 @output_option
-def command(run_dir: Path, server: str, output: str) -> None:
-    """Show how RUN stands, from its journal."""
-    if server:
-        on_server(server, lambda client: show_status(client, str(run_dir), output))
-        return
+def command(runs: Runs, run: str, output: Output) -> None:
+    """Show the state of RUN: its jobs by group, its members, and the rules that fired."""
     from ensemble.report.text import closing
-    from ensemble.runtime.opening import fold
 
-    engine, _, warnings = fold(run_dir)
-    status = engine.status()
-    say(output, closing(status, warnings), status)
+    status = runs.find(run).status()
+    output.show(lambda: closing(status), status)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-import click
+from ensemble.cli.options import output_option, run_argument, runs_options, verb
+from ensemble.cli.output import Output
+from ensemble.runs import Runs
 
-from ensemble.cli.common import output_option, run_argument, say
 
-
-@click.command("verify")
+@verb("verify")
 @run_argument()
+@runs_options
 @output_option
-def command(run_dir: Path, output: str) -> None:
-    """Decide every record of RUN again and report the first difference."""
-    from ensemble.runtime import verify
+def command(runs: Runs, run: str, output: Output) -> None:
+    """Repeat every decision of RUN from its journal and report the first difference."""
+    from ensemble.model.wording import counted
 
-    found = verify(run_dir)
-    text = found.difference or f"{found.records} records decided again: no difference"
-    say(output, text, {"records": found.records, "difference": found.difference})
+    found = runs.find(run).verify()
+    text = found.difference or f"{counted(found.records, 'record')} decided again: no difference"
+    output.show(text, {"records": found.records, "difference": found.difference})
     sys.exit(1 if found.difference else 0)

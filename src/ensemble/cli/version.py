@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import platform
 
-import click
+from ensemble.cli.options import output_option, verb
+from ensemble.cli.output import Output
 
 
-@click.command("version")
-def command() -> None:
-    """Print the version of this program, of Python and of the journal format."""
+@verb("version")
+@output_option
+def command(output: Output) -> None:
+    """Print the versions of Ensemble, of Python and of the journal format."""
     from ensemble import __version__
     from ensemble.journal.format import FORMAT
 
-    click.echo(f"ensemble {__version__}, Python {platform.python_version()}, journal format {FORMAT}")
+    python = platform.python_version()
+    text = f"ensemble {__version__}, Python {python}, journal format {FORMAT}"
+    output.show(text, {"ensemble": __version__, "python": python, "journal": FORMAT})

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import click
+from ensemble.cli.options import output_option, run_argument, runs_options, verb
+from ensemble.cli.output import Output
+from ensemble.runs import Runs
 
-from ensemble.cli.remote import on_server, server_options, watch
 
+@verb("watch")
+@run_argument()
+@runs_options
+@output_option
+def command(runs: Runs, run: str, output: Output) -> None:
+    """Print one line on the state of RUN whenever it changes, until no process works on it."""
+    from ensemble.report.text import progress
 
-@click.command("watch")
-@click.argument("run", default="last", metavar="RUN")
-@server_options
-def command(run: str, server: str) -> None:
-    """Say how RUN of a server stands whenever that changes."""
-    if not server:
-        raise click.UsageError("give --server ADDRESS; without one, `ensemble events --follow` shows a run")
-    on_server(server, lambda client: watch(client, run))
+    for status in runs.find(run).watch():
+        output.show(progress(status), status)

@@ -118,6 +118,11 @@ class Engine:
         return self.state.ended
 
     @property
+    def seq(self) -> int:
+        """The number of the last record that was decided or applied."""
+        return self.state.seq
+
+    @property
     def waiting(self) -> bool:
         """Whether any job waits in a queue (so that a heartbeat would find something older)."""
         return any(group.whole.waits.waiting.count for group in self.state.groups.values())

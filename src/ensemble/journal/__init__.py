@@ -6,7 +6,7 @@
 
 from ensemble.journal.following import Follower, follow
 from ensemble.journal.format import Header
-from ensemble.journal.reader import Loaded, load, read, segments, writer_of
+from ensemble.journal.reader import Loaded, last_record, load, read, segments, writer_of
 from ensemble.journal.repair import RepairReport, repair
 from ensemble.journal.snapshots import write_snapshot
 from ensemble.journal.writer import JournalWriter
@@ -18,6 +18,7 @@ __all__ = [
     "Loaded",
     "RepairReport",
     "follow",
+    "last_record",
     "load",
     "read",
     "repair",

@@ -22,7 +22,8 @@ FORMAT: Final = 1
 class Header(Struct, frozen=True, omit_defaults=True):
     """The first line of a segment. `accepted` bytes of segment `previous` (0: there is none) count; its last
     record is `last_seq`. `pid_started` is the start of the writer's process in clock ticks since boot (Linux
-    `/proc/<pid>/stat`, field 22), so that a reused pid is not taken for the writer."""
+    `/proc/<pid>/stat`, field 22), so that a reused pid is not taken for the writer. `machine` names the kernel and the
+    pid namespace in which `pid` means something."""
 
     run: str
     epoch: int
@@ -34,6 +35,7 @@ class Header(Struct, frozen=True, omit_defaults=True):
     host: str = ""
     pid: int = 0
     pid_started: int = 0
+    machine: str = ""
 
 
 class JournalFormatError(ValueError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Loaded", "Segment", "load", "read", "segments", "writer_of"]
+__all__ = ["Loaded", "Segment", "last_record", "load", "read", "segments", "writer_of"]
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,6 +215,21 @@ def read(run_dir: str | Path, after: int = 0, warn: Callable[[str], None] | None
                     ) from None
         if lines.torn and warn is not None:
             warn(f"{segment.path.name}: {lines.torn}; it was never acted on and is cut")
+
+
+def last_record(run_dir: str | Path) -> Record | None:
+    """Return the newest whole record without reading those before it, None when there is none. Raises as `read`."""
+    for segment in reversed(segments(run_dir)):
+        body = b""
+        # above every number: only what cannot be skipped is read
+        for seq, line in lines_from(segment, sys.maxsize):
+            body = line if seq else body
+        if body:
+            try:
+                return _RECORD.decode(body)
+            except msgspec.MsgspecError as error:
+                raise JournalCorrupt(f"the last record of {segment.path.name} is not one this version knows ({error})") from None
+    return None
 
 
 def load(run_dir: str | Path) -> Loaded:

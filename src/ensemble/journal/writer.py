@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["JournalWriter", "process_start"]
+__all__ = ["JournalWriter", "machine", "process_start"]
 
 import contextlib
 import errno
 import os
 import socket
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -33,6 +34,16 @@ def process_start(pid: int) -> int:
         return 0
     fields = stat.rpartition(")")[2].split()
     return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+@cache
+def machine() -> str:
+    """The boot of this kernel and the pid namespace: within both a pid means the same. Empty where Linux is not."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
 
 
 class JournalWriter:
@@ -208,4 +219,7 @@ class JournalWriter:
 
 def _signed(header: Header) -> Header:
     pid = os.getpid()
-    return msgspec.structs.replace(header, host=socket.gethostname(), pid=pid, pid_started=process_start(pid))
+    started = process_start(pid)
+    return msgspec.structs.replace(
+        header, host=socket.gethostname(), pid=pid, pid_started=started, machine=machine()
+    )

@@ -1,67 +1,124 @@
-"""Whether a process is at a run: told by its pid on this host, by a file it touches on another."""
+"""Whether a process works on a run. Everything that cancels, resumes, removes or lists runs asks here."""
 
 from __future__ import annotations
+
+__all__ = ["Presence", "RunProcess", "process_at", "refuse_if_alive"]
 
 import asyncio
 import contextlib
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from ensemble.journal import Header, writer_of
-from ensemble.journal.writer import process_start
+from ensemble.journal.writer import machine, process_start
+from ensemble.model.errors import InputError
 
 TOUCH_SECONDS: Final = 10.0
-"""How often a run touches its file."""
+"""How often a run renews its lease."""
 
-STALE_SECONDS: Final = 60.0
-"""Age at which the file of a run on another host says that nobody is there any more."""
+LEASE_SECONDS: Final = 60.0
+"""Age at which the lease of a run on another machine has expired: nobody works on the run any more."""
 
 
-def writer_at(run_dir: Path) -> Header | None:
-    """The writer of a run if it is still at it, None when it is gone.
+@dataclass(frozen=True, slots=True)
+class RunProcess:
+    """The process that works on a run.
 
-    On its own host its process is looked up. From another host the age of the file it touches counts, on the file
-    system's clock, so that hosts need not agree on the time. Raises `JournalError` where there is no journal.
+    `evidence`: `process` where the process itself was found on this machine, `lease` where another machine renewed the
+    run's lease lately, `unknown` where neither can be told. Unknown counts as alive.
+    """
+
+    writer: Header
+    evidence: Literal["process", "lease", "unknown"]
+
+    def __str__(self) -> str:
+        where = f"process {self.writer.pid} on host {self.writer.host or 'unknown'}"
+        return {
+            "process": where,
+            "lease": f"{where} (it renewed its lease within the last {LEASE_SECONDS:g} s)",
+            "unknown": f"{where}, as far as can be told: there is no lease to go by",
+        }[self.evidence]
+
+    @property
+    def here(self) -> bool:
+        """Whether it is on this machine."""
+        return self.evidence == "process"
+
+
+def process_at(run_dir: Path) -> RunProcess | None:
+    """The process that works on a run, None when there is none any more.
+
+    On the writer's own machine (the same kernel and the same process numbers) its process is looked up. From anywhere
+    else the lease counts, a file in the run's directory whose age is measured on the file system's own clock, so that
+    machines need not agree on the time. Raises `JournalError` where there is no journal.
     """
     writer = writer_of(run_dir)
+    if _is_here(writer):
+        begun = process_start(writer.pid)
+        return RunProcess(writer, "process") if begun and begun == writer.pid_started else None
+    evidence = _lease(run_dir, writer.epoch)
+    return RunProcess(writer, evidence) if evidence != "expired" else None
+
+
+def refuse_if_alive(run_dir: Path, instead: str) -> None:
+    """Raises `InputError` when a process works, or may work, on a run; `instead` says what to do about it."""
+    found = process_at(run_dir)
+    if found is not None:
+        raise InputError(f"run {run_dir.name} is being run by {found}; {instead}")
+
+
+def _is_here(writer: Header) -> bool:
+    # journals of version 0.1 do not name the machine
+    return writer.machine == machine() if writer.machine else writer.host == socket.gethostname()
+
+
+def _lease(run_dir: Path, epoch: int) -> Literal["lease", "unknown", "expired"]:
+    folder = run_dir / "journal"
     try:
-        touched = _file(run_dir, writer.epoch).stat().st_mtime
-        if writer.host == socket.gethostname():
-            begun = process_start(writer.pid)
-            return writer if begun and begun == writer.pid_started else None
-        return writer if _now(run_dir) - touched < STALE_SECONDS else None
+        if (folder / f"left.{epoch}").exists():
+            return "expired"
+        try:
+            touched, evidence = (folder / f"alive.{epoch}").stat().st_mtime, "lease"
+        except FileNotFoundError:
+            # it has not made its lease yet, or somebody has removed it: it renews it soon
+            touched, evidence = (folder / f"journal.{epoch:08d}").stat().st_mtime, "unknown"
+        if _now(folder) - touched >= LEASE_SECONDS:
+            return "expired"
+        return "lease" if evidence == "lease" else "unknown"
     except OSError:
-        return None
+        return "unknown"
 
 
 class Presence:
-    """Says to others that this process is at a run, from its making to `end`."""
+    """Holds the lease of a run from its making to `end`."""
 
     def __init__(self, run_dir: Path, epoch: int) -> None:
-        self._path = _file(run_dir, epoch)
-        for earlier in self._path.parent.glob("alive.*"):
+        folder = run_dir / "journal"
+        self._path = folder / f"alive.{epoch}"
+        self._left = folder / f"left.{epoch}"
+        for earlier in (*folder.glob("alive.*"), *folder.glob("left.*")):
             _remove(earlier)
-        # a disk that does not let us is no reason to stop
+        self._renew()
+        self._task = asyncio.create_task(self._keep(), name="lease")
+
+    def _renew(self) -> None:
+        # a disk that refuses is no reason to stop the run
         with contextlib.suppress(OSError):
             self._path.touch()
-        self._task = asyncio.create_task(self._touch(), name="presence")
 
-    async def _touch(self) -> None:
+    async def _keep(self) -> None:
         while True:
             await asyncio.sleep(TOUCH_SECONDS)
-            with contextlib.suppress(OSError):
-                await asyncio.to_thread(os.utime, self._path)
+            await asyncio.to_thread(self._renew)
 
     def end(self) -> None:
-        """We are leaving."""
+        """Give the lease back: this process leaves the run."""
         self._task.cancel()
-        _remove(self._path)
-
-
-def _file(run_dir: Path, epoch: int) -> Path:
-    return run_dir / "journal" / f"alive.{epoch}"
+        with contextlib.suppress(OSError):
+            self._path.rename(self._left)
 
 
 def _remove(path: Path) -> None:
@@ -69,9 +126,9 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _now(run_dir: Path) -> float:
+def _now(folder: Path) -> float:
     """The time on the file system's own clock."""
-    probe = run_dir / "journal" / f".now.{socket.gethostname()}.{os.getpid()}"
+    probe = folder / f".now.{socket.gethostname()}.{os.getpid()}"
     probe.touch()
     try:
         return probe.stat().st_mtime

@@ -24,7 +24,7 @@ from ensemble.model.decisions import Call, Record
 from ensemble.model.errors import InputError, JournalError
 from ensemble.model.events import Event, RunResumed, RunStarted
 from ensemble.runtime import index
-from ensemble.runtime.alive import Presence, writer_at
+from ensemble.runtime.alive import Presence, process_at, refuse_if_alive
 from ensemble.runtime.folding import Folded, algorithms, catch_up, fold, stillborn
 from ensemble.runtime.link import Link
 from ensemble.runtime.loop import EXIT_CODES, Observer, RunLoop, RunResult
@@ -119,12 +119,8 @@ async def resume(
     engine, started, warnings = folded
     if engine.ended is not None:
         return _over(run_dir, folded)
-    writer = writer_at(run_dir)
-    if writer is not None and not force:
-        raise InputError(
-            f"run {writer.run} is being run by process {writer.pid} on {writer.host}; `--force` takes it away from "
-            "there (its jobs go on)"
-        )
+    if not force:
+        refuse_if_alive(run_dir, "`--force` takes the run over from there (its jobs continue)")
     script = _script_of(engine.spec, started, force, warnings)
     factories = _factories(engine.spec)
     try:
@@ -405,7 +401,7 @@ def _clear_stillborn(path: Path) -> None:
     if not (path / "journal").is_dir():
         return
     with contextlib.suppress(OSError, JournalError):
-        if writer_at(path) is not None:
+        if process_at(path) is not None:
             return
     if stillborn(path):
         with contextlib.suppress(OSError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
@@ -14,7 +13,7 @@ import msgspec
 
 from ensemble.model.errors import InputError
 from ensemble.model.events import Fault, Requested
-from ensemble.runtime.alive import writer_at
+from ensemble.runtime.alive import process_at
 from ensemble.spec.loader import action_from_plain, rule_from_plain
 from ensemble.spec.model import EnsembleSpec
 
@@ -29,9 +28,9 @@ _BELL: Final = "bell"
 
 def post(run_dir: Path, request: Requested) -> None:
     """Ask something of a run that is going on. Raises `InputError` when no process is at it."""
-    writer = writer_at(run_dir)
-    if writer is None:
-        raise InputError(f"no process is at run {run_dir.name}; `ensemble resume` goes on with it")
+    found = process_at(run_dir)
+    if found is None:
+        raise InputError(f"no process works on run {run_dir.name}; `ensemble resume {run_dir.name}` continues it")
     folder = run_dir / "requests"
     try:
         folder.mkdir(exist_ok=True)
@@ -40,7 +39,7 @@ def post(run_dir: Path, request: Requested) -> None:
         fresh.rename(folder / f"{token_hex(8)}.json")
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}") from error
-    if writer.host == socket.gethostname():
+    if found.here:
         _ring(folder)
 
 

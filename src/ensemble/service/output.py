@@ -9,7 +9,7 @@ from typing import Final
 
 from ensemble.model.errors import InputError, MemberError
 from ensemble.model.jobs import AttemptRef
-from ensemble.runtime.output import job_file, job_folder, last_attempt
+from ensemble.runs.logs import job_file, job_folder
 from ensemble.runtime.results import rows
 from ensemble.service.host import Hosted
 from ensemble.session.v1 import ensembles_pb2 as pb
@@ -57,8 +57,7 @@ async def _here(hosted: Hosted, request: pb.LogsRequest, path: str) -> _File | N
             job_folder(hosted.run_dir, request.key)
         except InputError:
             return None
-        attempt = request.attempt or last_attempt(hosted.run_dir, request.key)
-        return _File(job_file(hosted.run_dir, request.key, path, attempt))
+        return _File(job_file(hosted.run_dir, request.key, path, request.attempt))
 
     return await asyncio.to_thread(find)
 

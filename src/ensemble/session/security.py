@@ -6,7 +6,7 @@ certificate of whoever listens was verified, for gRPC adds call credentials afte
 
 from __future__ import annotations
 
-__all__ = ["Security", "bearer", "bind", "dial", "is_local", "options", "target"]
+__all__ = ["Security", "bearer", "bind", "dial", "dial_blocking", "is_local", "options", "target"]
 
 import contextlib
 import ipaddress
@@ -103,18 +103,30 @@ def options(extra: Iterable[tuple[str, Any]] = ()) -> list[tuple[str, Any]]:
     ]
 
 
-def dial(address: str, security: Security) -> tuple[aio.Channel, tuple[tuple[str, str], ...]]:
-    """A channel to an address, and what each call carries. Nothing is connected yet.
+Metadata = tuple[tuple[str, str], ...]
+
+
+def dial(address: str, security: Security) -> tuple[aio.Channel, Metadata]:
+    """A channel to an address for use with asyncio, and what each call carries. Nothing is connected yet.
 
     Raises `InputError` for an address beyond this machine without TLS or without a token.
     """
+    return _dial(aio, address, security)  # type: ignore[return-value]
+
+
+def dial_blocking(address: str, security: Security) -> tuple[grpc.Channel, Metadata]:
+    """The same for calls that block their thread."""
+    return _dial(grpc, address, security)
+
+
+def _dial(library: Any, address: str, security: Security) -> tuple[Any, Metadata]:
     found, token = target(address), security.token()
     settings = options([("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 5000)])
     if not security.tls:
         if not is_local(address):
             raise InputError(f"{address} is beyond this machine: it needs the CA of its certificate, and a token")
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        return aio.insecure_channel(found, options=settings), metadata
+        return library.insecure_channel(found, options=settings), metadata
     if not security.ca:
         raise InputError(f"{address}: a certificate of ours without the CA of theirs; nothing would verify them")
     if not is_local(address) and not token:
@@ -126,7 +138,7 @@ def dial(address: str, security: Security) -> tuple[aio.Channel, tuple[tuple[str
     if token:
         call = grpc.access_token_call_credentials(token)
         credentials = grpc.composite_channel_credentials(credentials, call)
-    return aio.secure_channel(found, credentials, options=settings), ()
+    return library.secure_channel(found, credentials, options=settings), ()
 
 
 def bind(server: aio.Server, address: str, security: Security) -> str:

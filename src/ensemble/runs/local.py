@@ -1,0 +1,258 @@
+"""The runs of this machine: answers from the journal and the run's directory, requests through files there."""
+
+from __future__ import annotations
+
+__all__ = ["LocalRun", "LocalRuns", "explained"]
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+
+from ensemble.engine import Engine, RuleExplanation, Status
+from ensemble.journal import Follower, last_record, read
+from ensemble.model.decisions import End, Record
+from ensemble.model.errors import EnsembleError, InputError, JournalError, UnknownRun
+from ensemble.model.events import JobEvent, Requested, RunStarted
+from ensemble.runs.interface import Answer, Observe, RunInfo, Submission, Warn, ignore
+from ensemble.runs.logs import job_file, read_file
+from ensemble.runtime import RunOptions, RunResult, Verification, index, requests, verify
+from ensemble.runtime import resume as resume_run
+from ensemble.runtime import run as run_ensemble
+from ensemble.runtime.alive import process_at, refuse_if_alive
+from ensemble.runtime.examining import examine
+from ensemble.runtime.folding import algorithms, begin, fold
+from ensemble.runtime.opening import kind_here, member_kinds, on_member, who
+from ensemble.runtime.results import rows
+from ensemble.spec.loader import load_with_places
+from ensemble.spec.model import EnsembleSpec
+
+LOOK_SECONDS: Final = 0.2
+"""How often the journal of another process's run is looked at."""
+
+
+class LocalRuns:
+    """The runs that the index of this user knows."""
+
+    def submit(self, submission: Submission, observe: Observe = ignore, warn: Warn = ignore) -> RunResult:
+        """Run an ensemble in this process. See `Runs`."""
+        spec = _spec(submission, warn)
+        options = RunOptions(
+            base=submission.base, run_dir=submission.run_dir, source=submission.file, detach=submission.detach
+        )
+        return asyncio.run(run_ensemble(spec, options, [observe]))
+
+    def list(self) -> list[RunInfo]:
+        """Every run of the index that is still there."""
+        return [LocalRun(known.path, known.created).info() for known in index.known()]
+
+    def find(self, name: str = "last") -> LocalRun:
+        """A run by name or path; `last` is the newest."""
+        return LocalRun(index.find(name))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+
+def _spec(submission: Submission, warn: Warn) -> EnsembleSpec:
+    """The ensemble of a file, on the members that are asked for. Raises `InputError`."""
+    member = submission.member
+    spec, places = load_with_places(submission.file, algorithms(), () if member else member_kinds())
+    if submission.seed is not None:
+        spec = msgspec.structs.replace(spec, seed=submission.seed)
+    spec = on_member(spec, member or kind_here(spec), submission.nodes)
+    for problem in examine(spec, places):
+        warn(problem)
+    if submission.debug:
+        spec = msgspec.structs.replace(spec, logging=msgspec.structs.replace(spec.logging, debug=True))
+    return spec
+
+
+class LocalRun:
+    """A run whose directory is on a file system of this machine.
+
+    A process that hosts runs gives each a `live` engine, which answers for the journal while the run goes on.
+    """
+
+    def __init__(self, run_dir: Path, created: float = 0.0, live: Callable[[], Engine | None] = lambda: None) -> None:
+        self.run_dir = run_dir
+        self._created = created
+        self._live = live
+
+    @property
+    def name(self) -> str:
+        """The name of its directory."""
+        return self.run_dir.name
+
+    @property
+    def path(self) -> str:
+        """Its directory."""
+        return str(self.run_dir)
+
+    def __repr__(self) -> str:
+        return f"LocalRun({self.path!r})"
+
+    # ---- questions ---------------------------------------------------------------------------------
+
+    def info(self) -> RunInfo:
+        """The run in one line. One that cannot be read is `interrupted`, with the reason."""
+        try:
+            return self._info()
+        except EnsembleError as error:
+            return RunInfo(self.name, self.path, "interrupted", reason=str(error), created=self._created)
+
+    def _info(self) -> RunInfo:
+        first = next(read(self.run_dir), None)
+        started = first.event if first is not None and isinstance(first.event, RunStarted) else None
+        created = self._created or (first.at if first is not None else 0.0)
+        about = RunInfo(self.name, self.path, "starting", created=created, by=started.by if started else "")
+        end = self._end()
+        if end is not None:
+            return msgspec.structs.replace(about, state="over", outcome=end.outcome, reason=end.reason)
+        if process_at(self.run_dir) is None:
+            return msgspec.structs.replace(about, state="interrupted")
+        if started is None:
+            return about
+        draining = self._current().status().draining
+        return msgspec.structs.replace(about, state="draining" if draining else "running")
+
+    def _end(self) -> End | None:
+        """How the run ended, from its last record alone where that says it."""
+        record = last_record(self.run_dir)
+        found = _end_of(record) if record is not None else None
+        # an end is the last record, but for what came in at the same moment
+        late = record is not None and not isinstance(record.event, RunStarted) and process_at(self.run_dir) is None
+        return found or (self._current().ended if late else None)
+
+    def status(self) -> Status:
+        """Groups, points, members, rules and limits."""
+        return self._current().status()
+
+    def explain(self, rule: str = "") -> list[RuleExplanation]:
+        """How often each rule fired and what it waits for."""
+        return explained(self._current(), self.name, rule)
+
+    def results(self, by: str = "job") -> Iterator[dict[str, Any]]:
+        """One row for each job or point."""
+        if by not in ("job", "point"):
+            raise InputError(f"results are by `job` or by `point`, not by {by!r}")
+        return rows(self.run_dir, by)
+
+    def events(self, after: int = 0, *, follow: bool = False) -> Iterator[Record]:
+        """The records, and with `follow` those to come."""
+        follower = Follower(self.run_dir, after)
+        while True:
+            # asked before the reading: what was written until then is read
+            alive = follow and process_at(self.run_dir) is not None
+            for record in follower.new():
+                yield record
+                if _end_of(record) is not None:
+                    alive = False
+            if not alive:
+                return
+            time.sleep(LOOK_SECONDS)
+
+    def logs(self, key: str, file: str = "stdout", attempt: int = 0, *, follow: bool = False) -> Iterator[bytes]:
+        """What a job wrote."""
+        over = self._job_is_over(key, attempt) if follow else None
+        return read_file(job_file(self.run_dir, key, file, attempt), over)
+
+    def _job_is_over(self, key: str, attempt: int) -> Callable[[], bool]:
+        """Tells whether an attempt of a job (0: any) has ended, or no process works on the run."""
+        follower, ended = Follower(self.run_dir), False
+
+        def over() -> bool:
+            nonlocal ended
+            alive = process_at(self.run_dir) is not None
+            for record in follower.new():
+                event = record.event
+                if isinstance(event, JobEvent) and event.key == key and attempt in (0, event.attempt):
+                    ended = event.state == "inactive"
+            return ended or not alive
+
+        return over
+
+    def watch(self, seconds: float = 0.5) -> Iterator[Status]:
+        """The status whenever it has changed."""
+        engine = self.engine()
+        follower = Follower(self.run_dir, engine.seq)
+        yield engine.status()
+        alive = True
+        while alive and engine.ended is None:
+            time.sleep(seconds)
+            alive = process_at(self.run_dir) is not None
+            before = engine.seq
+            for record in follower.new():
+                engine.apply(record)
+            if engine.seq != before:
+                yield engine.status()
+
+    def engine(self) -> Engine:
+        """An engine of the caller's own."""
+        return fold(self.run_dir).engine
+
+    def _current(self) -> Engine:
+        """An engine to ask: the live one, else one from the journal."""
+        live = self._live()
+        return live if live is not None else self.engine()
+
+    def spec(self) -> EnsembleSpec:
+        """The checked file of the run."""
+        return begin(next(read(self.run_dir), None), self.run_dir)[0].spec
+
+    def verify(self) -> Verification:
+        """Decide every record again and compare."""
+        return verify(self.run_dir)
+
+    # ---- requests ----------------------------------------------------------------------------------
+
+    def ask(self, request: Requested) -> Answer:
+        """Make a request of the process that works on the run."""
+        requests.check(request, self.spec())
+        requests.post(self.run_dir, request)
+        return Answer(True)
+
+    def cancel(self, keys: Sequence[str] = ()) -> Answer:
+        """Cancel jobs, or all."""
+        return self.ask(Requested("cancel-jobs" if keys else "cancel", who(), tuple(keys)))
+
+    def drain(self) -> Answer:
+        """Start no more jobs."""
+        return self.ask(Requested("drain", who()))
+
+    def resume(self, observe: Observe = ignore, *, force: bool = False) -> RunResult:
+        """Continue the run in this process."""
+        return asyncio.run(resume_run(self.run_dir, observers=[observe], force=force))
+
+    def remove(self, *, force: bool = False) -> None:
+        """Delete the run's directory and its entry in the index."""
+        if not force:
+            refuse_if_alive(self.run_dir, "cancel it first, or remove it with `--force`")
+        try:
+            shutil.rmtree(self.run_dir)
+        except FileNotFoundError as error:
+            raise UnknownRun(f"{self.run_dir} is not there any more") from error
+        except OSError as error:
+            raise InputError(f"{error.filename}: {error.strerror}") from error
+        index.forget(self.run_dir)
+
+
+def _end_of(record: Record) -> End | None:
+    effects = (effect for step in record.steps for effect in getattr(step, "effects", ()))
+    return next((effect for effect in effects if isinstance(effect, End)), None)
+
+
+def explained(engine: Engine, run: str, rule: str = "") -> list[RuleExplanation]:
+    """The rules of a run (or one). Raises `InputError` for a rule that it does not have."""
+    found = engine.explain(rule)
+    if rule and not found:
+        there = ", ".join(one.id for one in engine.explain())
+        raise InputError(f"run {run} has no rule {rule!r}; it has {there or 'none'}")
+    return found
