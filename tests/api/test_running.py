@@ -100,7 +100,7 @@ def test_what_the_ensemble_does_not_allow_is_refused_at_once() -> None:
     run.cancel()
     assert run.wait(30).outcome == "cancelled"
     assert run.exit_code == 130
-    with pytest.raises(InputError, match="no process is at run"):
+    with pytest.raises(InputError, match="no process works on run"):
         run.drain()
 
 
@@ -143,7 +143,7 @@ def test_detached_jobs_go_on_and_resume_finds_them() -> None:
     assert again.outcome == "success"
     assert [row["attempt"] for row in again.results()] == [1]
     assert ensemble.open_run("last").outcome == "success"
-    assert [known.name for known in ensemble.runs()] == ["away-1"]
+    assert [known.name for known in ensemble.list_runs()] == ["away-1"]
     with pytest.raises(UnknownRun):
         ensemble.open_run("nothing")
 

@@ -1,12 +1,13 @@
 """The calls of `ensemble.v1.Ensembles` at a real server: what each gives, and the status of what it refuses."""
 
+import asyncio
 import json
 
 import pytest
 
 pytest.importorskip("grpc", reason="the service needs the extra `service`")
 
-from grpc import RpcError, StatusCode
+from grpc import RpcError, StatusCode, aio
 
 from ensemble.runs.remote import RemoteRuns
 from ensemble.session.convert import map_to_message

@@ -105,7 +105,7 @@ def test_other_machines_come_in_with_tls_and_a_token_only(serve, tmp_path):
     server.bound = "localhost:" + server.bound.rpartition(":")[2]
     token = make_token(tmp_path)
     answer = server.verb("list", "--tls-ca", "tls/ca.pem", "--token-file", token)
-    assert (answer.returncode, answer.stdout) == (0, "there are no runs yet\n"), answer.stderr
+    assert (answer.returncode, answer.stdout) == (0, "There are no runs yet.\n"), answer.stderr
 
 
 def test_a_port_in_use_and_a_state_in_use_are_said(serve, tmp_path):
@@ -122,7 +122,7 @@ def test_a_port_in_use_and_a_state_in_use_are_said(serve, tmp_path):
 def test_a_file_too_large_for_a_message_is_refused(serve, tmp_path):
     answer = serve().verb("run", write(tmp_path, SMALL + "# " + "x" * (5 << 20)))
     assert answer.returncode == 2
-    assert "fit into a message" in answer.stderr
+    assert "a message holds" in answer.stderr
 
 
 def test_ceilings_hold_whatever_the_file_says(serve, tmp_path):

@@ -181,7 +181,7 @@ def test_only_what_is_left_can_be_resumed_and_only_what_is_over_removed(serve, t
         answer = server.verb(verb, "long-1", *more)
         assert (answer.returncode, answer.stdout) == (2, "")
         assert "run long-1 is going on" in answer.stderr
-    assert "--force is for this machine" in server.verb("resume", "long-1", "--force").stderr
+    assert "`--force` is for runs on this machine" in server.verb("resume", "long-1", "--force").stderr
     assert leave(server, "long-1") == "interrupted"
     answer = server.verb("rm", "--yes", "long-1")
     assert answer.returncode == 2
@@ -204,7 +204,7 @@ def test_a_removed_run_is_gone_and_stays_gone(small, tmp_path):
     assert server.verb("run", "--detach", write(tmp_path, SMALL.replace("small", "other"))).returncode == 0
     assert server.verb("rm", "small-1").returncode == 130, "nobody said yes"
     done = server.verb("rm", "--yes", "small-1")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (0, "deleted run small-1\n")
     assert "there is no run 'small-1'" in server.verb("status", "small-1").stderr
     assert server.verb("rm", "--yes", "small-1").returncode == 2
     server.end(signal.SIGKILL)

@@ -19,7 +19,7 @@ from ensemble.api.actions import (
     terminate,
 )
 from ensemble.api.building import Ensemble, Group
-from ensemble.api.running import Run, open_run, resume, runs
+from ensemble.api.running import Run, list_runs, open_run, resume
 
 __all__ = [
     "Action",
@@ -31,9 +31,9 @@ __all__ = [
     "avoid",
     "cancel",
     "grow",
+    "list_runs",
     "open_run",
     "resume",
-    "runs",
     "scale",
     "shrink",
     "stop",

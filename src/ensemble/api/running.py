@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Run", "open_run", "resume", "run_to_end", "runs", "start"]
+__all__ = ["Run", "list_runs", "open_run", "resume", "run_to_end", "start"]
 
 import asyncio
 import signal
@@ -206,7 +206,7 @@ def open_run(name: str | Path = "last") -> Run:
     return Run(index.find(str(name)))
 
 
-def runs() -> list[Run]:
+def list_runs() -> list[Run]:
     """Every run that is known here, oldest first."""
     from ensemble.runtime import index
 

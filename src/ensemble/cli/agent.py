@@ -20,7 +20,7 @@ from ensemble.cli.options import verb
 @click.option("--run", default="", help="Serve only this run.")
 @click.option("--name", default="", help="Name of the member in the file; with --connect, unless the token has it.")
 @click.option("--base", default="", help="Directory for runs on this machine.  [default: as the service says]")
-@click.option("--token-file", default="", metavar="FILE", help="File with the token to send or, with --listen, to ask for.")
+@click.option("--token-file", default="", metavar="FILE", help="File with the token to send, or to ask for.")
 @click.option("--tls-ca", default="", metavar="FILE", help="CA certificate that verifies the other side.")
 @click.option("--tls-cert", default="", metavar="FILE", help="Certificate of this agent.")
 @click.option("--tls-key", default="", metavar="FILE", help="Private key of that certificate.")
@@ -59,7 +59,7 @@ def command(
         raise InputError(f"the agent needs {error.name}: pip install 'ensemble-hpc[service]'") from error
     from ensemble.runtime.opening import member_factory
 
-    agent = Agent(kind, member_factory(kind), run=run, member=name, base=base, report=_report)
+    agent = Agent(kind, member_factory(kind), run=run, member=name, base=base, say=_report)
     security = Security(tls_ca, tls_cert, tls_key, token_file, tls_name)
     work = agent.connect(connect, security) if connect else agent.listen(listen, security, _up)
     sys.exit(asyncio.run(_until_told(work)))

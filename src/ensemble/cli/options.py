@@ -22,10 +22,11 @@ class Verb(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the two groups."""
-        own, server = [], []
+        own: list[tuple[str, str]] = []
+        server: list[tuple[str, str]] = []
         for param in self.get_params(ctx):
             line = param.get_help_record(ctx)
-            if line is not None:
+            if line is not None and isinstance(param, click.Option):
                 (server if param.name in _SERVER else own).append(line)
         for title, lines in (("Options", own), ("Server options", server)):
             if lines:

@@ -19,6 +19,6 @@ def command(runs: Runs, run: str, yes: bool, force: bool, output: Output) -> Non
     """Delete RUN and everything that its jobs wrote."""
     found = runs.find(run)
     if not yes:
-        click.confirm(f"Delete run {found.name} and all files in {found.path}?", abort=True)
+        click.confirm(f"Delete run {found.name} and all files of its jobs?", abort=True)
     found.remove(force=force)
-    output.note(f"deleted {found.path}")
+    output.show(f"deleted run {found.name}", {"run": found.name, "path": found.path})

@@ -14,7 +14,7 @@ from ensemble.runs import Runs, Submission
 @verb("run")
 @click.argument("file", type=click.Path())
 @click.option("--member", default="", metavar="KIND", help="Run on this kind of member, whatever the file says.")
-@click.option("--nodes", type=click.IntRange(1, 100_000), default=0, help="Number of nodes of the member.")
+@click.option("--nodes", type=click.IntRange(1, 100_000), default=None, help="Number of nodes of the member.")
 @click.option("--run-dir", default="", help="Directory of this run.  [default: <base>/<name>-<n>]")
 @click.option("--base", default="runs", show_default=True, help="Directory in which runs are created.")
 @click.option("--seed", type=click.IntRange(0), default=None, help="Seed of random choices, whatever the file says.")
@@ -28,7 +28,7 @@ def command(
     runs: Runs,
     file: str,
     member: str,
-    nodes: int,
+    nodes: int | None,
     run_dir: str,
     base: str,
     seed: int | None,
@@ -37,7 +37,7 @@ def command(
     output: Output,
 ) -> None:
     """Run the ensemble of FILE to its end."""
-    submission = Submission(file, member, nodes, seed, detach, debug, run_dir=run_dir, base=base)
+    submission = Submission(file, member, nodes or 0, seed, detach, debug, run_dir=run_dir, base=base)
     with Showing(output, debug=debug) as showing:
         result = runs.submit(submission, showing.observe, output.warn)
     sys.exit(showing.close(result))

@@ -228,7 +228,9 @@ def last_record(run_dir: str | Path) -> Record | None:
             try:
                 return _RECORD.decode(body)
             except msgspec.MsgspecError as error:
-                raise JournalCorrupt(f"the last record of {segment.path.name} is not one this version knows ({error})") from None
+                raise JournalCorrupt(
+                    f"the last record of {segment.path.name} is not one this version knows ({error})"
+                ) from None
     return None
 
 

@@ -220,6 +220,4 @@ class JournalWriter:
 def _signed(header: Header) -> Header:
     pid = os.getpid()
     started = process_start(pid)
-    return msgspec.structs.replace(
-        header, host=socket.gethostname(), pid=pid, pid_started=started, machine=machine()
-    )
+    return msgspec.structs.replace(header, host=socket.gethostname(), pid=pid, pid_started=started, machine=machine())

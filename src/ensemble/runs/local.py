@@ -16,7 +16,7 @@ import msgspec
 from ensemble.engine import Engine, RuleExplanation, Status
 from ensemble.journal import Follower, last_record, read
 from ensemble.model.decisions import End, Record
-from ensemble.model.errors import EnsembleError, InputError, JournalError, UnknownRun
+from ensemble.model.errors import EnsembleError, InputError, UnknownRun
 from ensemble.model.events import JobEvent, Requested, RunStarted
 from ensemble.runs.interface import Answer, Observe, RunInfo, Submission, Warn, ignore
 from ensemble.runs.logs import job_file, read_file
@@ -220,12 +220,25 @@ class LocalRun:
         return Answer(True)
 
     def cancel(self, keys: Sequence[str] = ()) -> Answer:
-        """Cancel jobs, or all."""
-        return self.ask(Requested("cancel-jobs" if keys else "cancel", who(), tuple(keys)))
+        """Cancel jobs, or all. A run that no process works on is taken over for this."""
+        what = f"was asked to cancel {', '.join(keys)}" if keys else "was asked to cancel all jobs"
+        return self._end_with(Requested("cancel-jobs" if keys else "cancel", who(), tuple(keys)), what)
 
     def drain(self) -> Answer:
-        """Start no more jobs."""
-        return self.ask(Requested("drain", who()))
+        """Start no more jobs. A run that no process works on is taken over for this."""
+        return self._end_with(Requested("drain", who()), "was asked to start no more jobs")
+
+    def _end_with(self, request: Requested, text: str) -> Answer:
+        if process_at(self.run_dir) is not None:
+            answer = self.ask(request)
+            return Answer(answer.done, answer.text or text, answer.jobs)
+        end = self._end()
+        if end is not None:
+            raise InputError(f"run {self.name} is over ({end.outcome}); there is nothing to cancel")
+        # with keys the run is left again as it was, once they are cancelled
+        options = RunOptions(requests=(request,), detach=bool(request.keys))
+        result = asyncio.run(resume_run(self.run_dir, options))
+        return Answer(True, f"no process worked on it; it was taken over, and ended: {result.outcome}")
 
     def resume(self, observe: Observe = ignore, *, force: bool = False) -> RunResult:
         """Continue the run in this process."""

@@ -84,7 +84,6 @@ class RemoteRuns:
             member=submission.member,
             nodes=submission.nodes,
             seed=submission.seed,
-            detach=submission.detach,
             run=submission.name,
         )
         if request.ByteSize() > MESSAGE_BYTES:
@@ -221,11 +220,16 @@ class RemoteRun:
 
     def cancel(self, keys: Sequence[str] = ()) -> Answer:
         """Cancel jobs, or all."""
-        return self.ask(Requested("cancel-jobs" if keys else "cancel", keys=tuple(keys)))
+        what = f"was asked to cancel {', '.join(keys)}" if keys else "was asked to cancel all jobs"
+        return self._ended_with(Requested("cancel-jobs" if keys else "cancel", keys=tuple(keys)), what)
 
     def drain(self) -> Answer:
         """Start no more jobs."""
-        return self.ask(Requested("drain"))
+        return self._ended_with(Requested("drain"), "was asked to start no more jobs")
+
+    def _ended_with(self, request: Requested, text: str) -> Answer:
+        answer = self.ask(request)
+        return Answer(answer.done, answer.text or text, answer.jobs)
 
     def resume(self, observe: Observe = ignore, *, force: bool = False) -> RunResult:
         """Let the server continue the run, and follow it. Ctrl-C ends the following and not the run."""

@@ -51,11 +51,14 @@ class RunProcess:
 def process_at(run_dir: Path) -> RunProcess | None:
     """The process that works on a run, None when there is none any more.
 
-    On the writer's own machine (the same kernel and the same process numbers) its process is looked up. From anywhere
-    else the lease counts, a file in the run's directory whose age is measured on the file system's own clock, so that
-    machines need not agree on the time. Raises `JournalError` where there is no journal.
+    A process notes when it leaves a run. On the writer's own machine (the same kernel and the same process numbers) its
+    process is looked up. From anywhere else the lease counts: a file in the run's directory whose age is measured on
+    the file system's own clock, so that machines need not agree on the time. Raises `JournalError` where there is no
+    journal.
     """
     writer = writer_of(run_dir)
+    if (run_dir / "journal" / f"left.{writer.epoch}").exists():
+        return None
     if _is_here(writer):
         begun = process_start(writer.pid)
         return RunProcess(writer, "process") if begun and begun == writer.pid_started else None
@@ -78,8 +81,6 @@ def _is_here(writer: Header) -> bool:
 def _lease(run_dir: Path, epoch: int) -> Literal["lease", "unknown", "expired"]:
     folder = run_dir / "journal"
     try:
-        if (folder / f"left.{epoch}").exists():
-            return "expired"
         try:
             touched, evidence = (folder / f"alive.{epoch}").stat().st_mtime, "lease"
         except FileNotFoundError:

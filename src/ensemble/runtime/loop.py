@@ -177,9 +177,9 @@ class RunLoop:
 
     # ---- the loop ----------------------------------------------------------------------------------
 
-    async def drive(self, first: Event) -> RunResult:
+    async def drive(self, first: Event, *then: Event) -> RunResult:
         """Run to the end. `first` is `RunStarted` or `RunResumed`. The links must be there, not yet opened."""
-        self.post(first)
+        self.post(first, *then)
         for link in self.links.values():
             link.start(resumed=isinstance(first, RunResumed))
         try:

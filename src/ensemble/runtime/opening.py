@@ -22,7 +22,7 @@ from ensemble.journal import JournalWriter
 from ensemble.members.contract import Context, Member, Sink
 from ensemble.model.decisions import Call, Record
 from ensemble.model.errors import InputError, JournalError
-from ensemble.model.events import Event, RunResumed, RunStarted
+from ensemble.model.events import Event, Requested, RunResumed, RunStarted
 from ensemble.runtime import index
 from ensemble.runtime.alive import Presence, process_at, refuse_if_alive
 from ensemble.runtime.folding import Folded, algorithms, catch_up, fold, stillborn
@@ -55,6 +55,7 @@ class RunOptions:
     `script` is the Python script that built it, if one did. `detach`: leave once everything is submitted. `signals`:
     listen to Ctrl-C and its like. `opened` is told of the loop before it begins, so that others can steer it. `by`: who
     asked for it, for the journal; else the user whose process this is. `pace`: how fast jobs may be submitted.
+    `requests` are decided on before anything else.
     """
 
     base: str = "runs"
@@ -66,6 +67,7 @@ class RunOptions:
     opened: Callable[[RunLoop], None] | None = None
     by: str = ""
     pace: Pace | None = None
+    requests: tuple[Requested, ...] = ()
 
 
 async def run(spec: EnsembleSpec, options: RunOptions = RunOptions(), observers: Sequence[Observer] = ()) -> RunResult:
@@ -184,7 +186,7 @@ async def _drive(
     presence, requests = Presence(run_dir, journal.epoch), Requests(loop, run_dir)
     try:
         with Signals(loop) if options.signals else contextlib.nullcontext():
-            return await loop.drive(first)
+            return await loop.drive(first, *options.requests)
     finally:
         requests.end()
         presence.end()

@@ -25,9 +25,9 @@ from ensemble.runtime.results import rows
 from ensemble.service import files, output
 from ensemble.service.host import Busy, Host, Hosted, Stopping, Submission
 from ensemble.service.limits import CeilingError, names_code
-from ensemble.session.messages import record_to_message, struct_to_message
 from ensemble.session.convert import map_from_message, map_to_message
 from ensemble.session.limits import BATCH_BYTES
+from ensemble.session.messages import record_to_message, struct_to_message
 from ensemble.session.security import bearer
 from ensemble.session.tokens import Claims, TokenError, Verifier
 from ensemble.session.v1 import ensembles_pb2 as pb

@@ -111,7 +111,7 @@ def dial(address: str, security: Security) -> tuple[aio.Channel, Metadata]:
 
     Raises `InputError` for an address beyond this machine without TLS or without a token.
     """
-    return _dial(aio, address, security)  # type: ignore[return-value]
+    return _dial(aio, address, security)
 
 
 def dial_blocking(address: str, security: Security) -> tuple[grpc.Channel, Metadata]:
