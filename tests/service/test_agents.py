@@ -177,6 +177,7 @@ def test_an_agent_that_stalls_is_given_up_and_taken_back_when_it_wakes(serve, tm
             assert server.verb("run", write(tmp_path, SMALL, "small.yaml")).returncode == 0
             (tmp_path / "gate").touch()
             process.send_signal(signal.SIGCONT)
+            patient(until(server, lambda event: getattr(event, "name", "") == "up"))
             server.verb("events", "--follow", "far-1")
         finally:
             process.send_signal(signal.SIGCONT)

@@ -16,8 +16,10 @@ from grpc import aio
 from ensemble.members.contract import Refused
 from ensemble.members.remote import RemoteMember
 from ensemble.members.remote.agent import Agent, AgentError
+from ensemble.members.remote.options import OUTAGE
 from ensemble.model.errors import InputError, MemberError, MemberUnavailable
 from ensemble.model.jobs import AttemptRef
+from ensemble.session.limits import SILENCE_SECONDS
 from ensemble.session.security import Security, bind, options
 from ensemble.session.stream import ByeCode
 from ensemble.session.tokens import Claims, SignedBy, issue, new_key
@@ -29,6 +31,10 @@ from tests.session.world import AgentProcess, Proxy, Sink, both, context, job, s
 
 def run(work):
     return asyncio.run(asyncio.wait_for(work, 60))
+
+
+def test_a_peer_that_stopped_is_reported_as_down_within_30_s_where_the_file_says_nothing_else():
+    assert SILENCE_SECONDS + OUTAGE <= 30
 
 
 class Impostor(rpc.MemberEndpointServicer):

@@ -156,7 +156,7 @@ class Messages:
                 nodes = counted(event.nodes_up, "node") if event.nodes_up >= 0 else "its nodes are not known yet"
                 cores = f", {counted(event.cores_up, 'core')}" if event.cores_up >= 0 else ""
                 return [Message("member", f"{name} is up{again}: {nodes}{cores}")]
-            case "up":
+            case "up" if since is not None:  # else the `open` before it has said so
                 return [Message("member", f"{name} is up{again}")]
             case "down":
                 self._down.setdefault(event.member, at)

@@ -29,8 +29,10 @@ Command = Submit | Cancel | Resize | StopMember
 Ref = tuple[str, int]
 
 PATIENCE: Final = (0.0, 0.2, 1.0, 5.0, 15.0, 60.0)
-"""Seconds before each attempt to open a member. One that was never open is given up after the last; one that was is
-tried for ever, every so many seconds as the last says: its jobs may well be running."""
+"""Seconds before each attempt to open a member. One that was never open is given up after the last."""
+
+AGAIN: Final = 15.0
+"""The most seconds between attempts to open a member that was open. It is tried for ever: its jobs may be running."""
 
 BACKOFF: Final = (0.1, 0.3, 1.0, 3.0)
 """Seconds before each repetition of a call that failed for now; after the last the member counts as gone."""
@@ -72,6 +74,8 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._door = Door(self)
         self._down = False
+        self._told_down = False
+        """The engine was told that the member is down, and not yet that it is up again."""
         self._was_open = False
         self._stream = ""
         self._position = 0
@@ -136,7 +140,7 @@ class Link:
 
     def _hear(self, event: MemberEvent) -> None:
         if event.name == "down":
-            self._down = True
+            self._down = self._told_down = True
             self._wake.set()
         elif event.nodes_up >= 0:
             self._resized(event.nodes_up)
@@ -289,7 +293,7 @@ class Link:
         """Give a connection up that does not answer as it should."""
         self._door.shut()
         self._down = True
-        self.loop.post(MemberEvent(self.name, "down", time.time(), text=why))
+        self._tell_down(why)
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.member.close("detach")
@@ -332,10 +336,16 @@ class Link:
                 raise GivenUp(why)
             if why != told:
                 told = why
-                self.loop.post(MemberEvent(self.name, "down", time.time(), text=why))
+                self._tell_down(why)
+
+    def _tell_down(self, why: str) -> None:
+        self._told_down = True
+        self.loop.post(MemberEvent(self.name, "down", time.time(), text=why))
 
     async def _pause_before(self, attempt: int) -> None:
         delay = PATIENCE[min(attempt, len(PATIENCE) - 1)]
+        if self._was_open:
+            delay = min(delay, AGAIN)
         if delay:
             await asyncio.sleep(delay)
 
@@ -360,6 +370,9 @@ class Link:
             text=hello.text,
         )
         self.loop.post(event)
+        if self._told_down:
+            self._told_down = False
+            self.loop.post(MemberEvent(self.name, "up", time.time()))
         self._door.open(self._position)
         if not resumed:
             return

@@ -34,10 +34,10 @@ WINDOW: Final = 8192
 HELLO_SECONDS: Final = 10.0
 """How long a peer may take to say hello."""
 
-PING_SECONDS: Final = 10.0
+PING_SECONDS: Final = 5.0
 """After so long without a message something is said."""
 
-SILENCE_SECONDS: Final = 35.0
+SILENCE_SECONDS: Final = 15.0
 """After so long without hearing anything the stream counts as broken."""
 
 CALL_SECONDS: Final = 10.0

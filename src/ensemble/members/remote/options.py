@@ -37,7 +37,8 @@ WAIT_DIALLED: Final = 20.0
 WAIT_DIALLING: Final = 3600.0
 """An agent that dials may itself wait in a queue."""
 
-OUTAGE: Final = 20.0
+OUTAGE: Final = 15.0
+"""With `SILENCE_SECONDS` it makes the 30 s within which a peer that stopped is reported as down."""
 
 _TEXTS: Final = ("address", "inner", "token_file", "ca", "cert", "key", "server_name")
 _TIMES: Final = ("wait", "outage", "ping", "silence")
