@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from ensemble.members.batch.slurm import SlurmMember
 from ensemble.members.contract import Member
-from ensemble.members.slurm import SlurmMember
 from ensemble.testing import MemberConformance, MemberHarness
 from tests.slurm.cluster import enter, leave, missing
 

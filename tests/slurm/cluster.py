@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ensemble.members.slurm import SlurmMember
+from ensemble.members.batch.slurm import SlurmMember
 from ensemble.model.jobs import JobSpec
 from ensemble.testing import Do, MemberHarness
 from ensemble.testing.bench import Bench

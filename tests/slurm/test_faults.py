@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from ensemble.members.batch.script import array_script
+from ensemble.members.batch.slurm import Slurm
 from ensemble.members.contract import Accepted, Refused
 from ensemble.model.errors import MemberError
 from ensemble.model.events import MemberEvent
@@ -34,6 +36,12 @@ from tests.slurm.cluster import (
     stop_controller,
     until,
 )
+
+
+def waiting(bench: Bench) -> dict[str, int]:
+    """Why jobs wait, by the last event that says so."""
+    told = [event.waiting for event in bench.sink.events if isinstance(event, MemberEvent) and event.waiting]
+    return told[-1] if told else {}
 
 
 class TestFaults:
@@ -80,8 +88,7 @@ class TestFaults:
             await bench.until(lambda: [e for e in bench.sink.of("a-0") if e.state == "sched"], "it waits")
             (event,) = bench.sink.of("a-0")
             assert event.text == "pending: PartitionDown"
-            told = [e for e in bench.sink.events if isinstance(e, MemberEvent) and e.queue]
-            assert (told[-1].queue, told[-1].text) == ({"sched": 1, "run": 0}, "1 pending: PartitionDown")
+            await bench.until(lambda: waiting(bench) == {"PartitionDown": 1}, "the reason is sent")
         finally:
             slurm("scontrol", "update", "partitionname=main", "state=up")
         assert (await bench.ended("a-0")).outcome == "success"
@@ -124,7 +131,7 @@ class TestFaults:
         member = await bench.open()
         await member.submit(1, [on(bench, f"a-{i}", Do()) for i in range(5)])
         (ship,) = (bench.harness.folder / "slurm" / "m" / "ships").iterdir()
-        text = f'#!/bin/bash\nexec /bin/bash {ship}/"$SLURM_ARRAY_TASK_ID".sh\n'
+        text = array_script(Slurm, str(ship.parents[1]), ship.name)
         subprocess.run(
             ["sbatch", "--wait", "--array=0-4", "--output=/dev/null"], input=text, text=True, check=True, timeout=60
         )
@@ -242,7 +249,7 @@ class TestFaults:
 
         job = on(bench, "a-0", Do(120))
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("ensemble.members.slurm.spool.Spool.named", full)
+            patched.setattr("ensemble.members.batch.spool.Spool.name", full)
             (receipt,) = await member.submit(1, [job])
             assert isinstance(receipt, Accepted)
         await bench.running("a-0")
@@ -265,9 +272,9 @@ class TestFaults:
             looks += 1
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("ensemble.members.slurm.spool.Spool.reports", lambda _: [])
-            patched.setattr("ensemble.members.slurm.spool.Spool.end_of", lambda *_: None)
-            patched.setattr("ensemble.members.slurm.spool.Spool.look_again", look)
+            patched.setattr("ensemble.members.batch.spool.Spool.reports", lambda _: [])
+            patched.setattr("ensemble.members.batch.spool.Spool.end_of", lambda *_: None)
+            patched.setattr("ensemble.members.batch.spool.Spool.look_again", look)
             (receipt,) = await member.submit(1, [on(bench, "a-0", Do())])
             assert isinstance(receipt, Accepted)
             state = ("squeue", "-h", "-t", "all", "-j", receipt.native_id, "-o", "%T")
@@ -304,7 +311,7 @@ class TestFaults:
             return any(isinstance(e, MemberEvent) and e.name == "down" for e in bench.sink.events)
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("ensemble.members.slurm.spool.Spool.reports", broken)
+            patched.setattr("ensemble.members.batch.spool.Spool.reports", broken)
             await member.submit(1, [on(bench, "a-0", Do())])
             await bench.until(down, "it is down")
 
@@ -339,6 +346,8 @@ class TestFaults:
             assert (await bench.ended("a-0")).outcome == "success"
             await bench.until(lambda: [e for e in bench.sink.of("b-0") if e.state == "sched"], "it waits")
             assert bench.sink.of("b-0")[0].text.startswith("pending: ")
+            await bench.until(lambda: any("no node is up" in reason for reason in waiting(bench)), "it is said why")
+            assert all("maintenance" in reason for reason in waiting(bench))
         finally:
             slurm("scontrol", "update", "nodename=ALL", "state=resume")
         assert (await bench.ended("b-0")).outcome == "success"

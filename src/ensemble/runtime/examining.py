@@ -6,18 +6,15 @@ __all__ = ["examine"]
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Final
 
+from ensemble.members.kinds import member_factory, member_kinds
 from ensemble.model.errors import InputError, Problem, SpecError
 from ensemble.model.placement import Size
-from ensemble.runtime.opening import member_factory, member_kinds, members_of
+from ensemble.runtime.opening import members_of
 from ensemble.spec.check import check
 from ensemble.spec.model import EnsembleSpec, MemberSpec
 from ensemble.spec.nodes import Place
 from ensemble.spec.tree import nearest
-
-FIXED_KINDS: Final = frozenset({"flux", "slurm"})
-"""Members whose size is their own business."""
 
 
 def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None) -> list[Problem]:
@@ -27,7 +24,7 @@ def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None) -> li
     """
     members = members_of(spec)
     sizes = {name: size for name, member in members.items() if (size := _size(member)) is not None}
-    fixed = frozenset(name for name, member in members.items() if member.kind in FIXED_KINDS)
+    fixed = frozenset(name for name, member in members.items() if _fixed_size(member.kind))
     errors: list[Problem] = []
     warnings: list[Problem] = []
     for found in check(spec, sizes, fixed):
@@ -37,6 +34,14 @@ def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None) -> li
     if errors:
         raise SpecError(errors)
     return warnings + list(_strange_options(spec, places or {}))
+
+
+def _fixed_size(kind: str) -> bool:
+    """Whether the size of members of a kind is their own business, not the file's."""
+    try:
+        return bool(getattr(member_factory(kind), "fixed_size", False))
+    except InputError:
+        return False
 
 
 def _size(member: MemberSpec) -> Size | None:

@@ -7,7 +7,7 @@ import getpass
 import os
 import shutil
 import socket
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +20,7 @@ from ensemble.engine import Engine
 from ensemble.functions import FunctionWorkers, check_functions
 from ensemble.journal import JournalWriter
 from ensemble.members.contract import Context, Member, Sink
+from ensemble.members.kinds import batch_queue_here, member_factory, member_kinds
 from ensemble.model.decisions import Call, Record
 from ensemble.model.errors import InputError, JournalError
 from ensemble.model.events import Event, Requested, RunResumed, RunStarted
@@ -38,6 +39,7 @@ __all__ = [
     "algorithms",
     "fold",
     "member_factory",
+    "member_kinds",
     "on_member",
     "refuse_functions",
     "resume",
@@ -230,62 +232,20 @@ def on_member(spec: EnsembleSpec, kind: str = "", nodes: int = 0) -> EnsembleSpe
 def kind_here(spec: EnsembleSpec) -> str:
     """Where an ensemble runs that names no member: `flux` inside a Flux instance, else this machine (empty).
 
-    Empty as well where the file names its members. Raises `InputError` on a login node of Slurm, which has to be told.
+    Empty as well where the file names its members. Raises `InputError` on a login node, which has to be told.
     """
     from ensemble.members.flux.here import instance
-    from ensemble.members.slurm.here import login_node
 
     if spec.members:
         return ""
     if instance():
         return "flux"
-    if login_node():
+    if queue := batch_queue_here():
         raise InputError(
-            "this is a login node of a Slurm cluster and nothing says where to run: "
-            "say `--member slurm` for the cluster or `--member local` for this machine"
+            "this is a login node of a cluster and nothing says where to run: "
+            f"say `--member {queue}` for the cluster or `--member local` for this machine"
         )
     return ""
-
-
-class _Kinds(Collection[str]):
-    """Looks at other packages only when somebody asks beyond ours, which takes as long as a small run's start."""
-
-    def __contains__(self, kind: object) -> bool:
-        return kind in ("local", "simulated") or kind in self._all()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return 2
-
-    def _all(self) -> list[str]:
-        from importlib.metadata import entry_points
-
-        return sorted({"local", "simulated", *(entry.name for entry in entry_points(group="ensemble.members"))})
-
-
-def member_kinds() -> Collection[str]:
-    """The kinds of members there are here: ours and those of other packages."""
-    return _Kinds()
-
-
-def member_factory(kind: str) -> Callable[[], Member]:
-    """Return what makes members of a kind. Raises `InputError` naming the kinds there are."""
-    if kind == "local":
-        from ensemble.members.local import LocalMember
-
-        return LocalMember
-    from importlib.metadata import entry_points
-
-    found = {entry.name: entry for entry in entry_points(group="ensemble.members")}
-    if kind not in found:
-        raise InputError(f"there is no member of kind {kind!r} here; there is {', '.join(member_kinds())}")
-    try:
-        factory: Callable[[], Member] = found[kind].load()
-    except Exception as error:
-        raise InputError(f"members of kind {kind!r} cannot be used here: {error}") from error
-    return factory
 
 
 def _factories(spec: EnsembleSpec) -> dict[str, Callable[[], Member]]:

@@ -78,6 +78,8 @@ class FluxMember:
 
     group_options: ClassVar = OPTIONS
     """Options that a group's jobs may have here."""
+    fixed_size: ClassVar = True
+    """Its size is the instance's own business, not the file's."""
 
     def __init__(self) -> None:
         self._context: Context | None = None

@@ -1,8 +1,11 @@
-"""Reading figures of merit from what a job wrote, beside its files, where it ran."""
+"""Reading figures of merit from what a job wrote, beside its files, where it ran.
+
+On a node: `python -c "from ensemble.members.kit.figures import main; main()" FILE`, where FILE holds a `Described`.
+"""
 
 from __future__ import annotations
 
-__all__ = ["FUNCTION_SECONDS", "read_figures"]
+__all__ = ["FUNCTION_SECONDS", "Described", "main", "read_figures"]
 
 import json
 import math
@@ -14,12 +17,31 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from ensemble.model.jobs import OutputSpec
+import msgspec
+
+from ensemble.members.kit.files import JobFiles
+from ensemble.model.jobs import JobSpec, OutputSpec
 
 FUNCTION_SECONDS: Final = 60.0
 """How long a function that reads a figure may take."""
 
 _JSON_LIMIT: Final = 64 << 20
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A job as its figures are read from it where nothing else knows it."""
+
+    run_dir: str
+    spec: JobSpec
+
+
+def main() -> None:
+    """Print one line of JSON: the figures of the job that a file describes, and the names of those that are missing."""
+    with open(sys.argv[1], "rb") as file:
+        told = msgspec.json.decode(file.read(), type=Described)
+    files = JobFiles(told.run_dir, told.spec.ref.key, told.spec.ref.attempt)
+    figures, missing = read_figures(told.spec.outputs, told.spec.workdir, files.stdout, files.stderr)
+    sys.stdout.write(msgspec.json.encode([figures, missing]).decode())
 
 
 def read_figures(

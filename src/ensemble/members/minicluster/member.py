@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -24,6 +24,8 @@ class MiniClusterMember(FluxMember):
     Options: `view`, where the Flux view is mounted; `wait`, seconds that the broker may take to come up
     (`WAIT_SECONDS`); `resize_timeout`, seconds until a resize has failed; and those of the Flux member.
     """
+
+    fixed_size: ClassVar = False
 
     async def open(self, context: Context) -> Hello:
         """Wait for the broker's socket, then as the Flux member. Raises `MemberError(transient=True)` without one."""

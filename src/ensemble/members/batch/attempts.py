@@ -1,52 +1,53 @@
-"""What is known of every attempt, and what of it the engine has still to be told."""
+"""What is known of every attempt: what moves it is durable first, and then sent to the engine."""
 
 from __future__ import annotations
 
-__all__ = ["Book", "Ref", "Task"]
+__all__ = ["Attempt", "Attempts"]
 
 import asyncio
 import math
 import os
-import shutil
-import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
+from ensemble.members.batch.dialect import Dialect
+from ensemble.members.batch.spool import Array, Ref, Report, Spool
 from ensemble.members.contract import Context
 from ensemble.members.kit.figures import read_figures
-from ensemble.members.kit.files import JobFiles
-from ensemble.members.slurm.spool import Ref, Report, Shipment, Spool
-from ensemble.model.events import JobEvent, MemberEvent
+from ensemble.members.kit.files import JobFiles, remove_unkept
+from ensemble.members.kit.outbox import Outbox
+from ensemble.model.events import JobEvent
 from ensemble.model.jobs import JobSpec
 
 _ORDER: Final = {"submitted": 0, "sched": 1, "run": 2, "inactive": 3}
 _FIGURES: Final = msgspec.json.Decoder(tuple[dict[str, Any], list[str]])
 
 
-class Task:
+class Attempt:
     """What is known of one attempt."""
 
     __slots__ = (
-        "cancelled", "end", "ended_at", "incarnation", "mercy", "native", "shipment", "spec", "start", "state",
+        "array", "cancelled", "end", "ended_at", "incarnation", "kill_at", "native", "spec", "start", "state",
         "stopped", "waiting_at",
     )  # fmt: skip
 
-    def __init__(self, spec: JobSpec, native: str, shipment: str = "") -> None:
+    def __init__(self, spec: JobSpec, native: str, array: str = "") -> None:
         self.spec = spec
         self.native = native
-        self.shipment = shipment
+        self.array = array
+        """The name of the array that it was submitted in."""
         self.state = "submitted"
         self.start = 0.0
         self.incarnation = 0
         self.cancelled = False
-        self.mercy = 0.0
-        """Until when a cancelled one may end by itself (seconds since the epoch)."""
+        """On our request."""
+        self.kill_at = 0.0
+        """When a cancelled one is killed (seconds since the epoch)."""
         self.end: JobEvent | None = None
         self.ended_at = 0.0
-        """When Slurm was first seen to say that it is over while its script had not (our monotonic clock)."""
+        """When the queue was first seen to say that it is over while its script had not (our monotonic clock)."""
         self.stopped = False
         """Its script was ended from outside, and the queue has not told yet what follows."""
         self.waiting_at = -math.inf
@@ -61,50 +62,56 @@ def _legible(figures: str) -> bool:
     return True
 
 
-class Book:
-    """The attempts of one opening. What moves them is durable in the spool's log first; then it waits in `outbox`."""
+class Attempts:
+    """The attempts of one opening. A report becomes durable in the spool's log before the engine learns of it."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, dialect: Dialect) -> None:
         self.context = context
-        self.spool = Spool(context.run_dir, context.name)
-        self.tasks: dict[Ref, Task] = {}
+        self.dialect = dialect
+        self.spool = Spool(context.run_dir, dialect.folder, context.name)
+        self.known: dict[Ref, Attempt] = {}
         self.open: set[Ref] = set()
-        self.unsettled: list[Shipment] = []
-        """Arrays of which nobody knows whether Slurm has them."""
-        self.outbox: deque[JobEvent | MemberEvent] = deque()
-        self.news = asyncio.Event()
-        self.told = asyncio.Event()
-        """Set when the outbox is empty or the member goes down."""
+        self.unsettled: list[Array] = []
+        """Arrays of which nobody knows whether the queue has them."""
+        self.outbox = Outbox(context.name, context.sink)
         self.ask = asyncio.Event()
         """Set where the queue should be looked at soon."""
-        self.down = ""
-        """Why nothing can be done any more."""
-        self._n = 0
         self._keeping = asyncio.Lock()
 
     def remember(self) -> None:
         """Read what earlier openings knew. Raises `OSError`."""
-        for shipment in self.spool.shipments():
-            for number, spec in enumerate(shipment.jobs):
-                ref = (spec.ref.key, spec.ref.attempt)
-                self.tasks[ref] = Task(spec, f"{shipment.native}_{number}" if shipment.native else "", shipment.id)
-            if not shipment.native:
-                self.unsettled.append(shipment)
+        for array in self.spool.arrays():
+            for number, spec in enumerate(array.jobs):
+                native = self.dialect.task_id(array.native, number, len(array.jobs)) if array.native else ""
+                self.known[spec.ref.key, spec.ref.attempt] = Attempt(spec, native, array.id)
+            if not array.native:
+                self.unsettled.append(array)
         for entry in self.spool.remembered():
             if isinstance(entry, JobEvent):
-                task = self.tasks.get((entry.key, entry.attempt))
-                if task is not None:
-                    self.move(task, entry)
-            elif entry.ref in self.tasks:
-                self.tasks[entry.ref].cancelled, self.tasks[entry.ref].mercy = True, entry.until
-        self.open = {ref for ref, task in self.tasks.items() if task.end is None}
+                attempt = self.known.get((entry.key, entry.attempt))
+                if attempt is not None:
+                    self.move(attempt, entry)
+            elif entry.ref in self.known:
+                self.known[entry.ref].cancelled, self.known[entry.ref].kill_at = True, entry.until
+        self.open = {ref for ref, attempt in self.known.items() if attempt.end is None}
+
+    def add(self, spec: JobSpec, array: str = "") -> None:
+        """Know a new attempt, whose id the queue has not given yet."""
+        ref = (spec.ref.key, spec.ref.attempt)
+        self.known[ref] = Attempt(spec, "", array)
+        self.open.add(ref)
+
+    def forget(self, ref: Ref) -> None:
+        """Give up an attempt that the queue never got."""
+        self.known.pop(ref, None)
+        self.open.discard(ref)
 
     async def take_in(self, reports: list[Report], quiet: bool = False) -> None:
-        """Follow what the spool has new; `quiet`: the engine learns of it by an inventory. Raises `OSError`."""
+        """Follow new reports; `quiet`: the engine learns of them by an inventory. Raises `OSError`."""
         await asyncio.to_thread(self.read_missing_figures, reports)
         for report in reports:
             if report.stopped and report.ref in self.open:
-                self.tasks[report.ref].stopped = True
+                self.known[report.ref].stopped = True
                 self.ask.set()
         found = (self.event_of(report) for report in reports if report.ref in self.open and not report.stopped)
         await self.keep([event for event in found if event is not None], reports, quiet)
@@ -112,13 +119,13 @@ class Book:
     def read_missing_figures(self, reports: list[Report]) -> None:
         """Where the node could not read a job's figures, read them here."""
         for report in reports:
-            task = self.tasks.get(report.ref)
-            if task is None or not task.spec.outputs:
+            attempt = self.known.get(report.ref)
+            if attempt is None or not attempt.spec.outputs:
                 report.fields.pop("figures", None)
             elif report.ended and not _legible(report.fields.get("figures", "")):
                 files = JobFiles(self.context.run_dir, *report.ref)
-                workdir = os.path.join(self.context.run_dir, task.spec.workdir)
-                found = read_figures(task.spec.outputs, workdir, files.stdout, files.stderr)
+                workdir = os.path.join(self.context.run_dir, attempt.spec.workdir)
+                found = read_figures(attempt.spec.outputs, workdir, files.stdout, files.stderr)
                 report.fields["figures"] = msgspec.json.encode(found).decode()
 
     def event_of(self, report: Report) -> JobEvent | None:
@@ -129,10 +136,10 @@ class Book:
             return None
 
     def _read(self, report: Report) -> JobEvent | None:
-        fields, task = report.fields, self.tasks[report.ref]
+        fields, attempt = report.fields, self.known[report.ref]
         incarnation = int(fields.get("incarnation") or 0)
-        if incarnation < task.incarnation:
-            return None  # a restart that Slurm has given up: the engine passes over it, and so its end is none
+        if incarnation < attempt.incarnation:
+            return None  # of a restart that the queue has given up
         start = float(fields.get("start") or 0)
         common: dict[str, Any] = {
             "incarnation": incarnation,
@@ -147,7 +154,7 @@ class Book:
             if not reason and 128 < code <= 192:
                 reason, number, code = "signal", code - 128, -1
             reason = reason or "exit"
-            if task.cancelled:
+            if attempt.cancelled:
                 outcome = reason = "cancelled"
         figures, missing = _FIGURES.decode(fields.get("figures") or "[{}, []]")
         return self.event(
@@ -161,19 +168,20 @@ class Book:
         return JobEvent(self.context.name, ref[0], state, at, attempt=ref[1], **fields)
 
     @staticmethod
-    def move(task: Task, event: JobEvent) -> None:
-        """Let the task follow an event, never back: logs of one engine are read in no particular order."""
-        if (event.incarnation, _ORDER[event.state]) <= (task.incarnation, _ORDER[task.state]) or task.end is not None:
+    def move(attempt: Attempt, event: JobEvent) -> None:
+        """Let an attempt follow an event, never back: logs of one engine are read in no particular order."""
+        before = (attempt.incarnation, _ORDER[attempt.state])
+        if attempt.end is not None or (event.incarnation, _ORDER[event.state]) <= before:
             return
-        task.state, task.incarnation = event.state, event.incarnation
-        task.native, task.ended_at = event.native_id or task.native, 0.0
+        attempt.state, attempt.incarnation = event.state, event.incarnation
+        attempt.native, attempt.ended_at = event.native_id or attempt.native, 0.0
         if event.state == "inactive":
-            task.end = event
+            attempt.end = event
         elif event.state == "run":
-            task.start = event.time
+            attempt.start = event.time
 
     async def keep(self, events: list[JobEvent], reports: Sequence[Report] = (), quiet: bool = False) -> None:
-        """Make events of open attempts durable, move the tasks, and tell the engine. Raises `OSError`.
+        """Make events of open attempts durable, follow them, and send them to the engine. Raises `OSError`.
 
         A slow file system keeps nobody else waiting. Broken off, what is being written is written to its end, and then
         known to a later opening only.
@@ -192,41 +200,26 @@ class Book:
                 self._follow(event, quiet)
 
     async def mark_cancelled(self, refs: Sequence[Ref], until: float) -> None:
-        """Let the nodes and later openings know that the signal which comes is ours, and until when (seconds since the
-        epoch) there is mercy. Raises `OSError`."""
+        """Let the nodes and later openings know that the signal which comes is ours, and when the jobs are killed (in
+        seconds since the epoch). Raises `OSError`."""
         for ref in refs:
-            self.tasks[ref].cancelled, self.tasks[ref].mercy = True, until
+            self.known[ref].cancelled, self.known[ref].kill_at = True, until
         async with self._keeping:
             await asyncio.shield(asyncio.to_thread(self.spool.mark_cancelled, refs, until))
 
     def _store(self, events: list[JobEvent], reports: Sequence[Report]) -> None:
         self.spool.take(({"event": msgspec.to_builtins(event)} for event in events), reports)
         for event in events:
-            spec = self.tasks[event.key, event.attempt].spec
-            if event.state == "inactive" and (
-                spec.keep == "none" or (spec.keep == "failed" and event.outcome == "success")
-            ):
-                shutil.rmtree(os.path.join(self.context.run_dir, spec.workdir), ignore_errors=True)
+            spec = self.known[event.key, event.attempt].spec
+            if event.state == "inactive":
+                remove_unkept(spec.keep, event.outcome, os.path.join(self.context.run_dir, spec.workdir))
 
     def _follow(self, event: JobEvent, quiet: bool) -> None:
         ref = (event.key, event.attempt)
         if ref not in self.open:
-            return  # its end came twice at once
-        self.move(self.tasks[ref], event)
+            return  # two found its end at once
+        self.move(self.known[ref], event)
         if event.state == "inactive":
             self.open.discard(ref)
         if not quiet:
-            self.put(event)
-
-    def put(self, event: JobEvent | MemberEvent) -> None:
-        """Hand an event to the engine in its turn."""
-        self._n += 1
-        self.outbox.append(msgspec.structs.replace(event, n=self._n))
-        self.news.set()
-
-    def go_down(self, why: str) -> None:
-        """Nothing works any more: say so, once."""
-        if not self.down:
-            self.down = why
-            self.put(MemberEvent(self.context.name, "down", time.time(), text=why))
-            self.told.set()
+            self.outbox.put(event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ensemble.members.slurm.queue import SbatchRefused
+from ensemble.members.batch.slurm import refusal
 
 POLICY = (
     "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy "
@@ -26,9 +26,9 @@ POLICY = (
 def test_a_limit_that_a_job_can_never_meet_is_refused_for_good_and_a_full_queue_is_not(
     errors: str, transient: bool
 ) -> None:
-    assert SbatchRefused(errors).transient is transient
+    assert refusal(errors).transient is transient
 
 
 def test_the_limit_is_named() -> None:
-    said = str(SbatchRefused("sbatch: error: QOSMaxWallDurationPerJobLimit\n" + POLICY))
+    said = str(refusal("sbatch: error: QOSMaxWallDurationPerJobLimit\n" + POLICY))
     assert said.startswith("QOSMaxWallDurationPerJobLimit: Job violates")

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from ensemble.members.batch.attempts import Attempt, Attempts
+from ensemble.members.batch.commands import Commands
+from ensemble.members.batch.slurm import Slurm
+from ensemble.members.batch.spool import Array
 from ensemble.members.contract import Context
-from ensemble.members.slurm.book import Book, Task
-from ensemble.members.slurm.spool import Shipment
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import AttemptRef, JobSpec
 from ensemble.testing.bench import RecordingSink
 
 
-def book(run: Path, stream: str = "m@1-0") -> Book:
-    made = Book(Context("r", "m", str(run), 1, RecordingSink()))
+def attempts(run: Path, stream: str = "m@1-0") -> Attempts:
+    made = Attempts(Context("r", "m", str(run), 1, RecordingSink()), Slurm(Commands({}, ()), "ensemble:r:m:", {}))
     made.spool.open(1, stream)
     return made
 
@@ -27,7 +29,7 @@ def job(key: str = "a-0") -> JobSpec:
     return JobSpec(AttemptRef("r", key, 1), group="a", command=("true",), workdir="jobs/" + key)
 
 
-def report(made: Book, name: str, **fields: object) -> None:
+def report(made: Attempts, name: str, **fields: object) -> None:
     """What a script writes, at its start (name ends with 1start) or its end (2end)."""
     told = {"ref": "a-0.1", "job": "7_0", "host": "n1", "start": 100.0, **fields}
     text = "".join(f"{key}={value}\n" for key, value in told.items())
@@ -35,20 +37,20 @@ def report(made: Book, name: str, **fields: object) -> None:
 
 
 @pytest.fixture
-def ours(tmp_path: Path) -> Book:
-    made = book(tmp_path)
-    made.tasks["a-0", 1] = Task(job(), "7_0")
+def ours(tmp_path: Path) -> Attempts:
+    made = attempts(tmp_path)
+    made.known["a-0", 1] = Attempt(job(), "7_0")
     made.open.add(("a-0", 1))
     return made
 
 
-async def take_in(made: Book) -> list[tuple[str, int]]:
+async def take_in(made: Attempts) -> list[tuple[str, int]]:
     await made.take_in(made.spool.reports())
-    events = [event for event in made.outbox if isinstance(event, JobEvent)]
+    events = [event for event in made.outbox.waiting if isinstance(event, JobEvent)]
     return [(event.state, event.incarnation) for event in events]
 
 
-def test_the_end_of_an_older_restart_is_not_the_end_of_the_attempt(ours: Book) -> None:
+def test_the_end_of_an_older_restart_is_not_the_end_of_the_attempt(ours: Attempts) -> None:
     report(ours, "1.1start", incarnation=1)
     assert asyncio.run(take_in(ours)) == [("run", 1)]
     report(ours, "0.2end", incarnation=0, end=101.0, code=0, complete=1)
@@ -58,16 +60,16 @@ def test_the_end_of_an_older_restart_is_not_the_end_of_the_attempt(ours: Book) -
     assert not ours.spool.reports()
 
 
-def test_an_end_that_was_cut_off_is_waited_for_and_not_taken_for_another(ours: Book) -> None:
+def test_an_end_that_was_cut_off_is_waited_for_and_not_taken_for_another(ours: Attempts) -> None:
     report(ours, "0.2end", incarnation=0, end=101.0, code=0)
     assert asyncio.run(take_in(ours)) == []
     report(ours, "0.2end", incarnation=0, end=101.0, code=0, complete=1)
     assert asyncio.run(take_in(ours)) == [("inactive", 0)]
-    assert isinstance(event := ours.outbox[-1], JobEvent)
+    assert isinstance(event := ours.outbox.waiting[-1], JobEvent)
     assert (event.outcome, event.exit_code) == ("success", 0)
 
 
-def test_a_report_that_nobody_can_read_stands_in_no_others_way(ours: Book) -> None:
+def test_a_report_that_nobody_can_read_stands_in_no_others_way(ours: Attempts) -> None:
     report(ours, "0.1start", incarnation="?")
     report(ours, "0.2end", incarnation=0, end=101.0, code=0, complete=1, figures="warning: not JSON")
     assert asyncio.run(take_in(ours)) == [("inactive", 0)]
@@ -77,20 +79,20 @@ def test_a_report_that_nobody_can_read_stands_in_no_others_way(ours: Book) -> No
 def test_an_ended_job_stays_ended_in_whatever_order_the_logs_are_read(tmp_path: Path) -> None:
     told = {state: JobEvent("m", "a-0", state, 100.0, native_id="7_0") for state in ("run", "inactive")}
     for name, state in (("m@1-b", "run"), ("m@1-a", "inactive")):
-        made = book(tmp_path, name)
-        made.tasks["a-0", 1] = Task(job(), "7_0")
+        made = attempts(tmp_path, name)
+        made.known["a-0", 1] = Attempt(job(), "7_0")
         made.open.add(("a-0", 1))
         asyncio.run(made.keep([told[state]]))
         made.spool.close()
-    again = book(tmp_path, "m@1-c")
-    again.spool.ship(Shipment("s1", [job()]), ["true"], str(tmp_path))
+    again = attempts(tmp_path, "m@1-c")
+    again.spool.add(Array("s1", [job()]), ["true"], str(tmp_path))
     again.remember()
-    task = again.tasks["a-0", 1]
-    assert (task.state, task.end is not None, again.open) == ("inactive", True, set())
+    attempt = again.known["a-0", 1]
+    assert (attempt.state, attempt.end is not None, again.open) == ("inactive", True, set())
 
 
 def test_a_slow_sync_keeps_the_engine_waiting_for_nothing_but_its_event(
-    ours: Book, monkeypatch: pytest.MonkeyPatch
+    ours: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, may_end, sync = threading.Event(), threading.Event(), os.fdatasync
 
@@ -103,7 +105,7 @@ def test_a_slow_sync_keeps_the_engine_waiting_for_nothing_but_its_event(
         report(ours, "0.1start", incarnation=0)
         work = asyncio.create_task(take_in(ours))
         await asyncio.to_thread(begun.wait, 30)
-        assert not ours.outbox
+        assert not len(ours.outbox)
         may_end.set()
         assert await work == [("run", 0)]
 
@@ -111,7 +113,7 @@ def test_a_slow_sync_keeps_the_engine_waiting_for_nothing_but_its_event(
     asyncio.run(meanwhile())
 
 
-def test_an_end_that_two_find_at_once_is_told_once(ours: Book) -> None:
+def test_an_end_that_two_find_at_once_is_told_once(ours: Attempts) -> None:
     end = JobEvent("m", "a-0", "inactive", 100.0, outcome="success")
 
     async def both() -> None:

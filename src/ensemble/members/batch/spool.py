@@ -1,17 +1,16 @@
-"""The directory through which jobs on the nodes and the member on the login node speak, and what is remembered there.
+"""The directory through which jobs on the nodes and the member on the login node exchange reports.
 
-<run>/slurm/<member>/
+<run>/<dialect>/<member>/
     epoch          the highest engine that was here; a lower one is refused
-    ships/<id>/    one array: `jobs.json`, a script for each task, `native` (Slurm's id) once it is known
+    ships/<id>/    one array: `jobs.json`, a script for each task, `native` (the queue's id) once it is known
     claims/        <ref>: who executes it; <ref>.end: how it ended. Never listed.
-    new/           reports that nobody has taken in yet; short, so that listing it costs nothing
-    tmp/           what is being written
-    log.<stream>   what was taken in, durable before the report is removed
+    new/           reports that nobody has read yet; few at a time, so that listing them costs nothing
+    log.<stream>   what was read, durable before the report is removed
 """
 
 from __future__ import annotations
 
-__all__ = ["Cancelled", "Described", "Report", "Shipment", "Spool"]
+__all__ = ["Array", "Cancelled", "Ref", "Report", "Spool"]
 
 import itertools
 import os
@@ -22,7 +21,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from ensemble.model.errors import MemberError
+from ensemble.members.kit.epoch import EpochGuard
+from ensemble.members.kit.figures import Described
+from ensemble.members.kit.files import write_durably
+from ensemble.members.kit.records import DurableLog
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import JobSpec
 
@@ -31,15 +33,12 @@ _MOST: Final = 1000
 """Reports that are read in one look: on a slow file system each takes milliseconds, and the engine waits for them."""
 
 
-class Described(Struct, frozen=True):
-    """A job as the node's reader of figures gets it."""
-
-    run_dir: str
-    spec: JobSpec
+_LAST: Final = {"1start": "incarnation", "2end": "complete"}
+"""The field that a report of a kind ends with."""
 
 
-class Shipment(Struct):
-    """One array: what it was made of, and its id with Slurm, empty while that is not known."""
+class Array(Struct):
+    """One array: the name under which it was submitted, its jobs, and its id in the queue once that is known."""
 
     id: str
     jobs: list[JobSpec]
@@ -54,7 +53,7 @@ class Cancelled(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """What a job's script wrote: a start, an end, or that it was stopped from outside."""
+    """What a job's script wrote: that it started, how it ended, or that it was stopped from outside."""
 
     name: str
     ref: Ref
@@ -62,7 +61,7 @@ class Report(Struct, frozen=True):
 
     @property
     def ended(self) -> bool:
-        """Whether it tells an end."""
+        """Whether it is of an end."""
         return self.name.endswith(".2end")
 
     @property
@@ -74,65 +73,45 @@ class Report(Struct, frozen=True):
 class Spool:
     """Files only; every method blocks and raises `OSError`."""
 
-    def __init__(self, run_dir: str, member: str) -> None:
-        self.folder = Path(run_dir) / "slurm" / member
-        self._log = -1
+    def __init__(self, run_dir: str, dialect: str, member: str) -> None:
+        """`dialect` is the folder of the kind of queue."""
+        self.folder = Path(run_dir) / dialect / member
+        self.guard = EpochGuard(self.folder)
+        self._log = DurableLog()
 
     def open(self, epoch: int, stream: str) -> None:
         """Make the directories and take over. Raises `MemberError` when a newer engine has."""
         for name in ("ships", "claims", "new", "tmp"):
             (self.folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.epoch() > epoch:
-            raise MemberError(f"engine {self.epoch()} has taken over; {epoch} is too old")
-        self.write("epoch", str(epoch))
-        self.close()
-        self._log = os.open(self.folder / f"log.{stream}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-    def epoch(self) -> int:
-        """The highest engine that was here."""
-        try:
-            return int((self.folder / "epoch").read_text() or 0)
-        except FileNotFoundError:
-            return 0
+        self.guard.take(epoch)
+        self._log.open(self.folder / f"log.{stream}")
 
     def close(self) -> None:
         """Let go of the log."""
-        if self._log >= 0:
-            os.close(self._log)
-        self._log = -1
-
-    def write(self, name: str, text: str) -> None:
-        """Replace a file, durably."""
-        path = self.folder / name
-        beside = path.with_name(path.name + ".tmp")
-        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            data = text.encode()
-            while data:
-                data = data[os.write(file, data) :]
-            os.fsync(file)
-        finally:
-            os.close(file)
-        os.replace(beside, path)
+        self._log.close()
 
     # ---- arrays --------------------------------------------------------------------------------------
 
-    def ship(self, shipment: Shipment, scripts: Sequence[str], run_dir: str) -> None:
-        """Write a new array down: from here on it may be with Slurm."""
-        folder = self.folder / "ships" / shipment.id
+    def array_folder(self, array: str) -> str:
+        """Where the scripts of an array are."""
+        return str(self.folder / "ships" / array)
+
+    def add(self, array: Array, scripts: Sequence[str], run_dir: str) -> None:
+        """Write a new array down: from here on the queue may have it."""
+        folder = Path(self.array_folder(array.id))
         folder.mkdir(mode=0o700)
-        for number, (spec, script) in enumerate(zip(shipment.jobs, scripts, strict=True)):
+        for number, (spec, script) in enumerate(zip(array.jobs, scripts, strict=True)):
             (folder / f"{number}.sh").write_text(script)
             if spec.outputs:
                 (folder / f"{number}.sh.json").write_bytes(msgspec.json.encode(Described(run_dir, spec)))
-        self.write(f"ships/{shipment.id}/jobs.json", msgspec.json.encode(shipment.jobs).decode())
+        write_durably(folder / "jobs.json", msgspec.json.encode(array.jobs))
 
-    def named(self, shipment: str, native: str) -> None:
-        """Write down what Slurm calls an array; `void`: it never got there."""
-        self.write(f"ships/{shipment}/native", native)
+    def name(self, array: str, native: str) -> None:
+        """Write down the queue's id of an array; empty: the queue never got it."""
+        write_durably(Path(self.array_folder(array)) / "native", (native or "void").encode())
 
-    def shipments(self) -> Iterator[Shipment]:
-        """Every array that may be or have been with Slurm."""
+    def arrays(self) -> Iterator[Array]:
+        """Every array that the queue may have or may have had."""
         for folder in sorted((self.folder / "ships").iterdir()):
             try:
                 jobs = msgspec.json.decode((folder / "jobs.json").read_bytes(), type=list[JobSpec])
@@ -140,7 +119,7 @@ class Spool:
                 continue  # it was never submitted
             native = (folder / "native").read_text() if (folder / "native").exists() else ""
             if native != "void":
-                yield Shipment(folder.name, jobs, native)
+                yield Array(folder.name, jobs, native)
 
     # ---- reports -------------------------------------------------------------------------------------
 
@@ -157,8 +136,8 @@ class Spool:
         except FileNotFoundError:
             return None
         fields = dict(line.partition("=")[::2] for line in text.splitlines())
-        if name.endswith(".2end") and fields.get("complete") != "1":
-            return None  # on a full disk the rest may still come
+        if _LAST.get(name.rpartition(".")[2], "ref") not in fields or not text.endswith("\n"):
+            return None  # it is still being written, or waits for room on a full disk
         key, _, attempt = fields.get("ref", "").rpartition(".")
         if not key or not attempt.isdigit():
             return None
@@ -170,19 +149,19 @@ class Spool:
 
     def end_of(self, ref: Ref) -> Report | None:
         """The record of an end, wherever its report is."""
-        return self._report("x.2end", self.folder / "claims" / f"{ref[0]}.{ref[1]}.end")
+        return self._report("claim.2end", self.folder / "claims" / f"{ref[0]}.{ref[1]}.end")
 
     def claim_of(self, ref: Ref) -> Report | None:
         """Who executes a ref."""
-        return self._report("x.1start", self.folder / "claims" / f"{ref[0]}.{ref[1]}")
+        return self._report("claim", self.folder / "claims" / f"{ref[0]}.{ref[1]}")
 
     def begun(self, refs: Iterable[Ref]) -> set[Ref]:
-        """Those of which a script has begun, told or not."""
+        """Those of which a script has begun, reported or not."""
         self.look_again()
         return {(key, attempt) for key, attempt in refs if (self.folder / "claims" / f"{key}.{attempt}").exists()}
 
     def mark_cancelled(self, refs: Iterable[Ref], until: float) -> None:
-        """Let the nodes and later members know that the signal which comes is ours, and until when there is mercy."""
+        """Let the nodes and later members know that the signal which comes is ours, and when the job is killed."""
         refs = list(refs)
         for key, attempt in refs:
             (self.folder / "claims" / f"{key}.{attempt}.cancel").touch()
@@ -190,15 +169,12 @@ class Spool:
 
     def take(self, entries: Iterable[dict[str, Any]], reports: Iterable[Report] = ()) -> None:
         """Make entries durable, then remove the reports they come from."""
-        data = b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
-        while data:
-            data = data[os.write(self._log, data) :]
-        os.fdatasync(self._log)
+        self._log.append(b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
         for report in reports:
             (self.folder / "new" / report.name).unlink(missing_ok=True)
 
     def remembered(self) -> Iterator[JobEvent | Cancelled]:
-        """What earlier members took in: events, and what was to be cancelled. A torn line is passed over."""
+        """What earlier members read: events, and what was to be cancelled. A torn line is passed over."""
         for path in sorted(self.folder.glob("log.*")):
             for line in path.read_bytes().split(b"\n"):
                 try:

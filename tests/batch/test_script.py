@@ -1,4 +1,4 @@
-"""What a job's script does on its node, run by bash as Slurm runs it."""
+"""What a job's script does on its node, run by bash as a queue runs it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from ensemble.members.slurm.script import job_script
-from ensemble.members.slurm.spool import Shipment, Spool
+from ensemble.members.batch.commands import Commands
+from ensemble.members.batch.script import array_script, job_script
+from ensemble.members.batch.slurm import Slurm
+from ensemble.members.batch.spool import Array, Spool
 from ensemble.model.jobs import AttemptRef, JobSpec
 
 
 class Node:
-    """A spool with one shipment of one job, and the means to run its script."""
+    """A spool with one array of one job, and the means to run its script."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
         self.ledger = run / "ledger"
-        self.spool = Spool(str(run), "m")
+        self.spool = Spool(str(run), "slurm", "m")
         self.spool.open(1, "m@1-0")
 
     def ship(self, command: str) -> None:
@@ -28,9 +30,9 @@ class Node:
             AttemptRef("r", "a-0", 1), group="a", command=("/bin/sh", "-c", command), workdir=str(self.run / "jobs/a-0")
         )
         (self.run / "jobs" / "a-0").mkdir(parents=True)
-        path = str(self.spool.folder / "ships" / "s1" / "0.sh")
-        script, _ = job_script(spec, str(self.run), str(self.spool.folder), path)
-        self.spool.ship(Shipment("s1", [spec]), [script], str(self.run))
+        script, _ = job_script(spec, str(self.run), Slurm(Commands({}, ()), "", {}), "")
+        self.spool.add(Array("s1", [spec]), [script], str(self.run))
+        self.script = array_script(Slurm, str(self.spool.folder), "s1")
 
     path = "/usr/bin:/bin"
 
@@ -41,7 +43,7 @@ class Node:
             "SLURM_ARRAY_TASK_ID": "0",
             "SLURM_RESTART_COUNT": str(restart),
         }
-        words = ["/bin/bash", str(self.spool.folder / "ships" / "s1" / "0.sh")]
+        words = ["/bin/bash", "-c", self.script]
         return subprocess.Popen(words, env=environment, start_new_session=True)
 
     def execute(self, restart: int = 0) -> int:

@@ -1,0 +1,82 @@
+"""The kinds of members: ours, one line each, and those of other packages (entry points `ensemble.members`)."""
+
+from __future__ import annotations
+
+__all__ = ["KINDS", "Kind", "batch_queue_here", "member_factory", "member_kinds"]
+
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ensemble.members.contract import Member
+from ensemble.model.errors import InputError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+
+class Kind(NamedTuple):
+    """Where the class of a kind of member is, and, for a batch queue, the command that submits jobs to it."""
+
+    member: str
+    submits: str = ""
+
+    def load(self) -> Any:
+        """Import the class."""
+        module, _, name = self.member.partition(":")
+        return getattr(import_module(module), name)
+
+
+KINDS: Final = {
+    "local": Kind("ensemble.members.local:LocalMember"),
+    "simulated": Kind("ensemble.simulation:SimulatedMember"),
+    "remote": Kind("ensemble.members.remote:RemoteMember"),
+    "flux": Kind("ensemble.members.flux:FluxMember"),
+    "minicluster": Kind("ensemble.members.minicluster:MiniClusterMember"),
+    "slurm": Kind("ensemble.members.batch.slurm:SlurmMember", submits="sbatch"),
+}
+
+
+def batch_queue_here() -> str:
+    """The kind of batch queue whose login node this machine is; empty where it is none."""
+    for name, kind in KINDS.items():
+        if kind.submits and shutil.which(kind.submits) and kind.load().dialect.login_node():
+            return name
+    return ""
+
+
+def member_factory(kind: str) -> Callable[[], Member]:
+    """Return what makes members of a kind. Raises `InputError` naming the kinds there are."""
+    found: Kind | EntryPoint | None = KINDS.get(kind) or _elsewhere().get(kind)
+    if found is None:
+        raise InputError(f"there is no member of kind {kind!r} here; there is {', '.join(member_kinds())}")
+    try:
+        factory: Callable[[], Member] = found.load()
+    except Exception as error:
+        raise InputError(f"members of kind {kind!r} cannot be used here: {error}") from error
+    return factory
+
+
+def member_kinds() -> Collection[str]:
+    """The kinds of members there are here: ours and those of other packages."""
+    return _Kinds()
+
+
+class _Kinds(Collection[str]):
+    """Looks at other packages only when somebody asks beyond ours, which takes as long as a small run's start."""
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in KINDS or kind in _elsewhere()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*KINDS, *_elsewhere()}))
+
+    def __len__(self) -> int:
+        return len({*KINDS, *_elsewhere()})
+
+
+def _elsewhere() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # it takes as long to import as a small run to start
+
+    return {entry.name: entry for entry in entry_points(group="ensemble.members")}
