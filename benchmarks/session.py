@@ -9,6 +9,7 @@ each event's message, the receiver reads its fields. `prebuilt` sends one batch 
 import asyncio
 import itertools
 import json
+import secrets
 import statistics
 import subprocess
 import sys
@@ -107,8 +108,12 @@ class Raw(session_pb2_grpc.MemberEndpointServicer):
 
 async def serve(kind):
     if kind == "agent":
-        await Agent("pump", Pump, base=tempfile.mkdtemp()).listen(
-            "127.0.0.1:0", Security(), lambda at: print(at, flush=True)
+        token = Path(tempfile.mkdtemp(), "token")
+        token.touch(0o600)
+        token.write_text(secrets.token_hex(16))
+        security = Security(token_file=str(token))
+        await Agent("pump", Pump, base=str(token.parent)).listen(
+            "127.0.0.1:0", security, lambda at: print(at, token, flush=True)
         )
     server = aio.server(options=options())
     session_pb2_grpc.add_MemberEndpointServicer_to_server(Raw(), server)
@@ -147,7 +152,8 @@ async def session(address, **given):
     run = "run" if given["mode"] == "probe" else run
     sink.member = member = RemoteMember()
     began = time.perf_counter()
-    opened = {"address": address, **given}
+    address, token = address.split()
+    opened = {"address": address, "token_file": token, **given}
     await member.open(Context(run, "m", "/nonexistent", 1, sink, opened))
     if given["mode"] == "flood":
         await sink.done.wait()

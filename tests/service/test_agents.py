@@ -158,7 +158,7 @@ def test_who_never_says_hello_or_speaks_another_version_is_sent_away_and_holds_n
 def test_an_agent_that_stalls_is_given_up_and_taken_back_when_it_wakes(serve, tmp_path):
     server = serve()
     with subprocess.Popen(
-        [sys.executable, "-m", "ensemble", "agent", "--listen", "127.0.0.1:0"],
+        [sys.executable, "-m", "ensemble", "agent", "--listen", f"unix:{tmp_path}/agent"],
         cwd=tmp_path,
         env=server.env,
         stdout=subprocess.PIPE,

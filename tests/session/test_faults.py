@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import socket
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,11 +23,11 @@ from ensemble.model.jobs import AttemptRef
 from ensemble.session.limits import SILENCE_SECONDS
 from ensemble.session.security import Security, bind, options
 from ensemble.session.stream import ByeCode
-from ensemble.session.tokens import Claims, SignedBy, issue, new_key
+from ensemble.session.tokens import Claims, SignedBy, issue, new_key, read_secret
 from ensemble.session.v1 import model_pb2 as model
 from ensemble.session.v1 import session_pb2 as pb
 from ensemble.session.v1 import session_pb2_grpc as rpc
-from tests.session.world import AgentProcess, Proxy, Sink, both, context, job, service
+from tests.session.world import SECRET, AgentProcess, Proxy, Sink, both, context, job, service
 
 
 def run(work):
@@ -49,7 +50,7 @@ class Impostor(rpc.MemberEndpointServicer):
     async def serve(self):
         self.server = aio.server(options=options())
         rpc.add_MemberEndpointServicer_to_server(self, self.server)
-        self.address = bind(self.server, "127.0.0.1:0", Security())
+        self.address = bind(self.server, "127.0.0.1:0", Security(token_file=SECRET))
         await self.server.start()
         return self
 
@@ -326,7 +327,7 @@ def token_file(folder, claims):
 )
 def test_a_dialling_agent_needs_a_token_for_its_run(claims, said, tmp_path, certificates):
     async def work():
-        theirs = Security(cert=str(certificates / "good.pem"), key=str(certificates / "good.key"))
+        theirs = Security(cert=str(certificates / "good.pem"), key=str(certificates / "good.key"), token_file=SECRET)
         ours = Security(ca=str(certificates / "good.pem"), token_file=token_file(tmp_path, claims) if claims else "")
         faults = []
         async with service(security=theirs, verifier=SignedBy(KEY), fault=lambda *one: faults.append(one)) as (
@@ -358,7 +359,9 @@ def test_the_token_is_not_sent_to_whom_the_certificate_does_not_vouch_for(name, 
                 tokens.append(token)
                 raise AssertionError
 
-        theirs = Security(cert=str(certificates / f"{name}.pem"), key=str(certificates / f"{name}.key"))
+        theirs = Security(
+            cert=str(certificates / f"{name}.pem"), key=str(certificates / f"{name}.key"), token_file=SECRET
+        )
         trusted = "old" if name == "old" else "good"
         ours = Security(ca=str(certificates / f"{trusted}.pem"), token_file=token_file(tmp_path, Claims("agent")))
         said = []
@@ -397,12 +400,37 @@ def test_a_listening_agent_takes_the_token_it_holds_alone(right, tmp_path, certi
     run(work())
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0", "[::1]:0"])
+def test_nothing_listens_on_tcp_without_a_token_not_even_on_loopback(address):
+    async def work():
+        with pytest.raises(InputError, match="a TCP address needs a token"):
+            bind(aio.server(), address, Security())
+        with pytest.raises(InputError, match="a TCP address needs a token"):
+            await Agent("local", lambda: None).listen(address, Security())
+
+    run(work())
+
+
+def test_an_agent_on_loopback_takes_no_command_without_its_token(tmp_path):
+    async def work():
+        async with AgentProcess("listen", "127.0.0.1:0", tmp_path, security={"token_file": SECRET}) as agent:
+            with pytest.raises(MemberError, match="a token is needed, and none came"):
+                await RemoteMember().open(context(Sink(), options={"address": agent.address}))
+            async with aio.insecure_channel(agent.address) as channel:
+                with pytest.raises(aio.AioRpcError, match="a token is needed") as raised:
+                    await rpc.MemberEndpointStub(channel).Status(pb.StatusRequest(), timeout=10)
+                assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert not agent.ledger
+
+    run(work())
+
+
 def test_nothing_listens_beyond_this_machine_without_tls_and_token():
     async def work():
         server = aio.server()
         with pytest.raises(InputError, match="it needs TLS and a token, and there is no certificate and no key"):
             bind(server, ":0", Security())
-        with pytest.raises(MemberUnavailable, match="beyond this machine"):
+        with pytest.raises(MemberUnavailable, match="on another machine"):
             await RemoteMember().open(context(Sink(), options={"address": "node7:1"}))
         with pytest.raises(MemberUnavailable, match="no agent can dial in here"):
             await RemoteMember().open(context(Sink()))
@@ -416,12 +444,12 @@ def test_a_port_in_use_and_a_socket_in_use_are_said_to_be(tmp_path):
     async def work():
         with socket.create_server(("127.0.0.1", 0)) as taken:
             with pytest.raises(InputError, match="cannot listen on .*address already in use"):
-                bind(aio.server(), f"127.0.0.1:{taken.getsockname()[1]}", Security())
+                bind(aio.server(), f"127.0.0.1:{taken.getsockname()[1]}", Security(token_file=SECRET))
         path = str(tmp_path / "s")
         async with service(path) as (_, address):
             assert address == f"unix:{path}"
             assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
-            with pytest.raises(InputError, match="another process does"):
+            with pytest.raises(InputError, match="another process listens there"):
                 bind(aio.server(), path, Security())
 
     run(work())
@@ -437,10 +465,12 @@ def test_the_endpoint_says_nodes_and_queue_and_that_it_is_well(tmp_path):
             await member.open(context(sink, options={**where, "events": 3}))
             await sink.until(lambda: sink.position == 3)
             async with aio.insecure_channel(agent.address) as channel:
-                found = await rpc.MemberEndpointStub(channel).Status(pb.StatusRequest(), timeout=10)
+                token = (("authorization", f"Bearer {read_secret(SECRET)}"),)
+                stub = rpc.MemberEndpointStub(channel)
+                found = await stub.Status(pb.StatusRequest(), timeout=10, metadata=token)
                 assert (found.nodes.node_up_count, found.nodes.node_cores_up, found.queue.run) == (2, 4, 3)
                 with pytest.raises(aio.AioRpcError, match="no member"):
-                    await rpc.MemberEndpointStub(channel).Status(pb.StatusRequest(run="x"), timeout=10)
+                    await stub.Status(pb.StatusRequest(run="x"), timeout=10, metadata=token)
                 health = health_pb2_grpc.HealthStub(channel)
                 asked = health_pb2.HealthCheckRequest(service="ensemble.v1.MemberEndpoint")
                 assert (await health.Check(asked, timeout=10)).status == 1

@@ -87,7 +87,7 @@ def test_an_agent_killed_again_and_again_loses_nothing(door, tmp_path):
             sink = Sink()
             member = make()
             if door == "listen":
-                agent_again = AgentProcess("listen", agent.address, tmp_path)
+                agent_again = AgentProcess("listen", agent.address, tmp_path, **agent.given)
 
             def made(**given):
                 return context(sink, options={**where, "events": 4000, "batch": 20, "pause": 0.002}, **given)

@@ -106,12 +106,12 @@ def test_an_address_is_read_and_known_to_be_of_this_machine_or_not(address, wher
 
 @pytest.mark.parametrize("address", ["host:port", "host:99999", "a b:1", "http://x/y"])
 def test_what_is_no_address_is_said_to_be_none(address):
-    with pytest.raises(InputError, match="is no address"):
+    with pytest.raises(InputError, match="is not an address"):
         target(address)
 
 
 def test_an_address_beyond_this_machine_is_not_dialled_without_tls_and_token(tmp_path):
-    with pytest.raises(InputError, match="CA of its certificate"):
+    with pytest.raises(InputError, match="CA that verifies its certificate"):
         dial("node7:9", Security())
     (tmp_path / "ca").write_text("x")
     with pytest.raises(InputError, match="needs a token"):

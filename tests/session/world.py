@@ -2,9 +2,13 @@
 """What the tests of a session share: agents in processes of their own, a proxy that cuts, a sink that remembers."""
 
 import asyncio
+import atexit
 import contextlib
 import json
+import secrets
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from random import Random
 
@@ -17,6 +21,18 @@ from ensemble.model.jobs import AttemptRef, JobSpec
 from ensemble.session.security import Security, bind, options
 from ensemble.session.v1 import session_pb2_grpc as rpc
 
+
+def _secret():
+    """A file with a token that everything here takes."""
+    folder = Path(tempfile.mkdtemp(prefix="ensemble-token-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "token"
+    path.touch(0o600)
+    path.write_text(secrets.token_hex(16))
+    return str(path)
+
+
+SECRET = _secret()
 HERE = Path(__file__).parent
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting for what must happen."""
@@ -172,7 +188,7 @@ class AgentProcess:
 
 
 @contextlib.asynccontextmanager
-async def service(address="127.0.0.1:0", security=Security(), verifier=None, **given):
+async def service(address="127.0.0.1:0", security=Security(token_file=SECRET), verifier=None, **given):
     """A reception that listens; gives it and its address."""
     server = aio.server(options=options())
     reception = Reception(verifier, **given)
@@ -191,12 +207,12 @@ async def both(door, folder, *, proxy=None, reception_options={}, **given):
     """A counting agent behind a proxy (if any); gives the agent, the proxy, and what makes members for it."""
     if door == "listen":
         async with (
-            AgentProcess("listen", "127.0.0.1:0", folder, **given) as agent,
+            AgentProcess("listen", "127.0.0.1:0", folder, security={"token_file": SECRET}, **given) as agent,
             contextlib.AsyncExitStack() as stack,
         ):
             between = await stack.enter_async_context(Proxy(agent.address, **proxy)) if proxy is not None else None
             address = between.address if between else agent.address
-            yield agent, between, RemoteMember, {"address": address}
+            yield agent, between, RemoteMember, {"address": address, "token_file": SECRET}
     else:
         async with service(**reception_options) as (reception, bound), contextlib.AsyncExitStack() as stack:
             between = await stack.enter_async_context(Proxy(bound, **proxy)) if proxy is not None else None

@@ -95,7 +95,7 @@ def start(
     where = _state(state)
     ceilings = Ceilings(max_ensembles, max_jobs, max_nodes, allow_custom, submit_rate)
     _key(where)
-    # a token is always asked for where others can connect: its key stands for it
+    # tokens are signed by this key, so it stands for them
     security = Security(tls_client_ca, tls_cert, tls_key, str(where / "token.key"))
     _raise_files()
     asyncio.run(_serve(listen or default_address(), where, ceilings, security, Log(log_format), metrics))
@@ -116,15 +116,14 @@ async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: A
     from ensemble.service.host import Host
     from ensemble.service.metrics import expose
     from ensemble.service.server import EnsemblesService
-    from ensemble.session.security import bind, options, target
+    from ensemble.session.security import bind, needs_token, options
     from ensemble.session.tokens import SignedBy
     from ensemble.session.v1 import ensembles_pb2, session_pb2
     from ensemble.session.v1.ensembles_pb2_grpc import add_EnsemblesServicer_to_server
     from ensemble.session.v1.session_pb2_grpc import add_MembersServicer_to_server
 
     lock = _lock(state)
-    # other users of this machine reach loopback, too; a socket only its owner
-    verifier = None if target(address).startswith("unix:") else SignedBy(_key(state))
+    verifier = SignedBy(_key(state)) if needs_token(address) else None
     reception = Reception(verifier, fault=lambda name, text: log(name, text))
     RECEPTION.set(reception)
     host = Host(state, ceilings, log)

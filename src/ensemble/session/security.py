@@ -1,12 +1,14 @@
-"""Addresses, certificates and tokens: what may be listened on, and how it is dialled.
+"""Addresses, certificates and tokens: what may be listened on, and how a connection is made.
 
-A Unix socket or loopback needs nothing. Any other address needs TLS and a token; the token is sent only after the
-certificate of whoever listens was verified, for gRPC adds call credentials after the handshake.
+One rule holds for the server and for agents. Whoever connects over TCP shows a token, on loopback too, where other
+users of the machine can connect. An address that other machines can reach also needs TLS; the token is sent only after
+the certificate of the other side was verified, for gRPC adds call credentials after the handshake. A Unix socket has
+mode 0600 and needs neither.
 """
 
 from __future__ import annotations
 
-__all__ = ["Security", "bearer", "bind", "dial", "dial_blocking", "is_local", "options", "target"]
+__all__ = ["Security", "bearer", "bind", "dial", "dial_blocking", "is_local", "needs_token", "options", "target"]
 
 import contextlib
 import ipaddress
@@ -68,8 +70,13 @@ def _split(address: str) -> tuple[str, int]:
     if not colon or (":" in host and not host.startswith("[")):
         host, port = address, str(DEFAULT_PORT)
     if not port.isdecimal() or not int(port) < 65536 or any(c.isspace() or c == "/" for c in host):
-        raise InputError(f"{address!r} is no address; expected host:port, :port, or the path of a Unix socket")
+        raise InputError(f"{address!r} is not an address; expected HOST:PORT, :PORT or the path of a Unix socket")
     return host, int(port)
+
+
+def needs_token(address: str) -> bool:
+    """Whether whoever connects to an address must show a token: always, but for a Unix socket."""
+    return not target(address).startswith("unix:")
 
 
 def is_local(address: str) -> bool:
@@ -124,13 +131,13 @@ def _dial(library: Any, address: str, security: Security) -> tuple[Any, Metadata
     settings = options([("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 5000)])
     if not security.tls:
         if not is_local(address):
-            raise InputError(f"{address} is beyond this machine: it needs the CA of its certificate, and a token")
+            raise InputError(f"{address} is on another machine: give the CA that verifies its certificate, and a token")
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
         return library.insecure_channel(found, options=settings), metadata
     if not security.ca:
-        raise InputError(f"{address}: a certificate of ours without the CA of theirs; nothing would verify them")
+        raise InputError(f"{address}: a client certificate needs a CA too, which verifies the other side")
     if not is_local(address) and not token:
-        raise InputError(f"{address} is beyond this machine: it needs a token")
+        raise InputError(f"{address} is on another machine: it needs a token")
     if security.server_name:
         settings.append(("grpc.ssl_target_name_override", security.server_name))
     own = (_read(security.key), _read(security.cert)) if security.cert else (None, None)
@@ -144,7 +151,8 @@ def _dial(library: Any, address: str, security: Security) -> tuple[Any, Metadata
 def bind(server: aio.Server, address: str, security: Security) -> str:
     """Let a server listen; return the address with its port.
 
-    Raises `InputError` for an address beyond this machine without TLS and token, and for one that is in use.
+    Raises `InputError` for a TCP address without a token, for one that other machines can reach without TLS, and for
+    one that is in use.
     """
     found = target(address)
     if not is_local(address):
@@ -154,11 +162,15 @@ def bind(server: aio.Server, address: str, security: Security) -> str:
             if not there
         ]
         if missing:
-            port = found.rpartition(":")[2]
             raise InputError(
-                f"{address} can be reached from other machines: it needs TLS and a token, and there is no "
-                f"{' and no '.join(missing)}; 127.0.0.1:{port} needs none of them"
+                f"{address} can be reached from other machines, so it needs TLS and a token, and there is no "
+                f"{' and no '.join(missing)}"
             )
+    if needs_token(address) and not security.token_file:
+        raise InputError(
+            f"cannot listen on {address}: a TCP address needs a token (--token-file), because every user of this "
+            "machine can connect to it; a Unix socket (unix:PATH) needs none"
+        )
     if found.startswith("unix:"):
         return _bind_unix(server, found)
     try:
@@ -180,14 +192,14 @@ def _bind_unix(server: aio.Server, found: str) -> str:
     path = found.removeprefix("unix:")
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise InputError(f"cannot listen on {path}: there is a file of that name")
+            raise InputError(f"cannot listen on {path}: a file of that name exists")
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(path)
             except OSError:
                 os.unlink(path)  # left by a process that is gone
             else:
-                raise InputError(f"cannot listen on {path}: another process does")
+                raise InputError(f"cannot listen on {path}: another process listens there")
     # made for its owner alone from its first moment on
     before = os.umask(0o177)
     try:

@@ -121,7 +121,8 @@ class Agent:
     async def listen(self, address: str, security: Security, ready: Callable[[str], None] = lambda bound: None) -> None:
         """Serve `MemberEndpoint` until cancelled; `ready` is told the address once it is up.
 
-        Raises `InputError` for an address that is in use, or that other machines reach without TLS and token.
+        Raises `InputError` for an address that is in use, for a TCP address without a token, and for one that other
+        machines can reach without TLS.
         """
         from grpc_health.v1 import health, health_pb2, health_pb2_grpc
         from grpc_reflection.v1alpha import reflection
