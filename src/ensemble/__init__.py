@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Action,
         Ensemble,
         Group,
+        Job,
         Rule,
         Run,
         add_rule,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
         switch_algorithm,
         terminate,
     )
-    from ensemble.model.errors import EnsembleError, InputError, SpecError, UnknownRun
+    from ensemble.model.errors import EnsembleError, InputError, Refused, SpecError, UnknownRun
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,8 @@ __all__ = [
     "EnsembleError",
     "Group",
     "InputError",
+    "Job",
+    "Refused",
     "Rule",
     "Run",
     "SpecError",
@@ -68,7 +71,8 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from importlib import import_module
 
-        where = "ensemble.model.errors" if name.endswith(("Error", "Run")) and name != "Run" else "ensemble.api"
+        errors = name.endswith("Error") or name in ("Refused", "UnknownRun")
+        where = "ensemble.model.errors" if errors else "ensemble.api"
         return getattr(import_module(where), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

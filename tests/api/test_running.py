@@ -100,7 +100,7 @@ def test_what_the_ensemble_does_not_allow_is_refused_at_once() -> None:
     run.cancel()
     assert run.wait(30).outcome == "cancelled"
     assert run.exit_code == 130
-    with pytest.raises(InputError, match="no process works on run"):
+    with pytest.raises(InputError, match="run asks-1 is over: cancelled"):
         run.drain()
 
 
@@ -226,4 +226,4 @@ def test_ctrl_c_while_iterating_drains_then_cancels(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
     assert seen[-1] == ["cancelled"]
-    assert [one[1] for one in seen if one[0] == "Requested"] == ["drain", "cancel"]
+    assert [one[1] for one in seen if one[0] == "Requested"] == ["release", "drain", "cancel"]

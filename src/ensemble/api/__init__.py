@@ -19,12 +19,14 @@ from ensemble.api.actions import (
     terminate,
 )
 from ensemble.api.building import Ensemble, Group
+from ensemble.api.jobs import Job
 from ensemble.api.running import Run, list_runs, open_run, resume
 
 __all__ = [
     "Action",
     "Ensemble",
     "Group",
+    "Job",
     "Rule",
     "Run",
     "add_rule",

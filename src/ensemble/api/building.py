@@ -6,7 +6,7 @@ __all__ = ["Ensemble", "Group"]
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ import msgspec
 
 from ensemble.api import actions
 from ensemble.api.actions import Action
+from ensemble.api.plain import plain
 from ensemble.model.errors import InputError, Problem, SpecError
 from ensemble.spec.model import EnsembleSpec
 
@@ -26,6 +27,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 class Group:
     """A group of an ensemble; `str(group)` is its name, so that it can stand in an expression."""
+
+    __ensemble_name__ = True
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -78,7 +81,9 @@ class Ensemble:
         caller = sys._getframe(1).f_code.co_filename
         self._script = os.path.abspath(caller) if os.path.isfile(caller) else ""
         self._directory = str(directory) or os.path.dirname(self._script)
-        self._head = _plain({"name": name or (Path(self._script).stem if self._script else "ensemble"), **keys})
+        self._head = plain({"name": name or (Path(self._script).stem if self._script else "ensemble"), **keys})
+        self._unset: set[int] = set()
+        """The groups whose axes have no values yet: a script submits their points."""
         self._jobs: list[dict[str, Any]] = list(self._head.pop("jobs", ()))
         self._rules: list[dict[str, Any]] = list(self._head.pop("rules", ()))
         self._places: dict[str, tuple[str, int]] = {}
@@ -98,10 +103,16 @@ class Ensemble:
     # ---- building --------------------------------------------------------------------------------
 
     def group(self, name: str, command: str = "", **keys: Any) -> Group:
-        """Add a group. `keys` are those of an entry of `jobs` in the file: `count`, `parameters`, `tasks`, ..."""
+        """Add a group. `keys` are those of an entry of `jobs` in the file: `count`, `parameters`, `tasks`, ...
+
+        Axes without values, `parameters={"x": []}`, make a group that has no points until `Run.submit` makes some.
+        """
         self._refuse_loaded()
         self._note(f"jobs[{len(self._jobs)}]")
-        entry = {"name": name, **({"command": command} if command else {}), **_plain(keys)}
+        entry = {"name": name, **({"command": command} if command else {}), **plain(keys)}
+        axes = entry.get("parameters")
+        if isinstance(axes, dict) and axes and all(values == [] for values in axes.values()):
+            self._unset.add(len(self._jobs))
         self._jobs.append(entry)
         return Group(name)
 
@@ -118,6 +129,8 @@ class Ensemble:
         repetitions: int | str | None = None,
         backoff: int | None = None,
         cooldown: float | str | None = None,
+        concurrency: int | None = None,
+        on_error: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Callable[[Function], Function]:
         """Add a rule: with `action`, one that does that; without, as a decorator, one that calls the function.
@@ -128,8 +141,15 @@ class Ensemble:
         """
         self._refuse_loaded()
         place = self._caller()
-        how = {"repetitions": repetitions, "backoff": backoff, "cooldown": cooldown, "options": options}
-        plain = {
+        how = {
+            "repetitions": repetitions,
+            "backoff": backoff,
+            "cooldown": cooldown,
+            "concurrency": concurrency,
+            "on_error": on_error,
+            "options": options,
+        }
+        keys = {
             "trigger": trigger,
             "name": str(name) or None,
             "when": when,
@@ -139,8 +159,8 @@ class Ensemble:
 
         def add(action: Mapping[str, Any], rule_id: str) -> None:
             self._places[f"rules[{len(self._rules)}]"] = place
-            rule = {"id": rule_id or None, **plain, "action": {**action, **_present(how)}}
-            self._rules.append(_plain(_present(rule)))
+            rule = {"id": rule_id or None, **keys, "action": {**action, **_present(how)}}
+            self._rules.append(plain(_present(rule)))
 
         if action is not None:
             add({"name": action} if isinstance(action, str) else action, id)
@@ -166,9 +186,24 @@ class Ensemble:
         if self._loaded is not None:
             return self._loaded
         try:
-            return from_plain(self.to_dict(), self._directory, algorithms())
+            return self._without_points(from_plain(self._with_points(), self._directory, algorithms()))
         except SpecError as error:
             raise SpecError([self._placed(problem) for problem in error.problems]) from None
+
+    def _with_points(self) -> dict[str, Any]:
+        """The plain form as the file's reader takes it: an axis has at least one value."""
+        found = self.to_dict()
+        for place in self._unset:
+            axes = {axis: [1] for axis in found["jobs"][place]["parameters"]}
+            found["jobs"][place] = {**found["jobs"][place], "parameters": axes}
+        return found
+
+    def _without_points(self, spec: EnsembleSpec) -> EnsembleSpec:
+        jobs = list(spec.jobs)
+        for place in self._unset:
+            parameters: dict[str, Any] = {axis: [] for axis in jobs[place].axes}
+            jobs[place] = msgspec.structs.replace(jobs[place], points=(), parameters=parameters)
+        return msgspec.structs.replace(spec, jobs=tuple(jobs))
 
     def check(self) -> list[str]:
         """What looks like a mistake: rules that can never fire, loops without a bound, groups that are never submitted.
@@ -210,16 +245,32 @@ class Ensemble:
         nodes: int = 0,
         seed: int | None = None,
         base: str | Path = "runs",
+        name: str = "",
         run_dir: str | Path = "",
+        resume: bool = False,
         detach: bool = False,
     ) -> Run:
-        """Begin to run it, in a thread, and return the run: iterate over its events, ask things of it, `wait()`.
+        """Begin to run it, in a thread, and return the run, which stays open for more jobs.
 
-        Arguments and errors are those of `run`.
+            with study.start() as run:
+                run.submit(work, points=[{"x": 1}, {"x": 2}])
+                for job in run.completed():
+                    print(job.parameters, job.figures)
+
+        It ends after its block, or once `wait` or an iteration over its events says that no more will come. `name`
+        names its directory in `base` (left out: `<name of the ensemble>-<n>`), `run_dir` is that directory itself.
+        `resume`: where there is such a run already, continue it instead, whatever ended its process; without `name` or
+        `run_dir`, that of the ensemble's name. The other arguments, and the errors, are those of `run`.
         """
-        from ensemble.api.running import start
+        from ensemble.api.running import continue_or_start, start
 
-        return start(self._ready(member, nodes, seed), self._options(base, run_dir, detach))
+        if name and run_dir:
+            raise InputError("a run has a `name` in `base` or a `run_dir` of its own, not both")
+        spec = self._ready(member, nodes, seed, steered=True)
+        if name or (resume and not run_dir):
+            run_dir = Path(base) / (name or spec.name)
+        options = self._options(base, run_dir, detach, held=not detach)
+        return continue_or_start(spec, options) if resume else start(spec, options)
 
     def simulate(self, *, repeat: int = 1, seed: int | None = None, **options: Any) -> SimulationResult:
         """Run it in virtual time, `repeat` times; `options` are those of `ensemble.simulation.simulate`."""
@@ -239,22 +290,29 @@ class Ensemble:
 
     # ---- small things ----------------------------------------------------------------------------
 
-    def _ready(self, member: str, nodes: int, seed: int | None) -> EnsembleSpec:
+    def _ready(self, member: str, nodes: int, seed: int | None, steered: bool = False) -> EnsembleSpec:
         from ensemble.runtime.examining import examine
         from ensemble.runtime.opening import kind_here, on_member
 
         _not_in_a_worker()
         spec = on_member(self.spec(), member or kind_here(self.spec()), nodes)
         try:
-            examine(spec)
+            examine(spec, steered=steered)
         except SpecError as error:
             raise SpecError([self._placed(problem) for problem in error.problems]) from None
         return spec if seed is None else msgspec.structs.replace(spec, seed=seed)
 
-    def _options(self, base: str | Path, run_dir: str | Path, detach: bool) -> Any:
+    def _options(self, base: str | Path, run_dir: str | Path, detach: bool, held: bool = False) -> Any:
         from ensemble.runtime import RunOptions
 
-        return RunOptions(base=str(base), run_dir=str(run_dir), source=self._file, script=self._script, detach=detach)
+        return RunOptions(
+            base=str(base),
+            run_dir=str(run_dir),
+            source=self._file,
+            script=self._script,
+            detach=detach,
+            held=held,
+        )
 
     def _label(self, function: Callable[..., Any]) -> str:
         """What a worker finds the function by. Raises `InputError` for one that it could not find."""
@@ -306,21 +364,6 @@ def _not_in_a_worker() -> None:
 
 def _present(keys: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in keys.items() if value is not None}
-
-
-def _plain(value: Any) -> Any:
-    """Python's own kinds of things (tuples, ranges, paths, groups, NumPy numbers and arrays) as plain data."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    if isinstance(value, (Group, os.PathLike)):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, (Sequence, range)):
-        return [_plain(inner) for inner in value]
-    return value
 
 
 def _no_decorator(_: Any) -> Any:

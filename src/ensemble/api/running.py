@@ -1,38 +1,54 @@
-"""Runs: going on in a thread, over, or another process's."""
+"""Runs in Python: going on in a thread of this process, going on elsewhere, or over."""
 
 from __future__ import annotations
 
-__all__ = ["Run", "list_runs", "open_run", "resume", "run_to_end", "start"]
+__all__ = ["Run", "continue_or_start", "list_runs", "open_run", "resume", "run_to_end", "start"]
 
 import asyncio
-import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Final, Literal
 
+import msgspec
+
+from ensemble.api.background import BackgroundRun
+from ensemble.api.jobs import Job, JobEnds
+from ensemble.api.plain import plain
 from ensemble.engine import RuleExplanation, Status
-from ensemble.journal import Follower, read
-from ensemble.model.decisions import End, Record
-from ensemble.model.errors import InputError
+from ensemble.journal import Follower
+from ensemble.model.decisions import Record
+from ensemble.model.errors import InputError, Refused
 from ensemble.model.events import Event, Requested
-from ensemble.runtime import Observer, RunLoop, RunOptions, RunResult, Verification
+from ensemble.runs.local import LocalRun
+from ensemble.runtime import RunOptions, RunResult, Verification
+from ensemble.runtime.folding import stillborn
+from ensemble.runtime.requests import Answer, answer, complete
 from ensemble.spec.model import EnsembleSpec
 
-LOOK_SECONDS = 0.2
+LOOK_SECONDS: Final = 0.2
 """How often the journal of another process's run is looked at."""
 
 
 class Run:
-    """One run. Everything it answers comes from its journal, so it answers while the run goes on and ever after."""
+    """One run. Everything it answers comes from its journal, so it answers while the run goes on and ever after.
 
-    def __init__(self, path: Path, going: _Going | None = None, result: RunResult | None = None) -> None:
+    A run that `Ensemble.start` began stays open for more jobs until its `with` block ends, or until `wait` or an
+    iteration over its events says that no more will be submitted.
+    """
+
+    def __init__(self, path: Path, background: BackgroundRun | None = None, result: RunResult | None = None) -> None:
         """Use `Ensemble.run`, `Ensemble.start`, `resume` or `open_run`."""
         self.path = path
-        self._going = going
+        self._local = LocalRun(path)
+        self._background = background
         self._result = result
+        self._ends = JobEnds(path, self._wait_for_job)
+        self._delivered = 0
+        self._held = background is not None
 
     @property
     def name(self) -> str:
@@ -45,19 +61,17 @@ class Run:
     @property
     def outcome(self) -> str:
         """success, stopped, terminated, failed, limit, drained or cancelled; detached, unavailable, fenced or storage
-        where `resume` goes on with it; empty while it goes on."""
+        where `resume` continues it; empty while it goes on."""
         if self._finished is not None:
             return self._finished.outcome
-        ended = self._ended()
-        return ended.outcome if ended is not None else ""
+        return "" if self._background is not None else self._local.info().outcome
 
     @property
     def reason(self) -> str:
         """Why it ended so, in words."""
         if self._finished is not None:
             return self._finished.reason
-        ended = self._ended()
-        return ended.reason if ended is not None else ""
+        return "" if self._background is not None else self._local.info().reason
 
     @property
     def exit_code(self) -> int | None:
@@ -66,10 +80,132 @@ class Run:
             return self._finished.exit_code
         from ensemble.runtime.loop import EXIT_CODES
 
-        ended = self._ended()
-        return EXIT_CODES.get(ended.outcome, 1) if ended is not None else None
+        outcome = self.outcome
+        return EXIT_CODES.get(outcome, 1) if outcome else None
 
-    # ---- what happens ------------------------------------------------------------------------------
+    # ---- a block that keeps it open ----------------------------------------------------------------
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the end. After an exception the run is left, with its jobs going on, unless it is ending."""
+        if self._background is None:
+            return
+        if error is None:
+            self.wait()
+            return
+        self._read()
+        if not self._ends.engine.draining:
+            self._background.detach()
+        self._result = self._background.wait()
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Let the run end, wait for that and return it. Raises `TimeoutError` after `timeout` seconds."""
+        if self._background is not None:
+            self._release()
+            with self._background.interrupts():
+                self._result = self._background.wait(timeout)
+        elif self._result is None:
+            self._wait_elsewhere(timeout)
+        return self
+
+    def _release(self) -> None:
+        if self._background is not None and self._held:
+            self._held = False
+            # if it ended meanwhile there is nothing to release
+            self._background.ask(Requested("release", "api"))
+
+    # ---- jobs --------------------------------------------------------------------------------------
+
+    def submit(
+        self, group: Any, *, points: Iterable[Mapping[str, Any]] | None = None, count: int | None = None, key: str = ""
+    ) -> list[Job]:
+        """Submit jobs of a group; return one `Job` each once they are durably noted, in the order of `points`.
+
+        `points` are mappings with a value for every axis of the group, known or new; left out, all its points so far.
+        `count`: jobs for each point (left out: the group's). What was submitted under a `key` is not submitted again: a
+        script that is started again gets the jobs that it made before. Raises `InputError` for what the ensemble does
+        not allow, and `Refused` when the run is over or takes no more jobs.
+        """
+        action: dict[str, Any] = {"name": "submit", "label": str(group)}
+        if count is not None:
+            action["value"] = count
+        if points is not None:
+            action["points"] = [plain(point) for point in points]
+            if not action["points"]:
+                return []
+            self._check_points(action)
+        found = self._ask(Requested("action", "api", action=action, key=key))
+        return [self.job(one) for one in found.jobs]
+
+    def _check_points(self, action: dict[str, Any]) -> None:
+        """Hold one point of each kind against the file, which names what is wrong. The run looks at every one."""
+        kinds = {tuple(point): point for point in action["points"]}
+        for point in kinds.values():
+            parameters = {axis: [value] for axis, value in point.items()}
+            one = {key: value for key, value in action.items() if key != "points"}
+            complete(Requested("action", action={**one, "parameters": parameters}), self._spec())
+
+    def job(self, key: str) -> Job:
+        """The job of that key. Raises `InputError` when there is none."""
+        self._read()
+        return self._ends.job(key)
+
+    def completed(self) -> Iterator[Job]:
+        """Yield jobs as they end, in their order, each once; stop when nothing is under way.
+
+        More may be submitted between two jobs. A second call continues where the first stopped. In a script that is
+        started again the ends of earlier jobs come first, in the order in which they came before.
+        """
+        with self._interrupts():
+            while True:
+                self._read()
+                while self._delivered < len(self._ends.ended):
+                    self._delivered += 1
+                    yield self._ends.ended[self._delivered - 1]
+                if not self._ends.engine.busy or not self._more():
+                    self._read()
+                    if self._delivered == len(self._ends.ended):
+                        return
+
+    def best(
+        self, group: Any, figure: str, goal: Literal["minimize", "maximize"] = "minimize", default: Any = None
+    ) -> Any:
+        """The successful job of a group whose `figure` is best so far; the first of equals, `default` without any.
+
+        Of the jobs that `completed` has given, so that a script that is started again sees the same; where it is not
+        used, of all that have ended.
+        """
+        if goal not in ("minimize", "maximize"):
+            raise InputError(f"a figure is to be `minimize`d or `maximize`d, not {goal!r}")
+        if not self._delivered:
+            self._read()
+        ended = self._ends.ended[: self._delivered] if self._delivered else self._ends.ended
+        name = str(group)
+        known = [job for job in ended if job.group == name and job.outcome == "success" and figure in job.figures]
+        choose = min if goal == "minimize" else max
+        return choose(known, key=lambda job: job.figures[figure], default=default)
+
+    def _wait_for_job(self, job: Job, timeout: float | None) -> None:
+        until = None if timeout is None else time.monotonic() + timeout
+        with self._interrupts():
+            while True:
+                self._read()
+                if job.outcome:
+                    return
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(f"{job.key} is not over after {timeout:g} s")
+                if not self._more(left):
+                    self._read()
+                    if not job.outcome:
+                        raise Refused(f"run {self.name} ended, or was left, before {job.key} was over")
+                    return
+
+    # ---- records -----------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Event]:
         """Its events from the first on, until it is over: those of jobs, members, timers, functions, people."""
@@ -81,20 +217,23 @@ class Run:
 
         Ctrl-C while waiting does what it does for `ensemble run`: once lets jobs finish, twice cancels them.
         """
-        if self._going is not None:
-            yield from self._going.records(Follower(self.path, after))
+        background = self._background
+        if background is None:
+            yield from self._local.events(after, follow=self._result is None)
             return
-        yield from self._followed(Follower(self.path, after))
+        self._release()
+        follower = Follower(self.path, after)
+        seen = -1
+        with background.interrupts():
+            while True:
+                background.wait_for_more(seen)
+                over, seen = background.over, background.durable
+                yield from follower.new(None if over else seen)
+                if over:
+                    background.raise_error()
+                    return
 
-    def wait(self, timeout: float | None = None) -> Run:
-        """Wait for its end (at most `timeout` seconds: then raises `TimeoutError`) and return it."""
-        if self._going is not None:
-            self._result = self._going.wait(timeout)
-        elif self._result is None:
-            self._wait_for_another(timeout)
-        return self
-
-    # ---- what came of it ---------------------------------------------------------------------------
+    # ---- questions ---------------------------------------------------------------------------------
 
     def results(self, by: str = "job") -> list[dict[str, Any]]:
         """Rows as plain data, ready for a data frame: one a job, or one a point with `by="point"`.
@@ -102,36 +241,29 @@ class Run:
         A job's row has `key`, `group`, its parameters, `outcome`, `reason`, `exit_code`, `duration` and `pending` in
         seconds, and its figures; a point's row the counts, the mean and 95 % interval of each quantity, and `derived`.
         """
-        from ensemble.runtime.results import rows
-
-        if by not in ("job", "point"):
-            raise InputError(f"results are by `job` or by `point`, not by {by!r}")
-        return list(rows(self.path, by))
+        return list(self._local.results(by))
 
     def status(self) -> Status:
         """How it stands: groups, points, members, rules, limits."""
-        from ensemble.runtime.opening import fold
-
-        return fold(self.path).engine.status()
+        return self._local.status()
 
     def explain(self, rule: str = "") -> list[RuleExplanation]:
         """For each rule (or one): how often it fired and what it waits for."""
-        from ensemble.runtime.opening import fold
-
-        return fold(self.path).engine.explain(rule)
+        return self._local.explain(rule)
 
     def verify(self) -> Verification:
         """Decide everything again and compare with what was decided."""
-        from ensemble.runtime import verify
+        return self._local.verify()
 
-        return verify(self.path)
+    # ---- requests ----------------------------------------------------------------------------------
 
-    # ---- what can be asked of it -------------------------------------------------------------------
+    def act(self, action: Mapping[str, Any], *, key: str = "") -> Answer:
+        """Ask for an action, such as `group.submit(3)`; return what came of it once that is durable.
 
-    def act(self, action: Mapping[str, Any]) -> None:
-        """Ask for an action, such as `group.submit(3)`. Raises `InputError` for one that the ensemble does not allow,
-        or when no process is at the run."""
-        self._ask(Requested("action", "api", action=dict(action)))
+        What was done under a `key` is not done again. Raises `InputError` for an action that the ensemble does not
+        allow, and `Refused` with the reason when it was not done, as when the run is over.
+        """
+        return self._ask(complete(Requested("action", "api", action=dict(action), key=key), self._spec()))
 
     def drain(self) -> None:
         """Let the jobs that run finish, start no others, then end."""
@@ -142,61 +274,76 @@ class Run:
         self._ask(Requested("cancel", "api"))
 
     def detach(self) -> None:
-        """Leave its jobs running; `resume` goes on with it."""
-        if self._going is None:
+        """Leave its jobs running; `resume` continues it."""
+        if self._background is None:
             raise InputError(f"{self.name} is not run by this process")
-        self._going.detach()
+        self._background.detach()
 
-    def _ask(self, request: Requested) -> None:
-        from ensemble.runtime import requests
+    def _ask(self, request: Requested) -> Answer:
+        found = self._known(request.key) if request.key else None
+        found = found or (self._local.ask(request) if self._elsewhere() else self._ask_here(request))
+        if not found.done:
+            raise Refused(found.text)
+        return found
 
-        requests.check(request, self._spec())
-        requests.post(self.path, request)
+    def _elsewhere(self) -> bool:
+        return self._background is None and not self.outcome
+
+    def _ask_here(self, request: Requested) -> Answer:
+        record = self._background.ask(request) if self._background is not None else None
+        if record is not None:
+            return answer(record)
+        # it may have been decided before under the same key
+        return Answer(False, f"run {self.name} is over: {self.outcome or 'it ended just now'}")
+
+    def _known(self, key: str) -> Answer | None:
+        """What a request under this key came to, if it has been made."""
+        self._read()
+        jobs = self._ends.engine.keyed(key)
+        return None if jobs is None else Answer(True, jobs=jobs)
 
     # ---- small things ------------------------------------------------------------------------------
 
     @property
     def _finished(self) -> RunResult | None:
-        if self._result is None and self._going is not None:
-            self._result = self._going.result
+        if self._result is None and self._background is not None:
+            self._result = self._background.result
         return self._result
 
     def _spec(self) -> EnsembleSpec:
-        from ensemble.runtime.folding import begin
+        self._read()
+        return self._ends.engine.spec
 
-        return begin(next(read(self.path), None), self.path)[0].spec
+    def _read(self) -> None:
+        """Take in what is durable."""
+        background = self._background
+        self._ends.read(background.durable if background is not None and not background.over else None)
 
-    def _ended(self) -> End | None:
-        if self._going is not None:
-            return None
-        from ensemble.runtime.opening import fold
+    def _more(self, timeout: float | None = None) -> bool:
+        """Wait until there is more to read; false when there will be none."""
+        if self._background is not None:
+            if self._background.over:
+                self._background.raise_error()
+                return False
+            self._background.wait_for_more(self._ends.engine.seq, timeout)
+            return True
+        if self._ends.engine.ended is not None or self._local.info().state in ("over", "interrupted"):
+            return False
+        time.sleep(LOOK_SECONDS if timeout is None else min(timeout, LOOK_SECONDS))
+        return True
 
-        return fold(self.path).engine.ended
+    def _interrupts(self) -> Any:
+        return self._background.interrupts() if self._background is not None else nullcontext()
 
-    def _followed(self, follower: Follower) -> Iterator[Record]:
-        """Records of a run that another process is at, or none."""
-        from ensemble.runtime.alive import process_at
-
-        while True:
-            alive = self._result is None and process_at(self.path) is not None
-            for record in follower.new():
-                yield record
-                if any(isinstance(effect, End) for step in record.steps for effect in getattr(step, "effects", ())):
-                    return
-            if not alive:
-                return
-            threading.Event().wait(LOOK_SECONDS)
-
-    def _wait_for_another(self, timeout: float | None) -> None:
-        import time
-
-        from ensemble.runtime.alive import process_at
-
+    def _wait_elsewhere(self, timeout: float | None) -> None:
         until = None if timeout is None else time.monotonic() + timeout
-        while process_at(self.path) is not None:
+        while self._local.info().state not in ("over", "interrupted"):
             if until is not None and time.monotonic() >= until:
-                raise TimeoutError(f"{self.name} still goes on")
-            threading.Event().wait(LOOK_SECONDS)
+                raise TimeoutError(f"run {self.name} still goes on")
+            time.sleep(LOOK_SECONDS)
+
+
+# ---- runs --------------------------------------------------------------------------------------------
 
 
 def open_run(name: str | Path = "last") -> Run:
@@ -243,148 +390,86 @@ def run_to_end(spec: EnsembleSpec, options: RunOptions, output: str) -> Run:
 
 def start(spec: EnsembleSpec, options: RunOptions) -> Run:
     """Begin to run an ensemble in a thread of its own."""
-    going = _Going(spec, options)
-    return Run(going.begin(), going)
+    from ensemble.runtime import run
+
+    background = BackgroundRun(lambda options, observers: run(spec, options, observers), options)
+    return Run(background.begin(), background)
 
 
-def _to_end(make: Callable[[], Any]) -> RunResult:
+def continue_or_start(spec: EnsembleSpec, options: RunOptions) -> Run:
+    """Continue the run in `options.run_dir`, or begin it where there is none; one that is over is just opened.
+
+    Raises `InputError` when the run there is of another ensemble, or another process works on it.
+    """
+    from ensemble.runtime import resume as resume_run
+    from ensemble.runtime.opening import fold
+
+    path = Path(options.run_dir).absolute()
+    if not (path / "journal").is_dir() or stillborn(path):
+        return start(spec, options)
+    engine = fold(path).engine
+    different = _difference(_comparable(engine.spec), _comparable(spec))
+    if different:
+        raise InputError(
+            f"the run in {path} is of another ensemble: {different}. Give this one another `run_dir` or name, or "
+            "remove that run"
+        )
+    if engine.ended is not None:
+        return Run(path)
+    background = BackgroundRun(lambda options, observers: resume_run(path, options, observers), options)
+    background.begin()
+    return Run(path, background)
+
+
+def _comparable(spec: EnsembleSpec) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(spec))
+    # a study may have been moved together with its runs
+    found.pop("directory", None)
+    return found
+
+
+def _difference(old: Any, new: Any, where: str = "") -> str:
+    """Where two ensembles differ first; empty: nowhere."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys((*old, *new)):
+            found = _difference(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+            if found:
+                return found
+        return ""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return next(
+            (
+                found
+                for place, pair in enumerate(zip(old, new, strict=True))
+                if (found := _difference(*pair, f"{where}[{place}]"))
+            ),
+            "",
+        )
+    return "" if old == new else f"`{where}` differs"
+
+
+def _to_end(make: Callable[[], Awaitable[RunResult]]) -> RunResult:
     """Run a coroutine here, or in a thread where this one has a loop already (a notebook)."""
+
+    async def work() -> RunResult:
+        return await make()
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        result: RunResult = asyncio.run(make())
-        return result
+        return asyncio.run(work())
     found: list[RunResult] = []
     failed: list[BaseException] = []
 
-    def work() -> None:
+    def in_thread() -> None:
         try:
-            found.append(asyncio.run(make()))
+            found.append(asyncio.run(work()))
         except BaseException as error:
             failed.append(error)
 
-    thread = threading.Thread(target=work, name="ensemble")
+    thread = threading.Thread(target=in_thread, name="ensemble")
     thread.start()
     thread.join()
     if failed:
         raise failed[0]
     return found[0]
-
-
-class _Going:
-    """A run in a thread: what is durable, and the end."""
-
-    def __init__(self, spec: EnsembleSpec, options: RunOptions) -> None:
-        self._spec = spec
-        self._options = options
-        self._changed = threading.Condition()
-        self._durable = 0
-        self._path = Path()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._run_loop: RunLoop | None = None
-        self._interrupts = 0
-        self.result: RunResult | None = None
-        self._error: BaseException | None = None
-        # a daemon: a script that ends leaves its run as a crash would, to be resumed
-        self._thread = threading.Thread(target=self._work, name="ensemble", daemon=True)
-
-    def begin(self) -> Path:
-        """Start; return the run's directory once there is one. Raises what the run raised before that."""
-        self._thread.start()
-        with self._changed:
-            # from the first durable record on, the journal answers
-            self._changed.wait_for(lambda: self._durable > 0 or self._over)
-        if self._durable == 0 and self._error is not None:
-            raise self._error
-        return self._path
-
-    @property
-    def _over(self) -> bool:
-        return self.result is not None or self._error is not None
-
-    def records(self, follower: Follower) -> Iterator[Record]:
-        """What has become durable, as it does, to the end."""
-        seen = -1
-        with self._interrupts_heard():
-            while True:
-                with self._changed:
-                    self._changed.wait_for(partial(self._more_than, seen))
-                    over, seen = self._over, self._durable
-                yield from follower.new(None if over else seen)
-                if over:
-                    if self._error is not None:
-                        raise self._error
-                    return
-
-    def _more_than(self, seen: int) -> bool:
-        return self._durable > seen or self._over
-
-    def wait(self, timeout: float | None) -> RunResult:
-        """Its result. Raises `TimeoutError`, or what the run raised."""
-        with self._interrupts_heard(), self._changed:
-            if not self._changed.wait_for(lambda: self._over, timeout):
-                raise TimeoutError(f"{self._path.name} still goes on")
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        assert self.result is not None
-        return self.result
-
-    def detach(self) -> None:
-        """Leave the run."""
-        if self._loop is not None and self._run_loop is not None and not self._over:
-            self._loop.call_soon_threadsafe(self._run_loop.detach)
-
-    @contextmanager
-    def _interrupts_heard(self) -> Iterator[None]:
-        """While this is open, Ctrl-C is for the run. It could come anywhere, also in the caller's own lines."""
-        here = threading.current_thread() is threading.main_thread()
-        if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-            yield
-            return
-        signal.signal(signal.SIGINT, self._interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _interrupt(self, *_: object) -> None:
-        """Ctrl-C: once drains, twice cancels, three times is for the script."""
-        self._interrupts += 1
-        if self._interrupts > 2 or self._loop is None or self._run_loop is None or self._over:
-            raise KeyboardInterrupt
-        request = Requested("drain" if self._interrupts == 1 else "cancel", "SIGINT")
-        self._loop.call_soon_threadsafe(self._run_loop.post, request)
-
-    def _work(self) -> None:
-        try:
-            result = asyncio.run(self._drive())
-        except BaseException as error:
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
-        else:
-            with self._changed:
-                self.result = result
-                self._changed.notify_all()
-
-    async def _drive(self) -> RunResult:
-        from dataclasses import replace
-
-        from ensemble.runtime import run
-
-        self._loop = asyncio.get_running_loop()
-        options = replace(self._options, signals=False, opened=self._opened)
-        observers: list[Observer] = [self._observe]
-        return await run(self._spec, options, observers)
-
-    def _opened(self, loop: RunLoop) -> None:
-        with self._changed:
-            self._run_loop = loop
-            self._path = Path(loop.run_dir)
-            self._changed.notify_all()
-
-    def _observe(self, record: Record) -> None:
-        with self._changed:
-            self._durable = record.seq
-            self._changed.notify_all()

@@ -35,6 +35,7 @@ from ensemble.model.decisions import (
     Firing,
     Forget,
     Held,
+    Keyed,
     Note,
     Remember,
     Resize,
@@ -97,10 +98,10 @@ class Applier:
             ResizeDone: self.members.resized,
             FunctionReturned: self._returned,
             TimerFired: self._timer,
-            Requested: self._nothing,
+            Requested: self._requested,
             Fault: self._nothing,
             RunStarted: self._start,
-            RunResumed: self._nothing,
+            RunResumed: self._resumed,
         }
         self._effects: dict[type, Callable[[Any], object]] = {
             Create: self.backlog.create,
@@ -121,6 +122,7 @@ class Applier:
             End: self._end,
             Forget: self.attempts.forget,
             Remember: self._remember,
+            Keyed: self._keyed,
             Note: self._note,
         }
 
@@ -239,6 +241,7 @@ class Applier:
         state.version = event.version
         state.seed = event.seed
         state.started = state.now
+        state.held = event.held
         self.builder.begin(event.run, event.run_dir)
         for rule in state.rules.values():
             if rule.trigger == "start":
@@ -248,6 +251,13 @@ class Applier:
         limit = self.builder.spec.limits.walltime
         if limit:
             heappush(self._timers, (state.now + limit, 0, "limit", "walltime"))
+
+    def _resumed(self, event: RunResumed) -> None:
+        self.state.held = event.held
+
+    def _requested(self, event: Requested) -> None:
+        if event.what == "release":
+            self.state.held = False
 
     def _native(self, event: NativeEvent) -> None:
         state = self.state
@@ -318,6 +328,9 @@ class Applier:
 
     def _remember(self, effect: Remember) -> None:
         self.state.memory[effect.owner] = effect.data
+
+    def _keyed(self, effect: Keyed) -> None:
+        self.state.keys[effect.key] = effect.spans
 
     def _note(self, effect: Note) -> None:
         self.state.notes[effect.name] = self.state.notes.get(effect.name, 0) + 1

@@ -234,6 +234,8 @@ class Attempts:
         job.code = INACTIVE
         job.outcome, job.reason = outcome, reason
         impact.last = job
+        if impact.on_end is not None:
+            impact.on_end(job)
         group.mark_done(job.number)
         del self._jobs[job.key]
         if group.on:

@@ -198,6 +198,10 @@ class Backlog:
             group.mark_done(number)
         if group.on and span.count:
             self._wake(group, span, outcome)
+        on_end = self.impact.on_end
+        if on_end is not None:
+            for number in range(span.first, span.first + span.count):
+                on_end(_never_sent(group, span, number, outcome))
 
     def _wake(self, group: Group, span: Span, outcome: str) -> None:
         """Wake the rules that wait for the end of these jobs; function rules are woken for each of them."""
@@ -207,9 +211,7 @@ class Backlog:
                 self.impact.wake(group, point, trigger)
                 continue
             for number in range(span.first, span.first + span.count):
-                job = Job(f"{group.name}-{number}", group, point, number)
-                job.attempt, job.outcome = 0, outcome
-                self.impact.wake(group, point, trigger, job)
+                self.impact.wake(group, point, trigger, _never_sent(group, span, number, outcome))
 
     def withdraw(self, keys: Iterable[str]) -> None:
         """Those of these jobs that wait here are cancelled: one pass over a group's backlog, however many they are."""
@@ -236,6 +238,13 @@ class Backlog:
             first = number + 1
         if first < end:
             group.backlog.append(Span(entry.group, entry.point, first, end - first))
+
+
+def _never_sent(group: Group, span: Span, number: int, outcome: str) -> Job:
+    """A job that is over and that no member ever saw."""
+    job = Job(f"{group.name}-{number}", group, group.points[span.point], number)
+    job.attempt, job.outcome, job.reason = 0, outcome, outcome
+    return job
 
 
 def waits(state: State, key: str) -> bool:

@@ -7,7 +7,6 @@ call is issued. It is not in the journal, so a call costs the journal the same h
 
 from __future__ import annotations
 
-import os.path
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, convert, to_builtins
 from msgspec.structs import replace
 
+from ensemble.engine.facts import JobFacts, described, facts
 from ensemble.engine.impact import Impact
-from ensemble.engine.state import Job, State
+from ensemble.engine.state import State
 from ensemble.engine.view import metrics_for_function, points_for_function
 from ensemble.model.decisions import Call, CallWaits, DropCalls
 from ensemble.model.events import Event, FunctionReturned, RunStarted
@@ -27,19 +27,6 @@ if TYPE_CHECKING:
 
 Takes = Mapping[str, frozenset[str] | None]
 """What each function names in its signature; None where it takes everything."""
-
-
-class JobFacts(Struct, frozen=True, array_like=True):
-    """A job as it was at an event. `duration` in seconds, on its member's clock; None when it has not ended."""
-
-    key: str
-    group: str
-    point: int
-    attempt: int
-    outcome: str = ""
-    reason: str = ""
-    duration: float | None = None
-    figures: dict[str, float] = {}
 
 
 class Occasion(Struct, frozen=True, array_like=True):
@@ -122,24 +109,6 @@ class Calls:
         return Occasion(function, self.state.seq, event, facts(job) if job is not None else None, action)
 
 
-def facts(job: Job) -> JobFacts:
-    """What is to be known of a job, as it is now."""
-    last = job.last
-    duration = None
-    if last is not None and job.run_time:
-        duration = max(0.0, (job.ended or last.time) - job.run_time)
-    return JobFacts(
-        job.key,
-        job.group.name,
-        job.point.index,
-        job.attempt,
-        job.outcome or (last.outcome if last is not None else ""),
-        job.reason or (last.reason if last is not None else ""),
-        duration,
-        dict(last.figures) if last is not None and last.figures else {},
-    )
-
-
 def room(state: State, rule: str, concurrency: int) -> int:
     """How many more calls of a rule may be made now."""
     line = state.lines.get(rule)
@@ -165,7 +134,7 @@ def arguments(state: State, builder: Builder, call: Call, takes: Takes) -> dict[
     rule = state.rules.get(call.rule)
     names = takes.get(occasion.function)
     given: dict[str, Any] = {
-        "job": _job(state, builder, occasion.job) if occasion.job is not None else None,
+        "job": described(state, builder, occasion.job) if occasion.job is not None else None,
         "event": to_builtins(occasion.event),
         "action": occasion.action
         if occasion.action is not None
@@ -179,24 +148,6 @@ def arguments(state: State, builder: Builder, call: Call, takes: Takes) -> dict[
     if names is None or "points" in names:
         given["points"] = points_for_function(state)
     return given
-
-
-def _job(state: State, builder: Builder, job: JobFacts) -> dict[str, Any]:
-    group = state.groups[job.group]
-    point = group.points[job.point]
-    number = int(job.key.rpartition("-")[2])
-    workdir = builder.job_spec(group, point, number, job.attempt, ()).workdir
-    return {
-        "key": job.key,
-        "group": job.group,
-        "parameters": dict(point.values),
-        "figures": dict(job.figures),
-        "outcome": job.outcome,
-        "reason": job.reason,
-        "duration": job.duration,
-        "attempt": job.attempt,
-        "directory": os.path.join(state.run_dir, workdir),
-    }
 
 
 # ---- snapshots ---------------------------------------------------------------------------------------
@@ -225,12 +176,10 @@ def restore_lines(data: list[Any], state: State) -> None:
 
 __all__ = [
     "Calls",
-    "JobFacts",
     "Line",
     "Occasion",
     "Takes",
     "arguments",
-    "facts",
     "given_up",
     "lines_plain",
     "restore_lines",

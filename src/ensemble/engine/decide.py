@@ -24,6 +24,7 @@ from ensemble.engine.rules import Rule, Watch
 from ensemble.engine.state import INACTIVE, NEW, Job, State
 from ensemble.model.decisions import (
     Call,
+    Create,
     Discard,
     Drain,
     DropCalls,
@@ -32,6 +33,7 @@ from ensemble.model.decisions import (
     Finish,
     Firing,
     Held,
+    Keyed,
     Note,
     Resize,
     Retry,
@@ -203,6 +205,15 @@ class Decider:
         return [*effects, Finish(job.key, "failed", reason)]
 
     def _requested(self, event: Requested) -> list[Effect]:
+        """What a request comes to. Effects that are nothing but notes say why it is refused."""
+        if event.key and event.key in self.state.keys:
+            return [Keyed(event.key, self.state.keys[event.key])]
+        effects = self._asked(event)
+        if event.key and any(not isinstance(effect, (Note, Drain)) for effect in effects):
+            effects.append(Keyed(event.key, tuple(one.span for one in effects if isinstance(one, Create))))
+        return effects
+
+    def _asked(self, event: Requested) -> list[Effect]:
         context = self.context
         if event.what == "drain":
             return context.drain("request-drain")
@@ -215,6 +226,8 @@ class Decider:
                 Note("unknown-job", f"cancel: {key} is not under way", key) for key in event.keys if key not in known
             ]
             return notes + context.cancel_keys(list(known), "request")
+        if event.what == "release":
+            return []
         if event.what == "add-rule" and event.action is not None:
             return perform(context, ActionSpec(name="add-rule", rule=event.action), Cause(event))
         if event.action is not None:
@@ -384,6 +397,8 @@ class Decider:
         """End when nothing is open; before that, `idle` rules have their turn, as often as they find something."""
         state = self.state
         while state.started >= 0 and state.ended is None and self._quiet():
+            if state.held and not state.draining:
+                return False
             if not state.draining and self._idle(event):
                 if self.impact.release and self._release():
                     return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ensemble.engine.algorithm import Algorithm
@@ -11,6 +11,7 @@ from ensemble.engine.build import Builder
 from ensemble.engine.calls import Takes, arguments
 from ensemble.engine.decide import Decider
 from ensemble.engine.explain import RuleExplanation, explain
+from ensemble.engine.facts import described, facts, find
 from ensemble.engine.invariants import check
 from ensemble.engine.snapshot import restore, snapshot
 from ensemble.engine.sound import sound
@@ -164,6 +165,35 @@ class Engine:
         """What a function is given, as plain data: as of when its call was issued, or as of now after a resume."""
         given = self._given.pop(call.id, None)
         return arguments(self.state, self._builder, call, self.takes or {}) if given is None else given
+
+    # ---- single jobs -------------------------------------------------------------------------------
+
+    def on_job_end(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Call `tell` with each job that is over for good, as `job` returns it, while events and records come."""
+        self._impact.on_end = lambda job: tell(described(self.state, self._builder, facts(job)))
+
+    def job(self, key: str) -> dict[str, Any] | None:
+        """A job that is not over: key, group, parameters, attempt and directory; None when there is none."""
+        found = find(self.state, key)
+        return None if found is None else described(self.state, self._builder, found)
+
+    def keyed(self, key: str) -> tuple[str, ...] | None:
+        """The jobs that a request under this key made; None when there was no such request."""
+        spans = self.state.keys.get(key)
+        if spans is None:
+            return None
+        return tuple(f"{one.group}-{number}" for one in spans for number in range(one.first, one.first + one.count))
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job, a call of a function or a command is open: something may still follow by itself."""
+        state = self.state
+        return bool(state.jobs or state.backlog or state.commands)
+
+    @property
+    def draining(self) -> str:
+        """Why nothing new starts any more; empty while it does."""
+        return self.state.draining
 
     def position(self, member: str) -> tuple[str, int]:
         """The stream of a member and the number of its last event that was taken in."""

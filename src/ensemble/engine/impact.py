@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from ensemble.engine.rules import Rule, Watch
@@ -21,7 +22,20 @@ WAKES: Final = {"success": "job-success", "cancelled": "job-cancel", "failed": "
 class Impact:
     """Lists that live from the moment an event is taken in until it is decided what follows."""
 
-    __slots__ = ("asked", "awake", "causes", "changed", "due", "event", "jobs", "last", "over", "release", "remarks")
+    __slots__ = (
+        "asked",
+        "awake",
+        "causes",
+        "changed",
+        "due",
+        "event",
+        "jobs",
+        "last",
+        "on_end",
+        "over",
+        "release",
+        "remarks",
+    )
 
     def __init__(self) -> None:
         self.changed: list[Watch] = []
@@ -36,6 +50,8 @@ class Impact:
         """Those jobs, some of which are over and nowhere else any more."""
         self.last: Job | None = None
         """The job that ended last."""
+        self.on_end: Callable[[Job], None] | None = None
+        """Called with each job that is over for good."""
         self.due: list[Rule] = []
         """Rules to be looked at because their time came."""
         self.over: list[Job] = []

@@ -119,6 +119,8 @@ def snapshot(state: State, builder: Builder) -> dict[str, Any]:
         "calls": [[command, rule] for command, rule in state.calls.items()],
         "lines": lines_plain(state),
         "function_error": state.function_error,
+        "held": state.held,
+        "keys": {key: to_builtins(spans) for key, spans in state.keys.items()},
         "timers": [list(timer) for timer in state.timers],
     }
 
@@ -190,6 +192,8 @@ def restore(data: dict[str, Any], state: State, builder: Builder) -> None:
         state.commands[command.id] = command
     state.calls = {command: rule for command, rule in data["calls"]}  # noqa: C416
     restore_lines(data.get("lines", []), state)
+    state.held = data.get("held", False)
+    state.keys = {key: convert(spans, tuple[Span, ...]) for key, spans in data.get("keys", {}).items()}
     state.function_error = data.get("function_error", "")
     state.timers[:] = [(when, order, kind, name) for when, order, kind, name in data["timers"]]
 

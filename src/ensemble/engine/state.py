@@ -389,7 +389,9 @@ class State:
         "firings",
         "function_error",
         "groups",
+        "held",
         "jobs",
+        "keys",
         "limit",
         "lines",
         "members",
@@ -435,6 +437,10 @@ class State:
         """Commands that nobody has answered yet, by id."""
         self.calls: dict[int, str] = {}
         """Which rule waits for which command."""
+        self.held = False
+        """Whether the run does not end by itself, for a script goes on submitting."""
+        self.keys: dict[str, tuple[Span, ...]] = {}
+        """The jobs that each keyed request made."""
         self.lines: dict[str, Line] = {}
         """By rule, the calls of functions that wait or are under way."""
         self.function_error = ""

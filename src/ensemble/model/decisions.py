@@ -22,6 +22,7 @@ __all__ = [
     "Firing",
     "Forget",
     "Held",
+    "Keyed",
     "Note",
     "Record",
     "Remember",
@@ -201,6 +202,13 @@ class Remember(Struct, frozen=True, gc=False, tag="remember", omit_defaults=True
     data: dict[str, Any]
 
 
+class Keyed(Struct, frozen=True, gc=False, tag="keyed", omit_defaults=True):
+    """What a request under this key came to: these jobs. The same key again gives them and does nothing."""
+
+    key: str
+    spans: tuple[Span, ...] = ()
+
+
 class Note(Struct, frozen=True, gc=False, tag="note", omit_defaults=True):
     """A named remark for people: an illegal transition, a missing output, a limit, an action a member lacks."""
 
@@ -228,6 +236,7 @@ Effect = Union[
     End,
     Forget,
     Remember,
+    Keyed,
     Note,
 ]
 

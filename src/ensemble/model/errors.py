@@ -5,7 +5,8 @@ EnsembleError                  anything this package raises on purpose
 │   ├── FileError              the file cannot be read: missing, empty, a directory, not UTF-8
 │   ├── SpecError              the file says something impossible; holds every `Problem` found
 │   ├── ExpressionError        a condition or placeholder that does not parse; holds the column
-│   └── UnknownRun             no run of that name or path
+│   ├── UnknownRun             no run of that name or path
+│   └── Refused                what was asked of a run was not done; says why
 ├── JournalError               the journal cannot be written or read
 │   ├── JournalCorrupt         a bad record in the middle; names it, `ensemble journal repair` mends it
 │   ├── JournalFull            no room: the reserve was used to say so
@@ -32,6 +33,7 @@ __all__ = [
     "MemberError",
     "MemberUnavailable",
     "Problem",
+    "Refused",
     "SpecError",
     "UnknownRun",
 ]
@@ -45,6 +47,10 @@ class EnsembleError(Exception):
 
 class InputError(EnsembleError):
     """What was given cannot be used. The command line exits with 2."""
+
+
+class Refused(InputError):
+    """What was asked of a run was not done, for the reason in the text."""
 
 
 class FileError(InputError):

@@ -32,7 +32,8 @@ from ensemble.model.jobs import Scalar
 class RunStarted(Struct, frozen=True, gc=False, tag="start", omit_defaults=True):
     """The first record of a run. `spec` is the checked file as plain data, so the journal stands alone.
 
-    `script` and `script_sha256` name the Python script that built the ensemble, where one did.
+    `script` and `script_sha256` name the Python script that built the ensemble, where one did. `held`: it does not end
+    by itself until a request releases it, for a script goes on submitting.
     """
 
     run: str
@@ -45,15 +46,17 @@ class RunStarted(Struct, frozen=True, gc=False, tag="start", omit_defaults=True)
     script: str = ""
     script_sha256: str = ""
     host: str = ""
+    held: bool = False
 
 
 class RunResumed(Struct, frozen=True, gc=False, tag="resume", omit_defaults=True):
-    """A new writer took over; decisions from here on are of `version`."""
+    """A new writer took over; decisions from here on are of `version`. `held` as in `RunStarted`."""
 
     epoch: int
     version: str
     by: str = ""
     host: str = ""
+    held: bool = False
 
 
 class JobEvent(Struct, frozen=True, gc=False, tag="job", omit_defaults=True):
@@ -166,13 +169,19 @@ class TimerFired(Struct, frozen=True, gc=False, tag="timer", omit_defaults=True)
 
 
 class Requested(Struct, frozen=True, gc=False, tag="request", omit_defaults=True):
-    """A person or program asked: `what` is drain, cancel (all), terminate, cancel-jobs, add-rule, or
-    an action of the file format in `action`."""
+    """A person or program asked: `what` is drain, cancel (all), terminate, cancel-jobs, add-rule, release (the run may
+    end), or an action of the file format in `action`.
+
+    `id` names the request, so that whoever asked finds its answer. What was done under a `key` is not done again: the
+    jobs that it made are the answer to the same key.
+    """
 
     what: str
     by: str = ""
     keys: tuple[str, ...] = ()
     action: dict[str, Any] | None = None
+    id: str = ""
+    key: str = ""
 
 
 class Fault(Struct, frozen=True, gc=False, tag="fault", omit_defaults=True):

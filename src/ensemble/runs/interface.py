@@ -16,6 +16,7 @@ from ensemble.model.decisions import Record
 from ensemble.model.errors import Problem
 from ensemble.model.events import Requested
 from ensemble.runtime import RunResult, Verification
+from ensemble.runtime.requests import Answer
 
 Observe = Callable[[Record], None]
 """Called with each durable record."""
@@ -60,16 +61,6 @@ class RunInfo(Struct, frozen=True):
     reason: str = ""
     created: float = 0.0
     by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of a request that is in the journal. `text` says it in words."""
-
-    done: bool
-    text: str = ""
-    jobs: tuple[str, ...] = ()
-    """Keys of the jobs that the request created."""
 
 
 class Run(Protocol):
@@ -131,7 +122,9 @@ class Run(Protocol):
     # ---- requests ----------------------------------------------------------------------------------
 
     def ask(self, request: Requested) -> Answer:
-        """Make a request; returns when it is durable. Raises `InputError` when no process works on the run, and for an
+        """Make a request; returns what came of it once that is durable.
+
+        Raises `InputError` when no process works on the run, and for an
         action or a rule that the file could not hold either. `by` is set at a server, from the token."""
         ...
 

@@ -18,7 +18,7 @@ from ensemble.journal import Follower, last_record, read
 from ensemble.model.decisions import End, Record
 from ensemble.model.errors import EnsembleError, InputError, UnknownRun
 from ensemble.model.events import JobEvent, Requested, RunStarted
-from ensemble.runs.interface import Answer, Observe, RunInfo, Submission, Warn, ignore
+from ensemble.runs.interface import Observe, RunInfo, Submission, Warn, ignore
 from ensemble.runs.logs import job_file, read_file
 from ensemble.runtime import RunOptions, RunResult, Verification, index, requests, verify
 from ensemble.runtime import resume as resume_run
@@ -27,6 +27,7 @@ from ensemble.runtime.alive import process_at, refuse_if_alive
 from ensemble.runtime.examining import examine
 from ensemble.runtime.folding import algorithms, begin, fold
 from ensemble.runtime.opening import kind_here, member_kinds, on_member, who
+from ensemble.runtime.requests import Answer
 from ensemble.runtime.results import rows
 from ensemble.spec.loader import load_with_places
 from ensemble.spec.model import EnsembleSpec
@@ -215,9 +216,7 @@ class LocalRun:
 
     def ask(self, request: Requested) -> Answer:
         """Make a request of the process that works on the run."""
-        requests.check(request, self.spec())
-        requests.post(self.run_dir, request)
-        return Answer(True)
+        return requests.ask(self.run_dir, requests.complete(request, self.spec()))
 
     def cancel(self, keys: Sequence[str] = ()) -> Answer:
         """Cancel jobs, or all. A run that no process works on is taken over for this."""
@@ -231,7 +230,7 @@ class LocalRun:
     def _end_with(self, request: Requested, text: str) -> Answer:
         if process_at(self.run_dir) is not None:
             answer = self.ask(request)
-            return Answer(answer.done, answer.text or text, answer.jobs)
+            return Answer(answer.done, answer.text or text, answer.jobs, answer.seq)
         end = self._end()
         if end is not None:
             raise InputError(f"run {self.name} is over ({end.outcome}); there is nothing to cancel")

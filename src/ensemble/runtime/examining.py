@@ -6,6 +6,7 @@ __all__ = ["examine"]
 
 import os
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from ensemble.members.kinds import member_factory, member_kinds
 from ensemble.model.errors import InputError, Problem, SpecError
@@ -16,11 +17,14 @@ from ensemble.spec.model import EnsembleSpec, MemberSpec
 from ensemble.spec.nodes import Place
 from ensemble.spec.tree import nearest
 
+_UNLESS_STEERED: Final = frozenset({"nothing-runs"})
+"""Findings that do not hold where a script submits jobs."""
 
-def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None) -> list[Problem]:
+
+def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None, *, steered: bool = False) -> list[Problem]:
     """What looks wrong with an ensemble on this machine, as warnings. Raises `SpecError` for what cannot work.
 
-    `places` say where in its file each value stands.
+    `places` say where in its file each value stands. `steered`: a script submits jobs beside the rules.
     """
     members = members_of(spec)
     sizes = {name: size for name, member in members.items() if (size := _size(member)) is not None}
@@ -28,6 +32,8 @@ def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None) -> li
     errors: list[Problem] = []
     warnings: list[Problem] = []
     for found in check(spec, sizes, fixed):
+        if steered and found.code in _UNLESS_STEERED:
+            continue
         place = _place_of(found.where, places or {})
         problem = Problem(found.message, place.file, place.line, place.column, found.where, found.hint)
         (errors if found.error else warnings).append(problem)

@@ -30,7 +30,7 @@ from ensemble.runtime.pace import Pace
 Observer = Callable[[Record], None]
 """Told of each record once it is durable. Called in the loop: it should be quick. One that raises is told no more."""
 
-Promise = asyncio.Future[bool]
+Promise = asyncio.Future[Record | bool]
 
 BATCH: Final = 2000
 """Events decided on in one go; between two, everybody else has a turn."""
@@ -121,7 +121,8 @@ class RunLoop:
         """(events, kept when decided, kept when durable)"""
         self._came = asyncio.Event()
         self._records: list[Record] = []
-        self._waiting: list[Promise] = []
+        self._waiting: list[tuple[Promise, Record | bool]] = []
+        """What is kept with the next commit, and the value it then has."""
         self._decided = asyncio.Event()
         self._durable = asyncio.Event()
         self._finishing = False
@@ -142,7 +143,10 @@ class RunLoop:
         self._came.set()
 
     def enter(self, events: Sequence[Event]) -> Promise:
-        """Take in events. What is returned becomes true when they are durable, false when the run is left before."""
+        """Take in events. What is returned becomes true when they are durable, false when the run is left before.
+
+        What is true is the record of the last of them, where there is any.
+        """
         promise: Promise = asyncio.get_running_loop().create_future()
         if self._over:
             promise.set_result(False)
@@ -233,13 +237,14 @@ class RunLoop:
         left = BATCH
         while self._inbox and left > 0 and self.engine.ended is None:
             events, decided, durable = self._inbox.popleft()
+            record: Record | bool = True
             for event in events:
-                self._decide(event)
+                record = self._decide(event)
             left -= len(events)
             if decided is not None:
                 _keep(decided, True)
             if durable is not None:
-                self._waiting.append(durable)
+                self._waiting.append((durable, record))
         now = self.clock.now()
         wakeup = self.engine.wakeup()
         beat = bool(self._heartbeat) and now >= self._beat_at
@@ -249,10 +254,11 @@ class RunLoop:
         if self.engine.ended is None and (beat or (wakeup is not None and wakeup <= now)):
             self._decide(TimerFired(beat))
 
-    def _decide(self, event: Event) -> None:
+    def _decide(self, event: Event) -> Record:
         record = self.engine.handle(event, self.clock.now())
         self.journal.append(record)
         self._records.append(record)
+        return record
 
     async def _something(self) -> None:
         """Wait until something came in or time asks for something."""
@@ -302,8 +308,8 @@ class RunLoop:
             self._durable.set()
             for record in records:
                 self._send(record)
-            for promise in waiting:
-                _keep(promise, True)
+            for promise, value in waiting:
+                _keep(promise, value)
             for record in records:
                 self._tell(record)
             self._write_snapshot()
@@ -379,7 +385,7 @@ class RunLoop:
     async def _close(self) -> None:
         """Let go of everything: members first, so that nothing comes in any more."""
         self._over = True
-        for promise in self._waiting:
+        for promise, _ in self._waiting:
             _keep(promise, False)
         while self._inbox:
             for found in self._inbox.popleft()[1:]:
@@ -403,7 +409,7 @@ class RunLoop:
         self._thread.shutdown(wait=False)
 
 
-def _keep(promise: Promise, value: bool) -> None:
+def _keep(promise: Promise, value: Record | bool) -> None:
     if not promise.done():
         promise.set_result(value)
 

@@ -57,7 +57,7 @@ class RunOptions:
     `script` is the Python script that built it, if one did. `detach`: leave once everything is submitted. `signals`:
     listen to Ctrl-C and its like. `opened` is told of the loop before it begins, so that others can steer it. `by`: who
     asked for it, for the journal; else the user whose process this is. `pace`: how fast jobs may be submitted.
-    `requests` are decided on before anything else.
+    `requests` are decided on before anything else. `held`: the run does not end by itself until it is released.
     """
 
     base: str = "runs"
@@ -70,6 +70,7 @@ class RunOptions:
     by: str = ""
     pace: Pace | None = None
     requests: tuple[Requested, ...] = ()
+    held: bool = False
 
 
 async def run(spec: EnsembleSpec, options: RunOptions = RunOptions(), observers: Sequence[Observer] = ()) -> RunResult:
@@ -103,6 +104,7 @@ async def run(spec: EnsembleSpec, options: RunOptions = RunOptions(), observers:
             _text(options.script),
             _digest(options.script),
             _text(socket.gethostname()),
+            options.held,
         )
         return await _drive(engine, journal, run_dir, factories, first, options, observers, functions)
     finally:
@@ -142,7 +144,7 @@ async def resume(
     if engine.ended is not None:
         journal.close()
         return _over(run_dir, Folded(engine, started, warnings))
-    first = RunResumed(journal.epoch, __version__, options.by or who(), _text(socket.gethostname()))
+    first = RunResumed(journal.epoch, __version__, options.by or who(), _text(socket.gethostname()), options.held)
     functions = FunctionWorkers(engine.spec, str(run_dir), script)
     functions.check(_function_names(engine.spec))
     result = await _drive(engine, journal, run_dir, factories, first, options, observers, functions)
@@ -185,12 +187,12 @@ async def _drive(
         loop.observers.append(_Detacher(loop))
     if options.opened is not None:
         options.opened(loop)
-    presence, requests = Presence(run_dir, journal.epoch), Requests(loop, run_dir)
+    presence, requests = Presence(run_dir, journal.epoch), Requests(loop, run_dir, journal.epoch)
     try:
         with Signals(loop) if options.signals else contextlib.nullcontext():
             return await loop.drive(first, *options.requests)
     finally:
-        requests.end()
+        await requests.close()
         presence.end()
 
 

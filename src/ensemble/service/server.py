@@ -299,7 +299,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
         if names_code(plain) and not self._host.ceilings.custom:
             raise InputError("custom functions run only on a server that was started with --allow-custom")
         asked = Requested("add-rule" if kind == "rule" else "", by, (), plain)
-        requests.check(asked, self._host.loop_of(hosted.submission.run).engine.spec)
+        asked = requests.complete(asked, self._host.loop_of(hosted.submission.run).engine.spec)
         return pb.SteerResponse(seq=await self._host.ask(hosted.submission.run, asked))
 
     @_unary
