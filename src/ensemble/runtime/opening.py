@@ -236,7 +236,7 @@ def kind_here(spec: EnsembleSpec) -> str:
 
     Empty as well where the file names its members. Raises `InputError` on a login node, which has to be told.
     """
-    from ensemble.members.flux.here import instance
+    from ensemble.members.flux import instance
 
     if spec.members:
         return ""

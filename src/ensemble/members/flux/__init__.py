@@ -7,16 +7,22 @@ watches a queue.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ensemble.members.flux.member import FluxMember
 
-__all__ = ["FluxMember"]
+__all__ = ["FluxMember", "instance"]
+
+
+def instance() -> str:
+    """The address of the Flux instance around this process (`FLUX_URI`), or nothing."""
+    return os.environ.get("FLUX_URI", "")
 
 
 def __getattr__(name: str) -> Any:
-    # the command line asks `here` for less than the member
+    # the command line only asks for `instance`
     if name == "FluxMember":
         from ensemble.members.flux.member import FluxMember
 

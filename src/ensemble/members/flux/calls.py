@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Asked", "cancel", "feasible", "kill", "queue", "rpc", "sizes", "submit", "urgency"]
+__all__ = ["Asked", "cancel", "feasible", "kill", "ping", "queue", "rpc", "sizes", "submit", "urgency"]
 
 from collections.abc import Callable
 from importlib import import_module
@@ -56,3 +56,8 @@ def queue(name: str) -> Asked:
     """Whether a queue (empty: the only one) takes and starts jobs; `stop_reason` says why not, where that was said."""
     payload = {"name": name} if name else {}
     return lambda handle: handle.rpc("job-manager.queue-status", payload), lambda future: future.get()
+
+
+def ping() -> Asked:
+    """A request that the job manager answers at once."""
+    return rpc("job-manager.ping", {"seq": 0})

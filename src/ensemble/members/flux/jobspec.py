@@ -4,8 +4,8 @@ from __future__ import annotations
 
 __all__ = ["OPTIONS", "jobspec", "prepare", "urgency"]
 
+import contextlib
 import os
-import shlex
 import shutil
 from typing import Any, Final
 
@@ -13,8 +13,8 @@ import msgspec
 
 from ensemble.members.flux.entries import Mark
 from ensemble.members.kit.files import JobFiles
+from ensemble.members.kit.program import job_program
 from ensemble.members.kit.staging import stage
-from ensemble.members.local.launch import wrapper
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
 from ensemble.model.placement import UNKNOWN, nodes_for
@@ -28,13 +28,13 @@ _AFFINITY: Final = {"core": "per-task", "none": "off", "socket": "on", "": "on"}
 
 def urgency(options: dict[str, Any]) -> int:
     """The urgency that the options ask for. Raises `MemberError` for one that Flux does not know."""
-    told = options.get("urgency", _URGENCY)
+    given = options.get("urgency", _URGENCY)
     try:
-        found = int(str(told))
+        found = int(str(given))
     except ValueError:
         found = -1
     if not 0 <= found <= _MOST:
-        raise MemberError(f"option `urgency` of a Flux member is a number from 0 to {_MOST}, not {told!r}")
+        raise MemberError(f"option `urgency` of a Flux member is a number from 0 to {_MOST}, not {given!r}")
     return found
 
 
@@ -48,36 +48,15 @@ def prepare(spec: JobSpec, run_dir: str) -> list[str]:
     workdir = os.path.join(run_dir, spec.workdir)
     os.makedirs(workdir, exist_ok=True)
     stage(spec.inputs, workdir)
-    inner = _words(spec, files)
+    program = job_program(spec, files, _launch(spec))
+    for path, text in program.files.items():
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
     if spec.setup or spec.cleanup:
-        plain = msgspec.structs.replace(spec, command=(*_launch(spec), *inner), script="", launcher="none")
-        _write(files.script, wrapper(plain, files, ""))
-        if os.path.lexists(files.phase):
+        # an earlier try of this attempt may have written into it
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(files.phase)
-        return ["/bin/sh", files.script]
-    return [*_launch(spec), *inner] if runs_once(spec) else inner
-
-
-def _words(spec: JobSpec, files: JobFiles) -> list[str]:
-    """The program of one task."""
-    if spec.script:
-        path = files.script + ".command"
-        _write(path, spec.script)
-        first = spec.script.split("\n", 1)[0]
-        if not first.startswith("#!"):
-            return ["/bin/sh", "-e", path]
-        try:
-            return [*shlex.split(first[2:]), path]
-        except ValueError as error:
-            raise MemberError(f"the first line of its script, {first!r}: {error}") from error
-    if not spec.command:
-        raise MemberError("its command is empty")
-    return list(spec.command)
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+    return program.words
 
 
 def runs_once(spec: JobSpec) -> bool:

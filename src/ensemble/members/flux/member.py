@@ -1,4 +1,4 @@
-"""The engine's end of a Flux member."""
+"""The Flux member: what the engine asks of a Flux instance, and the events that come back from it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import contextlib
 import errno
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from secrets import token_hex
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -29,49 +29,44 @@ from ensemble.members.flux import calls
 from ensemble.members.flux.broker import Broker, FluxError
 from ensemble.members.flux.ends import Completing
 from ensemble.members.flux.entries import SENTINEL, Entry
-from ensemble.members.flux.instances import settle
 from ensemble.members.flux.job import FluxJob
 from ensemble.members.flux.jobspec import OPTIONS, urgency
-from ensemble.members.flux.records import Records, Ref
+from ensemble.members.flux.records import Records, Ref, settle
 from ensemble.members.flux.register import Register
 from ensemble.members.flux.shipping import Broken, Shipping
 from ensemble.members.flux.sizes import Sizes, read_sizes
 from ensemble.members.flux.waiting import reasons
 from ensemble.members.kit.fetching import fetch_file
+from ensemble.members.kit.options import check_options
+from ensemble.members.kit.outbox import Outbox
+from ensemble.members.kit.work import Work
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
 from ensemble.model.jobs import FINISHED, AttemptRef, JobSpec
 
 CAPABILITIES: Final = frozenset(
-    {
-        "exactly-once",
-        "durable",
-        "gpus",
-        "figures",
-        "walltime",
-        "update",
-        "native-events",
-        "absence-is-proof",
-        "reasons",
-        "reopen",
-    }
+    {"exactly-once", "durable", "gpus", "figures", "walltime", "update", "native-events", "absence-is-proof", "reasons"}
 )
+PING_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 20.0
+"""A broker that has not answered a ping for so long counts as down."""
 _HISTORY_SECONDS: Final = 120.0
 _PAGE: Final = 2000
 _LOOK: Final = 1.0
 """Seconds between two looks at what is free, while jobs come and go."""
 _LOOK_AGAIN: Final = 10.0
-"""Seconds until it is looked at again while jobs wait and nothing else happens."""
+"""Seconds until the next look while jobs wait and nothing else happens."""
 _TERM, _KILL = 15, 9
 _FOR_NOW: Final = {errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.ENOSYS}
-"""Errors after which the same submission may succeed; ENOSYS: the service that takes it in is not there just now."""
+"""Errors after which the same submission may succeed; ENOSYS: the service that takes it in is not loaded just now."""
 
 
 class FluxMember:
-    """Runs jobs in the Flux instance it stands in. See `members.contract.Member` for what each call promises.
+    """Runs jobs in the Flux instance around it. See `members.contract.Member` for what each call promises.
 
-    Jobs are submitted held (urgency 0). Of all jobs that bear one ref the first in the job manager's journal is let go
-    and the others are cancelled: the journal is one for every engine, so a ref executes once however often it was sent.
+    Jobs are submitted held (urgency 0). Of all jobs that carry one ref the first in the job manager's journal is
+    released and the others are cancelled. The journal is the same for every engine, so an attempt runs once however
+    often it was sent.
 
     Options: `uri`, another instance than that of `FLUX_URI`; and those in `jobspec.OPTIONS`.
     """
@@ -84,62 +79,32 @@ class FluxMember:
     def __init__(self) -> None:
         self._context: Context | None = None
         self._broker: Broker | None = None
-        self._work: list[asyncio.Task[None]] = []
-        self._reset()
-
-    def _reset(self) -> None:
-        self._history: list[Entry] | None = []
-        self._heard: deque[Entry] = deque()
-        self._arrived, self._ready = asyncio.Event(), asyncio.Event()
-        self._outbox: deque[JobEvent | NativeEvent | MemberEvent] = deque()
-        self._news, self._told, self._dirty = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._ended: deque[JobEvent] = deque()
-        """Ends that are told when their files have been read."""
-        self._unread = asyncio.Event()
-        self._lock = asyncio.Lock()
-        self._n = 0
-        self._down = ""
-        self._ending = False
-        """The instance ends: it is not people who cancel jobs now."""
+        self._work: Work | None = None
         self._sizes = Sizes(0, 0, 0, 0, 0, 0, 0, 0)
-        self._doubtful: set[Ref] = set()
-        """Refs that were sent, and nobody knows whether they were taken."""
-        self._to_cancel: dict[Ref, float] = {}
-        """Refs to cancel, with their grace, that were (perhaps) taken and that the journal has not told of yet."""
-        self._later: set[asyncio.Task[None]] = set()
 
-    # ---- opening and letting go ----------------------------------------------------------------------
+    # ---- opening and closing -------------------------------------------------------------------------
 
     async def open(self, context: Context) -> Hello:
         """Connect, and read the journal up to now. Raises `MemberUnavailable` without Flux, else `MemberError`."""
         await self._halt()
         options = context.options
-        unknown = sorted(set(options) - {"uri", *OPTIONS})
-        if unknown:
-            raise MemberError(
-                f"unknown option {unknown[0]!r} of a Flux member; there is {', '.join(('uri', *OPTIONS))}"
-            )
+        check_options(options, ("uri", *OPTIONS), "a Flux member")
         uri = str(options.get("uri", ""))
         if uri and "://" not in uri:
             raise MemberError(f"option `uri` is an address as `flux uri` prints it (local:///path), not {uri!r}")
-        self._reset()
         self._urgency = urgency(options)
-        self._context = context
-        self._records = Records(context.run_dir, context.name)
+        self._reset(context)
         try:
-            sizes = await self._connect(context)
+            sizes = await self._connect(context, uri)
         except OSError as error:
             await self._halt()
             raise MemberError(f"{self._records.folder}: {error.strerror}", transient=True) from error
         except BaseException:
             await self._halt()
             raise
-        self._work = [
-            asyncio.create_task(work(), name=f"member {context.name}")
-            for work in (self._digest, self._complete, self._deliver, self._measure)
-        ]
-        for task in self._work:
-            task.add_done_callback(self._stopped)
+        self._work = Work(context.name, self._failed)
+        for work in (self._follow, self._complete, self._outbox.deliver, self._measure, self._ping):
+            self._work.start(work())
         self._arrived.set()
         return Hello(
             CAPABILITIES,
@@ -153,14 +118,30 @@ class FluxMember:
             launchers=("flux", "mpiexec", "none"),
         )
 
-    async def _connect(self, context: Context) -> Sizes:
-        if await asyncio.to_thread(self._records.epoch) > context.epoch:
-            raise MemberError(f"a newer engine has taken over; {context.epoch} is too old")
-        broker = self._broker = Broker(
-            str(context.options.get("uri", "")), self._hear, self._lost, self._dirty.set, self._ends
-        )
+    def _reset(self, context: Context) -> None:
+        self._context = context
+        self._records = Records(context.run_dir, context.name)
+        self._outbox = Outbox(context.name, context.sink)
+        self._history: list[Entry] | None = []
+        """Entries of the journal from before this opening; None once they are learned."""
+        self._received: deque[Entry] = deque()
+        self._arrived, self._ready, self._dirty = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._ended: deque[JobEvent] = deque()
+        """Ends that are sent once the jobs' files have been read."""
+        self._unread = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._ending = False
+        """The instance is ending: jobs that are cancelled now are not cancelled by people."""
+        self._doubtful: set[Ref] = set()
+        """Attempts that were sent, and nobody knows whether they were taken."""
+        self._to_cancel: dict[Ref, float] = {}
+        """Attempts to cancel, with their grace, that were (perhaps) taken and are not in the journal yet."""
+
+    async def _connect(self, context: Context, uri: str) -> Sizes:
+        await asyncio.to_thread(self._records.epoch.check, context.epoch)
+        broker = self._broker = Broker(uri, self._receive, self._lost, self._dirty.set, self._ends)
         await broker.open()
-        await asyncio.to_thread(settle, self._records, broker.mark, str(context.options.get("uri", "")))
+        await asyncio.to_thread(settle, self._records, broker.mark, uri)
         token = await asyncio.to_thread(self._records.open, context.epoch)
         released = await asyncio.to_thread(self._records.released)
         self._register = Register(context.name, token, released, broker.named, context.wanted)
@@ -175,17 +156,13 @@ class FluxMember:
         history, self._history = self._history or [], None
         self._register.learn(history)
         sizes = await self._look()
-        if self._down:
-            raise MemberError(self._down, transient=True)
+        self._up()
         return sizes
 
     async def _halt(self) -> None:
-        tasks = [*self._work, *self._later]
-        self._work = []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        work, self._work = self._work, None
+        if work is not None:
+            await work.stop()
         broker, self._broker = self._broker, None
         if broker is not None:
             await broker.close()
@@ -193,17 +170,15 @@ class FluxMember:
             await asyncio.to_thread(self._records.close)
 
     async def close(self, mode: CloseMode) -> None:
-        """Let go; with `detach` jobs go on, else their ends are waited for and told."""
+        """With `detach` jobs go on, else their ends are waited for and sent."""
         if self._context is None:
             return
         try:
-            if mode != "detach" and self._work and not self._down:
+            if mode != "detach" and self._work is not None and not self._outbox.down:
                 jobs = self._register.jobs
                 if mode == "cancel" and jobs:
                     await self._cancel(self._up(), list(jobs.values()), 1.0)
-                while (jobs or self._heard or self._ended or self._outbox) and not self._down:
-                    self._told.clear()
-                    await self._told.wait()
+                await self._outbox.drained(lambda: jobs or self._received or self._ended)
         finally:
             async with self._lock:  # a submission under way is brought to its end first
                 await self._halt()
@@ -211,22 +186,23 @@ class FluxMember:
     # ---- commands ------------------------------------------------------------------------------------
 
     def _up(self) -> Broker:
-        if self._down or self._broker is None:
-            raise MemberError(self._down or "the Flux member is not open", transient=True)
+        """Raises `MemberError` when there is no broker."""
+        if self._broker is None or self._outbox.down:
+            why = self._outbox.down if self._broker is not None else "the Flux member is not open"
+            raise MemberError(why, transient=True)
         return self._broker
 
     async def submit(self, batch: int, jobs: Sequence[JobSpec]) -> Sequence[Receipt]:
-        """Send all jobs at once, held; the journal says which of them are let go."""
+        """Send all jobs at once, held; the journal says which of them are released."""
         self._up()
-        # broken off or not, what is on its way is brought to its end
+        # whether or not the caller goes on waiting, what is on its way is brought to its end
         return await asyncio.shield(asyncio.ensure_future(self._submit(jobs)))
 
     async def _submit(self, jobs: Sequence[JobSpec]) -> list[Receipt]:
         async with self._lock:
             broker, accepted = self._up(), self._register.accepted
             assert self._context is not None
-            if await asyncio.to_thread(self._records.epoch) > self._context.epoch:
-                raise MemberError("a newer engine has taken over")
+            await asyncio.to_thread(self._records.epoch.check, self._context.epoch)
             receipts: dict[Ref, Receipt] = {}
             fresh: list[JobSpec] = []
             for spec in jobs:
@@ -265,7 +241,7 @@ class FluxMember:
         return found
 
     def _end_broken(self, broken: Broken) -> Receipt:
-        """Accept a job that fails before it is with Flux, and tell its end."""
+        """Accept a job that fails before it is with Flux, and send its end."""
         assert self._context is not None
         ref = (broken.spec.ref.key, broken.spec.ref.attempt)
         end = JobEvent(
@@ -274,11 +250,11 @@ class FluxMember:
         )  # fmt: skip
         self._register.accepted[ref] = ""
         self._register.ends[ref] = end
-        self._put(end)
+        self._outbox.put(end)
         return Accepted()
 
     async def cancel(self, refs: Sequence[AttemptRef], grace: float) -> Sequence[Receipt]:
-        """SIGTERM to all tasks of running jobs, and after `grace` seconds SIGKILL; what waits leaves at once."""
+        """SIGTERM to all tasks of running jobs, and after `grace` seconds SIGKILL; jobs that wait leave at once."""
         broker, register = self._up(), self._register
         wanted = []
         for one in refs:
@@ -298,24 +274,21 @@ class FluxMember:
         running = [job.id for job in jobs if job.state == "run"]
         waiting = [job.id for job in jobs if job.state != "run"]
         answers = await broker.calls([calls.kill(number, _TERM) for number in running])
-        # it had not begun, or is over
+        # a job that cannot be signalled had not begun, or is over
         waiting += [number for number, answer in zip(running, answers, strict=True) if isinstance(answer, MemberError)]
         await broker.calls([calls.cancel(number) for number in waiting])
-        self._soon(self._finish_off([job.id for job in jobs], grace))
 
-    async def _finish_off(self, numbers: list[int], grace: float) -> None:
-        await asyncio.sleep(grace)
-        left = [number for number in numbers if number in self._register.jobs]
-        if left:
-            await self._ask([calls.kill(number, _KILL) for number in left] + [calls.cancel(number) for number in left])
+        async def kill() -> None:
+            left = [job.id for job in jobs if job.id in self._register.jobs]
+            if left:
+                asked = [calls.kill(number, _KILL) for number in left] + [calls.cancel(number) for number in left]
+                await self._up().calls(asked)
 
-    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
+        if self._work is not None:
+            self._work.kill_later(grace, kill)
 
     async def _ask(self, asked: list[calls.Asked]) -> None:
-        """Ask what needs no answer: of a job that is over there is nothing to ask."""
+        """Send requests that need no answer: of a job that is over there is nothing to ask."""
         with contextlib.suppress(MemberError):
             await self._up().calls(asked)
 
@@ -356,7 +329,7 @@ class FluxMember:
         return Refused("this Flux instance cannot be resized from here")
 
     async def inventory(self) -> AsyncIterator[Page]:
-        """Every attempt that Flux knows, or that was let go once."""
+        """Every attempt that Flux knows, or that was released once."""
         assert self._context is not None
         self._up()
         register, run = self._register, self._context.run
@@ -369,7 +342,7 @@ class FluxMember:
                 end, job = register.ends.get(ref), register.jobs.get(register.first.get(ref, 0))
                 state = FINISHED if end is not None else job.state if job is not None else "submitted"
                 if ref in register.unread:
-                    # it ended while others were read: `_complete` tells it, when it is known how
+                    # it ended while others were read: `_complete` sends its end, once it is known how
                     end, state = None, "cleanup"
                 items.append(InventoryItem(AttemptRef(run, *ref), state, register.accepted.get(ref, ""), end))
             yield Page(tuple(items))
@@ -382,7 +355,7 @@ class FluxMember:
 
     # ---- what comes back -----------------------------------------------------------------------------
 
-    def _hear(self, entries: list[Entry]) -> None:
+    def _receive(self, entries: list[Entry]) -> None:
         if self._history is not None and not self._ready.is_set():
             for place, entry in enumerate(entries):
                 if entry.id == SENTINEL:
@@ -392,57 +365,55 @@ class FluxMember:
                 self._history.append(entry)
             else:
                 return
-        self._heard.extend(entries)
+        self._received.extend(entries)
         self._arrived.set()
 
     def _ends(self) -> None:
         self._ending = True
 
     def _lost(self, why: str) -> None:
-        assert self._context is not None
-        if not self._down:
-            self._down = why
-            self._ready.set()
-            self._told.set()
-            if self._work:
-                self._put(MemberEvent(self._context.name, "down", time.time(), text=why))
+        self._outbox.go_down(why)
+        self._ready.set()
 
-    def _stopped(self, task: asyncio.Task[None]) -> None:
-        """Without this work nothing more would be told: better to be gone than to be silent."""
-        error = None if task.cancelled() else task.exception()
+    def _failed(self, error: Exception) -> None:
+        """Without its work the member would send nothing more: it had better be down than silent."""
         if isinstance(error, OSError):
             self._lost(f"{error.filename or self._records.folder}: {error.strerror}")
         elif isinstance(error, MemberError):
             self._lost(str(error))
-        elif error is not None:
+        else:
             self._lost(f"a fault in the Flux member: {type(error).__name__}: {error}")
 
-    async def _digest(self) -> None:
-        """Make events of what was heard, and let go what is to run."""
+    async def _follow(self) -> None:
+        """Make events of what the journal says, and release what is to run."""
         register = self._register
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            heard, self._heard = self._heard, deque()
+            received, self._received = self._received, deque()
             register.ending = self._ending
-            for entry in heard:
+            for entry in received:
                 register.count(entry)
-                for one in register.follow(entry):
-                    self._tell(one)
+                for event in register.follow(entry):
+                    self._put(event)
             self._dirty.set()
             await self._release()
-            self._told.set()
+            self._outbox.settle()
 
-    def _tell(self, one: JobEvent | NativeEvent) -> None:
-        """Put it, or where files have to be read first, leave that to `_complete`."""
-        if isinstance(one, JobEvent) and one.state == FINISHED and (one.key, one.attempt) in self._register.unread:
-            self._ended.append(one)
+    def _put(self, event: JobEvent | NativeEvent) -> None:
+        """Send it, or where files have to be read first, leave that to `_complete`."""
+        if (
+            isinstance(event, JobEvent)
+            and event.state == FINISHED
+            and (event.key, event.attempt) in self._register.unread
+        ):
+            self._ended.append(event)
             self._unread.set()
         else:
-            self._put(one)
+            self._outbox.put(event)
 
     async def _release(self) -> None:
-        """Let jobs go, after it is written down that they may run; end those that double another."""
+        """Release jobs, after it is written down that they may run; cancel those that double another."""
         register = self._register
         waiting, register.to_release = register.to_release, []
         doubles, register.doubles = register.doubles, []
@@ -456,13 +427,14 @@ class FluxMember:
             register.released.update((ref, number) for number, ref in fresh)
         asked = [calls.urgency(job.id, self._urgency_of(job)) for job in jobs if not job.released]
         asked += [calls.cancel(number, "another job of this ensemble bears the same key") for number in doubles]
+        assert self._work is not None
         if asked:
-            self._soon(self._ask(asked))
+            self._work.start(self._ask(asked))
         for job in unwanted:
-            self._soon(self._cancel(self._up(), [job], self._to_cancel.pop(job.ref)))
+            self._work.start(self._cancel(self._up(), [job], self._to_cancel.pop(job.ref)))
 
     async def _complete(self) -> None:
-        """Add to ends what the jobs have written, and tell them: nothing else waits for slow files."""
+        """Add to ends what the jobs have written, and send them: nothing else waits for slow files."""
         register = self._register
         while True:
             await self._unread.wait()
@@ -470,29 +442,20 @@ class FluxMember:
             while some := [(end.key, end.attempt) for end in self._ended]:
                 await self._completing.complete(some)
                 for ref in some:
-                    self._put(register.ends[ref])
+                    self._outbox.put(register.ends[ref])
                     self._ended.popleft()
-            self._told.set()
-
-    def _put(self, event: JobEvent | NativeEvent | MemberEvent) -> None:
-        self._n += 1
-        self._outbox.append(msgspec.structs.replace(event, n=self._n))
-        self._news.set()
-
-    async def _deliver(self) -> None:
-        assert self._context is not None
-        while True:
-            while self._outbox:
-                batch = list(self._outbox)
-                await self._context.sink.put(batch)
-                for _ in batch:
-                    self._outbox.popleft()
-            self._told.set()
-            self._news.clear()
-            if not self._outbox:
-                await self._news.wait()
+            self._outbox.settle()
 
     # ---- sizes ---------------------------------------------------------------------------------------
+
+    async def _ping(self) -> None:
+        """Find out when the broker, or its job manager, does not answer any more: its journal is silent then."""
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            try:
+                await self._up().call(calls.ping(), SILENCE_SECONDS)
+            except FluxError:
+                continue  # that it cannot do this is an answer, too
 
     async def _look(self) -> Sizes:
         try:
@@ -534,7 +497,7 @@ class FluxMember:
                         waiting=waiting if waiting != (before[2] if before is not None else {}) else None,
                     )  # fmt: skip
                     before = (sizes, queue, waiting)
-                    self._put(event)
+                    self._outbox.put(event)
             await asyncio.sleep(max(_LOOK, 10 * (time.monotonic() - began)))
 
     async def _why_jobs_wait(self, sizes: Sizes) -> dict[str, int]:

@@ -1,30 +1,37 @@
-"""The little that is kept beside a run of its jobs with Flux: `<run>/flux/<member>/`.
+"""The little that is kept of a run's Flux jobs in the run's directory: `<run>/flux/<member>/`.
 
-token       what our jobs are known by, whatever else has run under the same name
-epoch       the highest engine that was here; a lower one is refused
-instance    the Flux instance that has our jobs: its mark, its address and its host
-released    a line for each job that was let go: from then on it may have run, though Flux forget it
-ends        a line for each end that was read from files which were removed then
+token       what the jobs are recognised by, whatever else has run under the same name
+epoch       the highest epoch of an engine that was here; a lower one is refused
+instance    the Flux instance that has the jobs: its mark, its address and its host
+released    a line for each job that was released: from then on it may have run, even if Flux forgets it
+ends        a line for each end that was read from files which were then removed
 """
 
 from __future__ import annotations
 
-__all__ = ["Instance", "Records"]
+__all__ = ["PREVIOUS", "Instance", "Records", "settle"]
 
 import contextlib
 import os
-import threading
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from secrets import token_hex
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from ensemble.members.kit.epoch import EpochGuard
+from ensemble.members.kit.files import write_durably
+from ensemble.members.kit.records import DurableLog
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent
 
 Ref = tuple[str, int]
+
+PREVIOUS: Final = "ENSEMBLE_FLUX_PREVIOUS"
+"""Environment variable: `gone` says that the instance which had this run's jobs has ended."""
 
 
 class Instance(Struct, frozen=True):
@@ -40,34 +47,21 @@ class Records:
 
     def __init__(self, run_dir: str, member: str) -> None:
         self.folder = Path(run_dir) / "flux" / member
-        self._log = -1
-        self._guard = threading.Lock()
-        """A release that nobody waits for any more may still be written when the log is let go of."""
+        self.epoch = EpochGuard(self.folder)
+        self._released = DurableLog()
 
     def open(self, epoch: int) -> str:
         """Take over; return the token. Raises `MemberError` when a newer engine has."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.epoch() > epoch:
-            raise MemberError(f"engine {self.epoch()} has taken over; {epoch} is too old")
-        self._write("epoch", str(epoch))
+        self.epoch.take(epoch)
         path = self.folder / "token"
         if not path.exists():
-            self._write("token", token_hex(8))
-        self.close()
-        self._log = os.open(self.folder / "released", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        if os.fstat(self._log).st_size:
-            os.write(self._log, b"\n")  # whatever was torn stays a line of its own
+            write_durably(path, token_hex(8).encode())
+        self._released.open(self.folder / "released")
         return path.read_text()
 
-    def epoch(self) -> int:
-        """The highest engine that was here."""
-        try:
-            return int((self.folder / "epoch").read_text() or 0)
-        except FileNotFoundError:
-            return 0
-
     def instance(self) -> Instance | None:
-        """The instance that has our jobs; None before there was one."""
+        """The instance that has the jobs; None before there was one."""
         try:
             return msgspec.json.decode((self.folder / "instance").read_bytes(), type=Instance)
         except FileNotFoundError:
@@ -76,10 +70,10 @@ class Records:
     def moved(self, instance: Instance) -> None:
         """From now on jobs are with this instance."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._write("instance", msgspec.json.encode(instance).decode())
+        write_durably(self.folder / "instance", msgspec.json.encode(instance))
 
     def released(self) -> dict[Ref, int]:
-        """The job of each ref that was let go. A torn line is of a job that was not."""
+        """The Flux job of each attempt that was released. A torn line belongs to a job that was not."""
         found: dict[Ref, int] = {}
         for line in (self.folder / "released").read_text(errors="replace").splitlines(keepends=True):
             words = line.split(" ")
@@ -89,22 +83,19 @@ class Records:
 
     def release(self, jobs: Iterable[tuple[int, Ref]]) -> None:
         """Write down, durably, that these may run from now on."""
-        data = "".join(f"{native} {key} {attempt} .\n" for native, (key, attempt) in jobs).encode()
-        with self._guard:
-            while data:
-                data = data[os.write(self._log, data) :]
-            os.fdatasync(self._log)
+        self._released.append("".join(f"{native} {key} {attempt} .\n" for native, (key, attempt) in jobs).encode())
 
     def keep(self, ends: Iterable[JobEvent]) -> None:
         """Write down, durably, what soon cannot be read again."""
-        with open(self.folder / "ends", "ab") as file:
-            for end in ends:
-                file.write(b"\n" + msgspec.json.encode(end) + b"\n")  # whatever was torn stays a line of its own
-            file.flush()
-            os.fdatasync(file.fileno())
+        log = DurableLog()
+        log.open(self.folder / "ends")
+        try:
+            log.append(b"".join(msgspec.json.encode(end) + b"\n" for end in ends))
+        finally:
+            log.close()
 
     def kept(self) -> dict[Ref, JobEvent]:
-        """What was written down so."""
+        """The ends that `keep` wrote down."""
         found: dict[Ref, JobEvent] = {}
         with contextlib.suppress(FileNotFoundError):
             for line in (self.folder / "ends").read_bytes().splitlines():
@@ -114,16 +105,44 @@ class Records:
         return found
 
     def close(self) -> None:
-        """Let go of the log."""
-        with self._guard:
-            if self._log >= 0:
-                os.close(self._log)
-            self._log = -1
+        """Close the log."""
+        self._released.close()
 
-    def _write(self, name: str, text: str) -> None:
-        beside = self.folder / f"{name}.tmp"
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, self.folder / name)
+
+def settle(records: Records, mark: str, uri: str) -> None:
+    """Check that the run's jobs, if there are any, are in the instance with this mark, and write it down. Blocks.
+
+    `uri` is the address in the file, empty for that of `FLUX_URI`. Raises `MemberError` when the jobs may be in another
+    instance, and run there; `OSError`.
+    """
+    here = Instance(mark, uri or os.environ.get("FLUX_URI", ""), socket.gethostname())
+    before = records.instance()
+    if before is not None:
+        if before.mark == mark:
+            return
+        if os.environ.get(PREVIOUS) != "gone" and _may_be_alive(before, here):
+            raise MemberError(
+                f"this run's jobs are with another Flux instance ({before.uri} on {before.host}): resume it there, "
+                f"or, if that instance has ended, with {PREVIOUS}=gone in the environment"
+            )
+    records.moved(here)
+
+
+def _may_be_alive(before: Instance, here: Instance) -> bool:
+    if before.host != here.host:
+        return True
+    # at one address there is one instance: where this one answers, the former has ended
+    return before.uri != here.uri and _reachable(before.uri)
+
+
+def _reachable(uri: str) -> bool:
+    """Whether something listens at an address; where that cannot be seen from here (`ssh://`), it is assumed."""
+    kind, _, path = uri.partition("://")
+    if kind != "local":
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True

@@ -49,7 +49,7 @@ class MiniClusterMember(FluxMember):
         least, most = max(1, self._context.min_nodes), min(self._context.max_nodes or known, known)
         if not least <= nodes <= most:
             return Refused(f"this MiniCluster can have {least} to {most} nodes, not {nodes}")
-        self._put(MemberEvent(self._context.name, "resize", time.time(), nodes_wanted=nodes))
+        self._outbox.put(MemberEvent(self._context.name, "resize", time.time(), nodes_wanted=nodes))
         return Accepted()
 
 
