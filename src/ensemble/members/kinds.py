@@ -35,6 +35,7 @@ KINDS: Final = {
     "flux": Kind("ensemble.members.flux:FluxMember"),
     "minicluster": Kind("ensemble.members.minicluster:MiniClusterMember"),
     "slurm": Kind("ensemble.members.batch.slurm:SlurmMember", submits="sbatch"),
+    "pbs": Kind("ensemble.members.batch.pbs:PbsMember", submits="qsub"),
 }
 
 
