@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -95,6 +96,9 @@ class PbsHarness(MemberHarness):
 
     def options(self) -> dict[str, Any]:
         return {"poll": 0.5, "settle": 1.0}
+
+    async def cancel_outside(self, native_id: str) -> None:
+        await asyncio.to_thread(pbs, "qdel", native_id)
 
     async def clean_up(self) -> None:
         remove(self.queue)

@@ -40,7 +40,7 @@ from ensemble.model.errors import MemberError, MemberUnavailable
 from ensemble.model.jobs import JobSpec
 
 CAPABILITIES: Final = frozenset(
-    {"exactly-once", "durable", "gpus", "figures", "walltime", "absence-is-proof", "reopen"}
+    {"exactly-once", "durable", "gpus", "figures", "walltime", "reasons", "absence-is-proof", "reopen"}
 )
 OWN: Final = ("poll", "settle")
 """Options that every member of a batch queue has."""

@@ -77,6 +77,8 @@ class Reconciliation:
             attempts.ask.clear()
             wait = self._poll
             if not attempts.open:
+                if self._sent is not None:
+                    self._send({}, {"sched": 0, "run": 0})
                 continue
             began = time.monotonic()
             before = {ref for ref in attempts.open if attempts.known[ref].native}
@@ -137,21 +139,23 @@ class Reconciliation:
             self._measured_at = time.monotonic()
             with contextlib.suppress(MemberError):
                 self._sizes = await self._dialect.sizes()
+        self._send({self._explained(reason): count for reason, count in waiting.items() if reason}, queue)
+
+    def _send(self, waiting: dict[str, int], queue: dict[str, int]) -> None:
+        """Send nodes and queue, if they are not as they were sent last."""
         sizes = self._sizes
-        reasons = {self._explained(reason, sizes): count for reason, count in waiting.items() if reason}
         event = MemberEvent(
             self._attempts.context.name, "nodes", nodes_up=sizes.nodes_up, nodes_free=sizes.nodes_free,
             cores_up=sizes.cores_up, cores_free=sizes.cores_free, cores_per_node=sizes.cores_per_node, queue=queue,
-            waiting=dict(sorted(reasons.items())),
+            waiting=dict(sorted(waiting.items())),
         )  # fmt: skip
         if event != self._sent:
             self._sent = event
             self._attempts.outbox.put(msgspec.structs.replace(event, time=time.time()))
 
-    @staticmethod
-    def _explained(reason: str, sizes: Sizes) -> str:
-        """A reason to wait; where no node is up that is the reason behind it, with what the queue says of its nodes."""
-        return reason if sizes.nodes_up else f"{reason} (no node is up; {sizes.trouble})"
+    def _explained(self, reason: str) -> str:
+        """A reason to wait; where no node is up, that is added, with what the queue says of its nodes."""
+        return reason if self._sizes.nodes_up else f"{reason} (no node is up; {self._sizes.trouble})"
 
     # ---- ends ----------------------------------------------------------------------------------------
 
