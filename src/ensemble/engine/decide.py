@@ -391,7 +391,7 @@ class Decider:
         self._upkeep(effects, "release")
         if blocked and not self.state.dropped:
             self._limit(blocked, f"limits.{blocked}: what is left does not cover another job")
-        return any(type(effect) is Discard for effect in effects)
+        return any(isinstance(effect, (Discard, Finish)) for effect in effects)
 
     def _maybe_end(self, event: Event) -> bool:
         """End when nothing is open; before that, `idle` rules have their turn, as often as they find something."""
