@@ -91,7 +91,7 @@ SPOILS = {
     "places in the index": lambda s: watched(s).general.clear(),
     "in order": lambda s: next(iter(watched(s).thresholds.values())).above.reverse(),
     "stands in the index of values": lambda s: s.rules["rule-4"].homes.append((watched(s), "")),
-    "does not wait for": lambda s: s.groups["a"].on["job-run"].append(s.rules["rule-4"]),
+    "does not wait for": lambda s: s.groups["a"].on["job-run"].add(s.rules["rule-4"]),
     "is not told of": lambda s: s.groups["a"].on.clear(),
     "not put in order": lambda s: s.groups["a"].mixing.append(Span("a", 0, 1, 1)),
     "no range of its backlog": lambda s: s.groups["a"].backlog.append(Span("b", 0, 1, 1)),

@@ -49,6 +49,12 @@ def test_scaling_gives_speedup_and_efficiency(tmp_path):
     assert rows[4]["efficiency"] == pytest.approx(rows[4]["speedup"] / 4)
 
 
+def test_a_chain_goes_on_from_each_points_own_directory(tmp_path):
+    rows = {(row["N"], row["step"]): row for row in run("chain/ensemble.yaml", tmp_path) if row["group"] == "total"}
+    assert {point: row["sum.mean"] for point, row in rows.items()} == {(4, 1): 30, (4, 2): 10, (8, 1): 204, (8, 2): 84}
+    assert {row["jobs"] for row in rows.values()} == {1}
+
+
 def test_a_hundred_valid_results(tmp_path):
     (row,) = run("hundred-valid/ensemble.yaml", tmp_path)
     assert row["success"] >= 100

@@ -6,7 +6,7 @@ __all__ = ["Ensemble", "Group"]
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -123,7 +123,7 @@ class Ensemble:
         *,
         when: str | float | None = None,
         action: Mapping[str, Any] | str | None = None,
-        for_each: str = "",
+        for_each: str | Sequence[str] = "",
         seconds: float | str | None = None,
         id: str = "",  # noqa: A002 - the file's word
         repetitions: int | str | None = None,

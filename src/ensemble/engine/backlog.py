@@ -46,6 +46,8 @@ class Backlog:
         for number in range(span.first, span.first + min(span.count, spec.warmup - len(point.warm))):
             point.warm.add(number)
         group.created = max(group.created, span.first + span.count)
+        if effect.parent:
+            group.parents.update(dict.fromkeys(range(span.first, span.first + span.count), effect.parent))
         for cell in point.cells:
             cell.submitted += span.count
             cell.pending += span.count

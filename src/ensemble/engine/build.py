@@ -9,7 +9,7 @@ from msgspec import convert
 
 from ensemble.engine.algorithm import Algorithm
 from ensemble.engine.resolve import Resolver
-from ensemble.engine.rules import Rule, Thresholds, Watch, park, unpark
+from ensemble.engine.rules import Listeners, Rule, Thresholds, Watch, park, unpark
 from ensemble.engine.state import Binding, Cell, Group, Job, Member, Point, Shape, State
 from ensemble.metrics import Series
 from ensemble.model.errors import InputError
@@ -19,7 +19,7 @@ from ensemble.spec.expressions import Expr, Formula, compile_expr, parse, parse_
 from ensemble.spec.model import EnsembleSpec, GroupSpec, MemberSpec, RuleSpec
 from ensemble.spec.placeholders import compile_template
 from ensemble.spec.render import Renderer
-from ensemble.spec.starting import groups_that_start
+from ensemble.spec.starting import axes_of, groups_that_start
 
 _SPACING: Final = 1_000_000
 """Room in the order of rules for the instances of one `for_each` rule."""
@@ -28,13 +28,14 @@ _SPACING: Final = 1_000_000
 class Each:
     """A `for_each` rule: what its instances are made from."""
 
-    __slots__ = ("id", "made", "order", "owner", "rule")
+    __slots__ = ("axes", "id", "made", "order", "owner", "rule")
 
-    def __init__(self, rule_id: str, rule: RuleSpec, owner: str, order: int) -> None:
+    def __init__(self, rule_id: str, rule: RuleSpec, owner: str, order: int, axes: tuple[str, ...]) -> None:
         self.id = rule_id
         self.rule = rule
         self.owner = owner
         self.order = order
+        self.axes = axes
         self.made = 0
         """How many instances there are."""
 
@@ -114,16 +115,20 @@ class Builder:
         return group.places.get(self.binding(group, values), ())
 
     def points_within(self, group: Group, binding: Mapping[str, Scalar]) -> Sequence[Point]:
-        """The points that lie within a `for_each` rule's value; a point without its axis does, always."""
-        if not binding:
+        """The points that have the values of a `for_each` rule; a point without one of its axes has any value of it."""
+        axes = tuple(axis for axis in group.axes if axis in binding)
+        if not axes:
             return group.points
-        ((axis, value),) = binding.items()
-        if axis not in group.axes:
-            return group.points
-        found = group.by_value.get((axis, value), [])
-        if all(axis in template.axes for template in self.templates[group.name]):
-            return found
-        return [point for point in group.points if point.values.get(axis, value) == value]
+        if any(axis not in template.axes for template in self.templates[group.name] for axis in axes):
+            return [point for point in group.points if all(point.values.get(a, binding[a]) == binding[a] for a in axes)]
+        if len(axes) == 1:
+            return group.by_value.get((axes[0], binding[axes[0]]), ())
+        index = group.within.get(axes)
+        if index is None:
+            index = group.within[axes] = {}
+            for point in group.points:
+                index.setdefault(tuple(point.values[axis] for axis in axes), []).append(point)
+        return index.get(tuple(binding[axis] for axis in axes), ())
 
     def binding(self, group: Group, values: Mapping[str, Scalar]) -> Binding:
         """These values in the order of the group's axes: what names a point."""
@@ -143,14 +148,12 @@ class Builder:
         return ""
 
     def add_point(self, group: Group, template: int, values: Mapping[str, Scalar]) -> Point:
-        """A point that came up while the run was going; rules `for_each` value get their instance."""
+        """A point that came up while the run was going; `for_each` rules get an instance for its values."""
         point = self._point(group, template, dict(self.binding(group, values)))
-        made: list[Rule] = []
         for each in self._templates_each:
-            if each.rule.for_each in point.values:
-                made += self._instances(each, (point.values[each.rule.for_each],))
-        if made:
-            self.index_triggers()
+            if each.axes and all(axis in point.values for axis in each.axes):
+                for rule in self._instances(each, [tuple(point.values[axis] for axis in each.axes)]):
+                    self._listen(rule)
         return point
 
     def _point(self, group: Group, template: int, values: dict[str, Scalar]) -> Point:
@@ -167,6 +170,9 @@ class Builder:
         self._own_cell(group, tuple(values.items()))
         group.points.append(point)
         group.places.setdefault(self.binding(group, values), []).append(point)
+        for axes, index in group.within.items():
+            if all(axis in values for axis in axes):
+                index.setdefault(tuple(values[axis] for axis in axes), []).append(point)
         for pair in values.items():
             group.by_value.setdefault(pair, []).append(point)
         self._join(group, point)
@@ -250,7 +256,17 @@ class Builder:
     def job_spec(self, group: Group, point: Point, number: int, attempt: int, avoid: tuple[str, ...]) -> JobSpec:
         """The full description of one attempt."""
         key = f"{group.name}-{number}"
-        return self.renderer.render(group.name, point.template, point.values, key, attempt, avoid=avoid)
+        parent = group.parents.get(number, "")
+        return self.renderer.render(group.name, point.template, point.values, key, attempt, avoid, parent)
+
+    def follows_parent(self, group: Group) -> bool:
+        """Whether a text of the group names the directory of the job that caused its jobs."""
+        return any(self.renderer.uses(group.name, index, "parent") for index in range(len(self.templates[group.name])))
+
+    def directory_of(self, job: Job) -> str:
+        """The directory of a job, relative to that of the run where it is inside it."""
+        spec = self.job_spec(job.group, job.point, job.number, job.attempt, ())
+        return spec.workdir.removeprefix(f"{self.renderer.run_dir}/")
 
     # ---- rules -------------------------------------------------------------------------------------
 
@@ -266,22 +282,27 @@ class Builder:
         self.rule_ids[rule_id] = None
         if not rule.for_each:
             return [self._instance(rule_id, self._next_order, rule, {}, owner)]
-        each = Each(rule_id, rule, owner, self._next_order)
+        axes = axes_of(rule, self.spec)
+        each = Each(rule_id, rule, owner, self._next_order, axes)
         self._templates_each.append(each)
         values = dict.fromkeys(
-            value for group in self.state.groups.values() for axis, value in group.by_value if axis == rule.for_each
+            tuple(point.values[axis] for axis in axes)
+            for group in self.state.groups.values()
+            for point in group.points
+            if axes and all(axis in point.values for axis in axes)
         )
-        return self._instances(each, tuple(values))
+        return self._instances(each, values)
 
-    def _instances(self, each: Each, values: Iterable[Scalar]) -> list[Rule]:
+    def _instances(self, each: Each, values: Iterable[tuple[Scalar, ...]]) -> list[Rule]:
         """The rules of a `for_each` rule for those values that have none; a later one stands behind the earlier."""
         made = []
-        for value in values:
-            instance = f"{each.id}[{each.rule.for_each}={value}]"
+        for one in values:
+            binding = dict(zip(each.axes, one, strict=True))
+            instance = f"{each.id}[{','.join(f'{axis}={value}' for axis, value in binding.items())}]"
             if instance not in self.state.rules:
                 order = each.order + each.made
                 each.made += 1
-                made.append(self._instance(instance, order, each.rule, {each.rule.for_each: value}, each.owner))
+                made.append(self._instance(instance, order, each.rule, binding, each.owner))
                 made[-1].template = each.id
         return made
 
@@ -331,16 +352,19 @@ class Builder:
         rule.homes = list(sources.values())
 
     def index_triggers(self) -> None:
-        """Rebuild, for each group, the lists of rules that its jobs' events wake."""
+        """Find anew, for each group, the rules that its jobs' events wake."""
         for group in self.state.groups.values():
             group.on = {}
         for rule in self.state.rules.values():
-            if rule.removed or not rule.trigger.startswith("job-"):
-                continue
-            names: Iterable[str] = [rule.spec.name] if rule.spec.name else self.state.groups
-            for name in names:
-                if name in self.state.groups:
-                    self.state.groups[name].on.setdefault(rule.trigger, []).append(rule)
+            self._listen(rule)
+
+    def _listen(self, rule: Rule) -> None:
+        """Let the events of jobs wake a rule that waits for them."""
+        if rule.removed or not rule.trigger.startswith("job-"):
+            return
+        for name in [rule.spec.name] if rule.spec.name else list(self.state.groups):
+            if name in self.state.groups:
+                self.state.groups[name].on.setdefault(rule.trigger, Listeners()).add(rule)
 
     def idle_rules(self) -> list[Rule]:
         """Rules that wait for quiet."""

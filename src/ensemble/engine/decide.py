@@ -45,6 +45,7 @@ from ensemble.model.events import (
     Event,
     FunctionReturned,
     JobEvent,
+    NativeEvent,
     Requested,
     ResizeDone,
     RunStarted,
@@ -342,7 +343,14 @@ class Decider:
         self.context.begin()
         random = Random(state.seed * 1_000_003 + state.seq * 1_009 + self._firings)
         why = rule.why()
-        self._take(Firing(rule.id, why, tuple(perform(self.context, action, Cause(event, rule, random, key)))))
+        cause = Cause(event, rule, random, key, self._job_of(event))
+        self._take(Firing(rule.id, why, tuple(perform(self.context, action, cause))))
+
+    def _job_of(self, event: Event) -> Job | None:
+        """The job that an event is about, which may be over by now."""
+        if not isinstance(event, (JobEvent, NativeEvent)):
+            return None
+        return self.state.jobs.get(event.key) or self.impact.job(event.key)
 
     # ---- after the rules ---------------------------------------------------------------------------
 

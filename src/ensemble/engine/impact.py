@@ -13,8 +13,6 @@ from ensemble.engine.state import Cell, Group, Job, Member, Point
 from ensemble.model.decisions import Note
 from ensemble.model.events import Event
 
-_NONE: Final[list[Rule]] = []
-
 WAKES: Final = {"success": "job-success", "cancelled": "job-cancel", "failed": "job-fail", "lost": "job-fail"}
 """The trigger of each end of a job."""
 
@@ -94,11 +92,9 @@ class Impact:
 
     def wake(self, group: Group, point: Point | None, trigger: str, job: Job | None = None) -> None:
         """Wake the rules that wait for a trigger of a group; under `for_each`, those of the point's own value."""
-        for rule in group.on.get(trigger, _NONE):
-            if not rule.binding or (
-                point is not None and all(point.values.get(axis) == value for axis, value in rule.binding.items())
-            ):
-                self.awake.append(rule)
-                if rule.calls and job is not None:
-                    self.causes.setdefault(rule.id, []).append(job.key)
-                    self.jobs[job.key] = job
+        listeners = group.on.get(trigger)
+        for rule in listeners.of(point.values if point is not None else None) if listeners is not None else ():
+            self.awake.append(rule)
+            if rule.calls and job is not None:
+                self.causes.setdefault(rule.id, []).append(job.key)
+                self.jobs[job.key] = job

@@ -233,15 +233,20 @@ def _rules(state: State, builder: Builder) -> None:
     _same("rules of one place", len(set(orders)), len(orders))
     for rule in state.rules.values():
         _rule(rule)
+    listening: dict[tuple[str, str], set[str]] = {}
     for group in state.groups.values():
+        for number in group.parents:
+            if group.is_done(number):
+                raise InvariantError(f"{group.name}-{number} is over and its parent is kept")
         for trigger, rules in group.on.items():
+            listening[group.name, trigger] = {rule.id for rule in rules}
             for rule in rules:
                 if rule.removed or rule.trigger != trigger or rule.spec.name not in ("", group.name):
                     raise InvariantError(f"{group.name}: {rule.id} does not wait for {trigger}")
     for rule in state.rules.values():
         if rule.trigger.startswith("job-") and not rule.removed:
             for group in state.groups.values():
-                if rule.spec.name in ("", group.name) and rule not in group.on.get(rule.trigger, ()):
+                if rule.spec.name in ("", group.name) and rule.id not in listening.get((group.name, rule.trigger), ()):
                     raise InvariantError(f"{group.name}: {rule.id} is not told of {rule.trigger}")
     holders: list[Cell | Member] = [state.total, *state.members.values()]
     for group in state.groups.values():

@@ -7,7 +7,7 @@ one comparison of one value with a constant are kept sorted, so that a change vi
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from ensemble.model.jobs import Scalar
 from ensemble.spec.model import UNLIMITED, ActionSpec, RuleSpec
@@ -88,6 +88,41 @@ class Rule:
     def why(self) -> dict[str, float | None]:
         """The value of everything its condition reads."""
         return {text: read() for text, read in self.readers}
+
+
+class Listeners:
+    """The rules that wait for one trigger of a group, found by the values of the point that it concerns."""
+
+    __slots__ = ("_bound", "_free")
+
+    def __init__(self) -> None:
+        self._free: list[Rule] = []
+        self._bound: dict[tuple[str, ...], dict[tuple[Scalar, ...], list[Rule]]] = {}
+        """Rules of a `for_each`, by its axes and their values."""
+
+    def add(self, rule: Rule) -> None:
+        """Let a rule be found."""
+        if rule.binding:
+            by_values = self._bound.setdefault(tuple(rule.binding), {})
+            by_values.setdefault(tuple(rule.binding.values()), []).append(rule)
+        else:
+            self._free.append(rule)
+
+    def of(self, values: Mapping[str, Scalar] | None) -> list[Rule]:
+        """Return the rules for a point with these values; for none, those of no `for_each`."""
+        if not self._bound or values is None:
+            return self._free
+        found = list(self._free)
+        for axes, by_values in self._bound.items():
+            if all(axis in values for axis in axes):
+                found += by_values.get(tuple(values[axis] for axis in axes), ())
+        return found
+
+    def __iter__(self) -> Iterator[Rule]:
+        yield from self._free
+        for by_values in self._bound.values():
+            for rules in by_values.values():
+                yield from rules
 
 
 class Thresholds:

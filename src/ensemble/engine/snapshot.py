@@ -133,6 +133,7 @@ def _group(group: Group) -> dict[str, Any]:
         "waiting": group.waiting,
         "ready": list(group.ready),
         "outstanding": group.outstanding,
+        **({"parents": list(group.parents.items())} if group.parents else {}),
         "done": b64encode(compress(bytes(group.done))).decode(),
         "failures": [[*kind, one.example, one.attempt, one.count] for kind, one in group.failures.items()],
         "cells": [[list(map(list, cell.binding)), _cell(cell)] for cell in group.cells.values()],
@@ -208,6 +209,7 @@ def _restore_group(group: Group, plain: dict[str, Any], builder: Builder) -> Non
     group.outstanding = plain["outstanding"]
     for reason, exit_code, number, example, attempt, count in plain.get("failures", ()):
         group.failures[reason, exit_code, number] = Failures(example, attempt, count)
+    group.parents = dict(plain.get("parents", ()))
     group.done = bytearray(decompress(b64decode(plain["done"])))
     for binding, cell in plain["cells"]:
         _restore_cell(builder.cell(group, tuple((axis, value) for axis, value in binding)), cell)

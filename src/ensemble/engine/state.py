@@ -16,7 +16,7 @@ from ensemble.model.jobs import Resources, Scalar
 
 if TYPE_CHECKING:
     from ensemble.engine.calls import Line
-    from ensemble.engine.rules import Rule, Watch
+    from ensemble.engine.rules import Listeners, Rule, Watch
 
 NEW: Final = 0
 SUBMITTED: Final = 1
@@ -184,6 +184,7 @@ class Group:
         "name",
         "on",
         "outstanding",
+        "parents",
         "places",
         "points",
         "ready",
@@ -191,6 +192,7 @@ class Group:
         "slices",
         "waiting",
         "whole",
+        "within",
     )
 
     def __init__(self, name: str, axes: tuple[str, ...]) -> None:
@@ -205,6 +207,8 @@ class Group:
         """Points by their values, the axes in the order of the group's. Two entries may have equal points."""
         self.by_value: dict[tuple[str, Scalar], list[Point]] = {}
         """Points by the value of one axis."""
+        self.within: dict[tuple[str, ...], dict[tuple[Scalar, ...], list[Point]]] = {}
+        """Points by the values of several axes: an index for each set of axes that a rule has asked for."""
         self.shapes: dict[Shape, list[int]] = {}
         """The distinct demands of its points, and which points have them."""
         self.created = 0
@@ -219,11 +223,13 @@ class Group:
         self.outstanding = 0
         """Jobs with a member at present."""
         self.max_running = 0
+        self.parents: dict[int, str] = {}
+        """The directory of the job that caused it, by the number of a job that is not over; only where it is used."""
         self.done = bytearray()
         """One bit per job number: finished."""
         self.failures: dict[FailureKind, Failures] = {}
         """Jobs that failed for good, by the reason of their last attempt."""
-        self.on: dict[str, list[Rule]] = {}
+        self.on: dict[str, Listeners] = {}
         """Rules by the trigger that wakes them for this group."""
 
     def count_failures(self, kind: FailureKind, example: str, attempt: int, jobs: int = 1) -> None:
@@ -242,6 +248,8 @@ class Group:
 
     def mark_done(self, number: int) -> None:
         """Remember a finished job by one bit."""
+        if self.parents:
+            self.parents.pop(number, None)
         byte = number >> 3
         if byte >= len(self.done):
             self.done.extend(bytes(max(64, byte + 1 - len(self.done))))

@@ -56,11 +56,13 @@ class Span(Struct, frozen=True, gc=False, array_like=True):
 
 class Create(Struct, frozen=True, gc=False, tag="create", omit_defaults=True):
     """Jobs come to be, in state `new`. `values`: the axes of a point not known before, else None.
-    `template`: which of the file's entries of that group the point belongs to."""
+    `template`: which of the file's entries of that group the point belongs to. `parent`: the directory of the job
+    that caused these, relative to that of the run where it is inside it; empty where their texts do not ask for it."""
 
     span: Span
     values: dict[str, Scalar] | None = None
     template: int = 0
+    parent: str = ""
 
 
 class Submit(Struct, frozen=True, gc=False, tag="submit", omit_defaults=True):

@@ -297,6 +297,11 @@ CONDITION: Final = shape(
     },
     "text or a number",
 )
+AXES: Final = shape(
+    "axes",
+    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+    "an axis, a list of axes, or `point`",
+)
 ADDED_RULE: Final = shape("added_rule", {"anyOf": [ref("RuleSpec"), {"type": "null"}]}, "[Rules](#rules)")
 REPETITIONS: Final = shape(
     "repetitions", {"anyOf": [_whole(1), {"enum": ["unlimited"]}]}, "a whole number or `unlimited`"

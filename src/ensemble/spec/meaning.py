@@ -28,9 +28,10 @@ from ensemble.spec.expressions import (
     quantities,
     resolve_old,
 )
-from ensemble.spec.model import EnsembleSpec, GroupSpec, RuleSpec
+from ensemble.spec.model import EACH_POINT, EnsembleSpec, GroupSpec, RuleSpec
 from ensemble.spec.nodes import Place
 from ensemble.spec.render import Renderer
+from ensemble.spec.starting import axes_of, groups_that_start
 from ensemble.spec.vocabulary import COUNTS, MEMBER_METRICS, QUANTITIES
 
 _FIELD = re.compile(r"group [\w-]+: (\w+): ")
@@ -60,6 +61,9 @@ def check_meaning(
         template = seen.get(group.name, 0)
         seen[group.name] = template + 1
         _group(reader, spec, renderer, group, template, f"jobs[{index}]")
+    followers = dict.fromkeys(group.name for group in spec.jobs if "{parent" in repr(group))
+    for name in followers:
+        _follower(reader, spec, name)
     known: dict[str, int] = {}
     for index, rule in enumerate(spec.rules):
         where = f"rules[{index}]"
@@ -151,7 +155,7 @@ def _group(
         try:
             expr = parse(text)
             for path in paths(expr):
-                _path(path, spec, {})
+                _path(path, spec)
             unknown = [word for word in names(expr) if word not in group.axes]
         except ExpressionError as error:
             reader.complain(derived, inner, str(error))
@@ -159,6 +163,28 @@ def _group(
         if unknown:
             hint = nearest(unknown[0], group.axes)
             reader.complain(derived, inner, f"{unknown[0]!r} is neither an axis nor a metric path", hint)
+
+
+def _follower(reader: Converter, spec: EnsembleSpec, name: str) -> None:
+    """A group that names the directory of the job that caused its jobs needs such a job."""
+    hint = f"Submit {name} by a rule with `trigger: job-success`."
+    if name in groups_that_start(spec):
+        index = next(index for index, group in enumerate(spec.jobs) if group.name == name)
+        reader.complain(
+            _place(reader, f"jobs[{index}]", "command", "name"),
+            f"jobs[{index}]",
+            f"{name} uses {{parent}} and starts by itself, so no job causes its jobs",
+            hint,
+        )
+    for index, rule in enumerate(spec.rules):
+        without = rule.trigger in ("start", "interval") or rule.trigger.startswith("member-")
+        if without and traits(rule.action).submits and rule.action.label == name:
+            reader.complain(
+                _place(reader, f"rules[{index}]", "trigger"),
+                f"rules[{index}].trigger",
+                f"{name} uses {{parent}}, and no job causes what this rule submits",
+                hint,
+            )
 
 
 def _names(reader: Converter, place: Place, where: str, text: str, known: set[str]) -> None:
@@ -210,10 +236,22 @@ def check_rule(
             _place(reader, where, "seconds"), f"{where}.seconds", f"only an interval has seconds, not {rule.trigger}"
         )
     axes = list(dict.fromkeys(axis for group in spec.jobs for axis in group.axes))
-    if rule.for_each and rule.for_each not in axes:
-        hint = nearest(rule.for_each, axes) if axes else "No group here has parameters."
+    asked = axes_of(rule, spec)
+    if rule.for_each and not asked:
         reader.complain(
-            _place(reader, where, "for_each"), f"{where}.for_each", f"there is no axis {rule.for_each!r}", hint
+            _place(reader, where, "for_each"),
+            f"{where}.for_each",
+            "`for_each: point` needs a group with parameters that the rule waits for",
+        )
+    for axis in asked:
+        if axis not in axes:
+            hint = nearest(axis, [*axes, EACH_POINT]) if axes else "No group here has parameters."
+            reader.complain(_place(reader, where, "for_each"), f"{where}.for_each", f"there is no axis {axis!r}", hint)
+    if asked and all(axis in axes for axis in asked) and not any({*asked} <= {*group.axes} for group in spec.jobs):
+        reader.complain(
+            _place(reader, where, "for_each"),
+            f"{where}.for_each",
+            f"no group has all of these axes: {', '.join(asked)}",
         )
     _condition(reader, spec, rule, where)
     traits(rule.action).problems(
@@ -264,17 +302,16 @@ def _condition(reader: Converter, spec: EnsembleSpec, rule: RuleSpec, where: str
             f"A path is <statistic>.<group>.<quantity>, such as mean.{spec.jobs[0].name}.duration.",
         )
         return
-    binding = {rule.for_each: None} if rule.for_each else {}
     for path in paths(expr):
         try:
-            _path(path, spec, binding)
+            _path(path, spec)
         except ExpressionError as error:
             reader.complain(
                 _place(reader, where, "name" if str(path) == rule.name else "when", "name"), where, str(error)
             )
 
 
-def _path(path: MetricPath, spec: EnsembleSpec, binding: object) -> None:
+def _path(path: MetricPath, spec: EnsembleSpec) -> None:
     """Raise `ExpressionError` when a path names nothing in this file."""
     groups = list(dict.fromkeys(group.name for group in spec.jobs))
     figures = sorted({name for group in spec.jobs for name in group.outputs})

@@ -52,6 +52,9 @@ from ensemble.spec.vocabulary import LAUNCHERS, TAKES
 UNLIMITED: Final = -1
 """`repetitions: unlimited`."""
 
+EACH_POINT: Final = "point"
+"""`for_each: point`: all axes of the group that the rule waits for."""
+
 PointValues = dict[str, Scalar]
 """One point: the value of each axis, in the order of the axes."""
 
@@ -204,7 +207,10 @@ class RuleSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
         str | float | None, Key("A number, a comparison, or an expression over metrics.", keys.CONDITION)
     ] = None
     seconds: Annotated[float, Key("The period of an `interval`.", keys.PERIOD)] = 0.0
-    for_each: Annotated[str, Key("An axis: the rule exists once for each of its values.", TEXT)] = ""
+    for_each: Annotated[
+        str | tuple[str, ...],
+        Key("The rule exists once for each value of this axis, combination of these axes, or `point`.", keys.AXES),
+    ] = ""
     id: Annotated[str, Key("The name of the rule in `explain`; by default `rule-<its number in the file>`.", TEXT)] = ""
 
 

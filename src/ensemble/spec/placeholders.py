@@ -19,8 +19,8 @@ from ensemble.spec.expressions import Expr, Formula, Name, is_condition, names, 
 
 __all__ = ["JOB_NAMES", "Suspicion", "Template", "compile_template", "compile_words", "shell_syntax", "suspicious"]
 
-JOB_NAMES: Final = ("run", "key", "attempt", "seed")
-"""Names that every job has besides its axes. `run` is the run's directory."""
+JOB_NAMES: Final = ("run", "key", "attempt", "seed", "parent")
+"""Names that every job has besides its axes. `run` is the run's directory, `parent` that of the job that caused it."""
 
 _MOST: Final = 500
 """Characters between braces beyond which nobody looks for a placeholder."""

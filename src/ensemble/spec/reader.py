@@ -175,6 +175,18 @@ class Reader(Converter):
             raise Failed
         return self.text(tree, where) if isinstance(tree.value, str) else self.number(tree, where)
 
+    def axes(self, tree: Tree, where: str) -> str | tuple[str, ...]:
+        if not isinstance(tree.value, list):
+            return self.text(tree, where)
+        found = tuple(self.items(tree, self.text, where))
+        if not found:
+            self.complain(tree, where, "there is no axis in this list")
+            raise Failed
+        if len(set(found)) < len(found):
+            self.complain(tree, where, f"an axis is here twice: {', '.join(found)}")
+            raise Failed
+        return found[0] if len(found) == 1 else found
+
     def added_rule(self, tree: Tree, where: str) -> dict[str, Any] | None:
         return None if tree.value is None else self.anything_by_name(tree, where)
 

@@ -30,7 +30,7 @@ LARGEST_COUNT: Final = 1_000_000_000
 _POINTS_KEPT: Final = 4_096
 """Points whose worked-out part is kept: bounds memory; a sweep of more recomputes (tens of microseconds a job)."""
 
-_OF_THE_JOB: Final = ("key", "attempt", "seed")
+_OF_THE_JOB: Final = ("key", "attempt", "seed", "parent")
 """Names whose value differs between the jobs of one point."""
 
 
@@ -63,17 +63,26 @@ class Renderer:
         key: str,
         attempt: int = 1,
         avoid: tuple[str, ...] = (),
+        parent: str = "",
     ) -> JobSpec:
         """Describe one attempt of one job.
 
         `template` counts the entries of that name in file order, from 0. `values` is the point; it must not be
-        changed afterwards, for it is remembered by identity and handed on in the description. Raises `InputError`
+        changed afterwards, for it is remembered by identity and handed on in the description. `parent` is the directory
+        of the job that caused this one, relative to that of the run or absolute. Raises `InputError`
         (an `ExpressionError` where a placeholder is to blame) when a text cannot be filled, or a number is no count.
         """
+        return self._entry(group, template).point(values).job(key, attempt, avoid, parent)
+
+    def uses(self, group: str, template: int, name: str) -> bool:
+        """Whether a text of an entry holds a placeholder of this name."""
+        return name in self._entry(group, template).used
+
+    def _entry(self, group: str, template: int) -> _Entry:
         entry = self._entries.get((group, template))
         if entry is None:
             entry = self._entries[group, template] = self._compile(group, template)
-        return entry.point(values).job(key, attempt, avoid)
+        return entry
 
     def _compile(self, group: str, template: int) -> _Entry:
         entries = self._groups.get(group)
@@ -118,12 +127,9 @@ class _Entry:
             "options": self._mapping("options", group.options, self._scalar),
             "duration": self._mapping("simulate", group.simulate, self._scalar),
         }
-        used = [
-            *self.first[1].names,
-            *self.later[1].names,
-            *(name for part in self.parts.values() for name in part.names),
-        ]
-        self.needs_seed = "seed" in used
+        parts = (self.first[1], self.later[1], *self.parts.values())
+        self.used = frozenset(name for part in parts for name in part.names)
+        """The names that its placeholders read."""
         self._points: dict[int, tuple[Values, _Point]] = {}
 
     def point(self, values: Values) -> _Point:
@@ -282,7 +288,8 @@ class _Point:
     def __init__(self, entry: _Entry, values: Values) -> None:
         renderer, group = entry.renderer, entry.group
         self.known: dict[str, Scalar] = {**values, "run": renderer.run_dir}
-        self.run, self.seed, self.needs_seed = renderer.run, renderer.seed, entry.needs_seed
+        self.run, self.seed, self.used = renderer.run, renderer.seed, entry.used
+        self.run_dir = renderer.run_dir
         self.jobs_dir = f"{renderer.run_dir}/jobs/"
         self.shared: dict[str, Any] = {"group": group.name, "launcher": group.launcher, "keep": group.keep}
         self.shared["point"] = values if isinstance(values, dict) else dict(values)
@@ -301,14 +308,16 @@ class _Point:
         shared = {field: part.make(self.known) for field, part in parts.items() if part.steady}
         return {**self.shared, **shared}, tuple((field, part.make) for field, part in parts.items() if not part.steady)
 
-    def job(self, key: str, attempt: int, avoid: tuple[str, ...]) -> JobSpec:
+    def job(self, key: str, attempt: int, avoid: tuple[str, ...], parent: str) -> JobSpec:
         """Describe one attempt of one job of this point."""
         shared, rest = self.first if attempt == 1 else self.later
         fields = dict(shared)
         if rest:
             values = {**self.known, "key": key, "attempt": attempt}
-            if self.needs_seed:
+            if "seed" in self.used:
                 values["seed"] = job_seed(self.seed, key)
+            if "parent" in self.used:
+                values.setdefault("parent", os.path.join(self.run_dir, parent))
             for field, make in rest:
                 fields[field] = make(values)
         number = str(attempt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ensemble.model.errors import ExpressionError
 from ensemble.spec.actions import traits
 from ensemble.spec.expressions import parse_condition, paths, resolve_old
-from ensemble.spec.model import EnsembleSpec, RuleSpec
+from ensemble.spec.model import EACH_POINT, EnsembleSpec, RuleSpec
 
 
 def groups_that_start(spec: EnsembleSpec) -> tuple[str, ...]:
@@ -29,6 +29,17 @@ def groups_that_start(spec: EnsembleSpec) -> tuple[str, ...]:
         elif not any(_submits_from_outside(rule, name, names) for rule in spec.rules):
             started.append(name)
     return tuple(started)
+
+
+def axes_of(rule: RuleSpec, spec: EnsembleSpec) -> tuple[str, ...]:
+    """The axes of a `for_each` rule; for `point`, those of the group that it waits for, else that its action names."""
+    if isinstance(rule.for_each, tuple):
+        return rule.for_each
+    if rule.for_each != EACH_POINT or any(EACH_POINT in group.axes for group in spec.jobs):
+        return (rule.for_each,) if rule.for_each else ()
+    names = tuple(dict.fromkeys(group.name for group in spec.jobs))
+    groups = rule_sources(rule, names) - {"*", ""} or {rule.action.label}
+    return tuple(dict.fromkeys(axis for group in spec.jobs if group.name in groups for axis in group.axes))
 
 
 def _submits_from_outside(rule: RuleSpec, name: str, names: tuple[str, ...]) -> bool:

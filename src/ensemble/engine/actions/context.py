@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from ensemble.engine.build import Builder
 from ensemble.engine.rules import Rule
-from ensemble.engine.state import NEW, RUN, Binding, Group, State
+from ensemble.engine.state import NEW, RUN, Binding, Group, Job, State
 from ensemble.model.decisions import AddRule, Cancel, Create, Drain, Effect, Note, Span
 from ensemble.model.events import Event, JobEvent
 from ensemble.model.jobs import Scalar
@@ -22,16 +22,18 @@ CANCEL_GRACE: Final = 10.0
 
 class Cause(NamedTuple):
     """Why an action is asked for: the event, the rule that fired (None: a request or a function's result), the
-    generator that every random choice of this firing comes from, and the job that a function is to be called for."""
+    generator that every random choice of this firing comes from, the key of the job that a function is to be called
+    for, and the job that the event is about."""
 
     event: Event
     rule: Rule | None = None
     random: Random | None = None
     key: str = ""
+    job: Job | None = None
 
     @property
     def binding(self) -> dict[str, Scalar]:
-        """The value of a `for_each` rule; empty for any other."""
+        """The values of a `for_each` rule; empty for any other."""
         return self.rule.binding if self.rule is not None else {}
 
     @property
@@ -81,10 +83,11 @@ class Context:
         count: int | None = None,
         values: dict[str, Scalar] | None = None,
         template: int = 0,
+        parent: str = "",
     ) -> list[Effect]:
         """Create `count` jobs of a point (None: its `usual` number), as many as `limits.jobs` allows.
 
-        `values` and `template` are those of a point that is new.
+        `values` and `template` are those of a point that is new. `parent` is the directory of the job that caused them.
         """
         wanted = usual if count is None else count
         limit = self.builder.spec.limits.jobs
@@ -100,7 +103,7 @@ class Context:
             first = self._numbers.get(group.name, group.created)
             self._numbers[group.name] = first + wanted
             self._created += wanted
-            effects.insert(0, Create(Span(group.name, point, first, wanted), values, template))
+            effects.insert(0, Create(Span(group.name, point, first, wanted), values, template, parent))
         return effects
 
     def start(self, names: tuple[str, ...]) -> list[Effect]:

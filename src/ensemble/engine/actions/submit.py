@@ -32,36 +32,48 @@ def _submit(context: Context, action: ActionSpec, cause: Cause) -> list[Effect]:
     if group is None:
         return [Note("unknown-group", f"submit names {name!r}, which is no group")]
     count = None if action.value is None else int(action.value)
+    builder = context.builder
+    binding, parent = cause.binding, ""
+    if builder.follows_parent(group):
+        if cause.job is None:
+            return [Note("no-parent", f"{name} uses {{parent}}, and no job caused this submission")]
+        parent = builder.directory_of(cause.job)
+        # what goes on from a job's directory goes on with its parameters
+        binding = {**{axis: value for axis, value in cause.job.point.values.items() if axis in group.axes}, **binding}
     effects: list[Effect] = []
     if action.points:
         for values in action.points:
-            effects += _submit_values(context, group, dict(values), count)
+            effects += _submit_values(context, group, dict(values), count, parent)
         return effects
-    builder = context.builder
-    for point in builder.points_within(group, cause.binding):
-        effects += context.create(group, point.index, builder.template(point).count, count)
+    points = builder.points_within(group, binding)
+    if not points and parent and set(group.axes) <= set(binding):
+        return _submit_values(context, group, {axis: binding[axis] for axis in group.axes}, count, parent)
+    for point in points:
+        effects += context.create(group, point.index, builder.template(point).count, count, parent=parent)
     return effects
 
 
-def _submit_values(context: Context, group: Group, values: dict[str, Scalar], count: int | None) -> list[Effect]:
+def _submit_values(
+    context: Context, group: Group, values: dict[str, Scalar], count: int | None, parent: str
+) -> list[Effect]:
     """Jobs of the point with these values, which is made when there is none."""
     builder = context.builder
     known = builder.find_points(group, values)
     if known:
         effects: list[Effect] = []
         for point in known:
-            effects += context.create(group, point.index, builder.template(point).count, count)
+            effects += context.create(group, point.index, builder.template(point).count, count, parent=parent)
         return effects
     template = builder.template_for(group, values)
     usual = builder.templates[group.name][template].count
     new = context.points.setdefault(group.name, {})
     binding = builder.binding(group, values)
     if binding in new:
-        return context.create(group, new[binding], usual, count)
+        return context.create(group, new[binding], usual, count, parent=parent)
     problem = builder.problem_with(group, values)
     if problem:
         return [Note("bad-point", f"{group.name}: {problem}")]
-    effects = context.create(group, len(group.points) + len(new), usual, count, values, template)
+    effects = context.create(group, len(group.points) + len(new), usual, count, values, template, parent)
     if effects and isinstance(effects[0], Create):
         new[binding] = effects[0].span.point
     return effects

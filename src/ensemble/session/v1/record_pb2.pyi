@@ -761,7 +761,9 @@ class CreateEffect(_message.Message):
     SPAN_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     TEMPLATE_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     template: _builtins.int
+    parent: _builtins.str
     @_builtins.property
     def span(self) -> Global___Span: ...
     @_builtins.property
@@ -772,10 +774,11 @@ class CreateEffect(_message.Message):
         span: Global___Span | None = ...,
         values: _abc.Iterable[_model_pb2.NamedValue] | None = ...,
         template: _builtins.int = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["span", b"span"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["span", b"span", "template", b"template", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "span", b"span", "template", b"template", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
