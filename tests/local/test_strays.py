@@ -110,7 +110,10 @@ def test_a_daemon_ends_with_its_own_job_while_those_of_another_live_on(where):
     until(lambda: all(pids(key, kind) for key in ("long", "short") for kind in KINDS), "no daemons")
     # one without an environment is nobody's for certain: it ends when all that ran when it began are over
     marked = [kind for kind in KINDS if kind != "without-environment"]
-    until(lambda: not any(process_start(pid) for kind in marked for pid in pids("short", kind)), "daemons outlive their job")
+    until(
+        lambda: not any(process_start(pid) for kind in marked for pid in pids("short", kind)),
+        "daemons outlive their job",
+    )
     assert all(process_start(pid) for kind in KINDS for pid in pids("long", kind))
     run.send_signal(signal.SIGTERM)
     assert run.wait(30) == 130

@@ -17,6 +17,7 @@ from ensemble.model.errors import EnsembleError, MemberError, MemberUnavailable
 from ensemble.model.events import Fault, MemberEvent, ResizeDone, SubmitAnswered
 from ensemble.model.failpoints import failpoint
 from ensemble.model.jobs import AttemptRef
+from ensemble.runtime.answering import Answering, Unanswered
 from ensemble.runtime.inventory import take_inventory
 from ensemble.runtime.sound import Incoming, sound
 from ensemble.runtime.submission import submit
@@ -49,6 +50,12 @@ RESIZE_SECONDS: Final = 600.0
 CLOSE_SECONDS: Final = 60.0
 """How long a member may take to let go."""
 
+HURRY_SECONDS: Final = 1.0
+"""The same once the run must be left, as after SIGTERM."""
+
+QUIET_SECONDS: Final = 15
+"""A member that owes an answer for longer does not count as answering."""
+
 CANCELS: Final = 1000
 """Attempts cancelled in one call."""
 
@@ -63,7 +70,7 @@ class Link:
     def __init__(self, loop: RunLoop, member: Member, context: Context) -> None:
         """`context` is completed with each opening: its sink, stream and position are left out."""
         self.loop = loop
-        self.member = member
+        self.member = Answering(member)
         self.context = context
         self.name = context.name
         self.doubtful: set[Ref] = set()
@@ -76,6 +83,7 @@ class Link:
         self._down = False
         self._told_down = False
         """The engine was told that the member is down, and not yet that it is up again."""
+        self._ready = False
         self._was_open = False
         self._stream = ""
         self._position = 0
@@ -107,19 +115,30 @@ class Link:
         self._commands.append(command)
         self._wake.set()
 
+    @property
+    def answering(self) -> bool:
+        """Whether the member is open and owes no answer for long."""
+        return self._ready and not self._down and self.member.owing < QUIET_SECONDS
+
     async def close(self, mode: CloseMode) -> None:
         """Stop sending and let the member go."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait([self._task], timeout=HURRY_SECONDS)
+        closing = asyncio.create_task(self.member.close(mode), name=f"close {self.name}")
+        hurried = asyncio.create_task(self.loop.hurried.wait())
         try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self.member.close(mode)
-        except TimeoutError:
-            self.loop.warnings.append(f"member {self.name} did not let go within {CLOSE_SECONDS:g} s")
-        except Exception as error:
-            self.loop.warnings.append(f"member {self.name} could not be closed: {_told(error)}")
-        self._door.shut()
+            await asyncio.wait([closing, hurried], timeout=CLOSE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not closing.done() and self.loop.hurried.is_set():
+                await asyncio.wait([closing], timeout=HURRY_SECONDS)
+            if not closing.done():
+                self.loop.warnings.append(f"member {self.name} did not let go in time")
+            elif (error := closing.exception()) is not None:
+                self.loop.warnings.append(f"member {self.name} could not be closed: {_told(error)}")
+        finally:
+            hurried.cancel()
+            closing.cancel()
+            self._door.shut()
 
     # ---- what the member calls ---------------------------------------------------------------------
 
@@ -182,6 +201,9 @@ class Link:
         for delay in (*BACKOFF, None):
             try:
                 await self._carry_out(command)
+            except Unanswered as error:
+                await self._lose(str(error))
+                return False
             except MemberError as error:
                 if not error.transient:
                     self._refuse(command, str(error))
@@ -255,7 +277,8 @@ class Link:
     async def _stop(self, command: StopMember) -> None:
         """Nothing of the run is left there: let it go."""
         with contextlib.suppress(Exception):
-            await self.member.close("cancel" if command.mode == "cancel" else "drain")
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.member.close("cancel" if command.mode == "cancel" else "drain")
         self._door.shut()
         self.loop.post(MemberEvent(self.name, "closed", time.time()))
 
@@ -307,7 +330,7 @@ class Link:
             attempt += 1
             self._door.shut()
             self._door = Door(self)
-            self._down = False
+            self._down = self._ready = False
             context = msgspec.structs.replace(
                 self.context,
                 sink=self._door,
@@ -354,7 +377,7 @@ class Link:
         same = bool(hello.stream) and hello.stream == self._stream
         if not same:
             self._stream, self._position = hello.stream, 0
-        self._was_open = True
+        self._was_open = self._ready = True
         event = MemberEvent(
             self.name,
             "open",
@@ -435,5 +458,5 @@ class Door:
         return await self._link.take(self, events)
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return str(error) if isinstance(error, EnsembleError) else f"{type(error).__name__}: {error}"

@@ -16,7 +16,7 @@ import msgspec
 from ensemble.engine import Engine, Status
 from ensemble.functions import FunctionWorkers
 from ensemble.journal import JournalWriter, write_snapshot
-from ensemble.model.decisions import Call, Cancel, Held, Record, Resize, StopMember, Submit
+from ensemble.model.decisions import Call, Cancel, Drain, Held, Record, Resize, StopMember, Submit
 from ensemble.model.errors import Fenced, JournalError, JournalFull
 from ensemble.model.events import Event, Fault, FunctionReturned, RunResumed, TimerFired
 from ensemble.model.failpoints import failpoint
@@ -49,6 +49,9 @@ COMMIT_MOST: Final = 0.1
 
 SNAPSHOT_RECORDS: Final = 100_000
 """Records between snapshots."""
+
+LIMIT_SECONDS: Final = 60
+"""When a limit that cancels was reached and no member with jobs has answered for so long, the run is left."""
 
 LONGEST_SLEEP: Final = 60.0
 """Seconds after which timers are looked at again whatever they said: a machine may have slept meanwhile."""
@@ -113,6 +116,8 @@ class RunLoop:
         self.warnings: list[str] = []
         self.clock = RunClock(engine.state.now)
         self.leaving: Leaving | None = None
+        self.hurried = asyncio.Event()
+        """Set when nobody must be waited for any more."""
         self.pace: Pace | None = None
         """How fast jobs may be handed over; None: as fast as members take them."""
         self.synced: Callable[[float], None] = _unheard
@@ -132,6 +137,7 @@ class RunLoop:
         self._snapshot_at = engine.state.seq
         self._snapshot: tuple[int, msgspec.Raw] | None = None
         self._calls: set[asyncio.Task[None]] = set()
+        self._limited: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "journal")
         self._snapshots = ThreadPoolExecutor(1, "snapshots")
 
@@ -308,6 +314,7 @@ class RunLoop:
             self._durable.set()
             for record in records:
                 self._send(record)
+                self._see_limit(record)
             for promise, value in waiting:
                 _keep(promise, value)
             for record in records:
@@ -335,6 +342,28 @@ class RunLoop:
                 elif isinstance(effect, Call):
                     failpoint("runtime.before-send")
                     self.call(effect)
+
+    def _see_limit(self, record: Record) -> None:
+        """A limit that cancels what runs ends the run also when a member does not answer."""
+        effects = [effect for step in record.steps if not isinstance(step, Held) for effect in step.effects]
+        if any(isinstance(effect, Drain) and effect.limit for effect in effects):
+            limits = self.engine.spec.limits
+            if limits.on_limit == "cancel" and not self._limited:
+                self._limited = asyncio.create_task(self._end_at_limit(), name="limit")
+
+    async def _end_at_limit(self) -> None:
+        silent = 0
+        while silent < LIMIT_SECONDS:
+            await asyncio.sleep(1.0)
+            owing = [link for link in self.links.values() if self.engine.open_refs(link.name)]
+            silent = silent + 1 if owing and not any(link.answering for link in owing) else 0
+        names = ", ".join(link.name for link in owing)
+        self.leave(
+            "limit",
+            f"{names} did not answer when a limit was reached; `ensemble resume {self.run_dir}` sees how it is",
+            3,
+        )
+        self.hurried.set()
 
     def _tell(self, record: Record) -> None:
         for observer in tuple(self.observers):
@@ -393,6 +422,8 @@ class RunLoop:
                     _keep(found, False)
         for task in self._calls:
             task.cancel()
+        if self._limited is not None:
+            self._limited.cancel()
         mode: CloseMode = "drain" if self.engine.ended is not None else "detach"
         await asyncio.gather(*(link.close(mode) for link in self.links.values()))
         if self.functions is not None:

@@ -17,16 +17,21 @@ if TYPE_CHECKING:
 
 INTERRUPTED: Final = 130
 
+TERM_SECONDS: Final = 8.0
+"""After SIGTERM jobs have so long to end; then the run is left as it is, to be resumed, whatever its members do."""
+
 
 class Signals:
-    """Ctrl-C once drains, twice cancels, three times leaves everything running; SIGTERM cancels; a terminal that goes
-    away is noted and nothing else. Works in the main thread only; elsewhere it does nothing.
+    """Ctrl-C once drains, twice cancels, three times leaves everything running; SIGTERM cancels and ends this process
+    within 10 s; a terminal that goes away is noted and nothing else. Works in the main thread only; elsewhere it does
+    nothing.
     """
 
     def __init__(self, loop: RunLoop) -> None:
         self._loop = loop
         self._interrupts = 0
         self._set: list[int] = []
+        self._late: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Signals:
         self._listen(signal.SIGINT, self.interrupt)
@@ -38,6 +43,8 @@ class Signals:
         running = asyncio.get_running_loop()
         for number in self._set:
             running.remove_signal_handler(number)
+        if self._late is not None:
+            self._late.cancel()
 
     def _listen(self, number: int, handler: Callable[[], None]) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -58,7 +65,13 @@ class Signals:
             self._loop.detach(INTERRUPTED)
 
     def _terminate(self) -> None:
-        self._loop.post(Requested("cancel", "SIGTERM"))
+        if self._late is None:
+            self._loop.post(Requested("cancel", "SIGTERM"))
+            self._late = asyncio.get_running_loop().call_later(TERM_SECONDS, self._leave)
+
+    def _leave(self) -> None:
+        self._loop.detach(INTERRUPTED)
+        self._loop.hurried.set()
 
     def _hang_up(self) -> None:
         self._loop.post(Fault("terminal-gone", "SIGHUP"))
