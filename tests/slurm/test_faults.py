@@ -38,10 +38,9 @@ from tests.slurm.cluster import (
 )
 
 
-def waiting(bench: Bench) -> dict[str, int]:
-    """Why jobs wait, by the last event that says so."""
-    told = [event.waiting for event in bench.sink.events if isinstance(event, MemberEvent) and event.waiting]
-    return told[-1] if told else {}
+def went_down(bench: Bench) -> str:
+    """Why the member is down; empty while it is not."""
+    return next((e.text for e in bench.sink.events if isinstance(e, MemberEvent) and e.name == "down"), "")
 
 
 class TestFaults:
@@ -88,7 +87,7 @@ class TestFaults:
             await bench.until(lambda: [e for e in bench.sink.of("a-0") if e.state == "sched"], "it waits")
             (event,) = bench.sink.of("a-0")
             assert event.text == "pending: PartitionDown"
-            await bench.until(lambda: waiting(bench) == {"PartitionDown": 1}, "the reason is sent")
+            await bench.until(lambda: bench.waiting() == {"PartitionDown": 1}, "the reason is sent")
         finally:
             slurm("scontrol", "update", "partitionname=main", "state=up")
         assert (await bench.ended("a-0")).outcome == "success"
@@ -301,6 +300,23 @@ class TestFaults:
             restart_empty(cluster, conf)
 
     @live
+    async def test_a_controller_that_does_not_answer_puts_the_member_down_until_it_does(self, bench: Bench) -> None:
+        cluster = Path(os.environ["SLURM_CLUSTER_DIR"])
+        gate = bench.harness.folder / "gate"
+        member = await bench.open(options={"poll": 1.0})
+        await member.submit(1, [on(bench, "a-0", Do(script=f"until [ -e {gate} ]; do sleep 0.1; done"))])
+        await bench.running("a-0")
+        stop_controller(cluster)
+        try:
+            await bench.until(lambda: went_down(bench), "it is down")
+        finally:
+            start_controller()
+        assert "controller" in went_down(bench)
+        member = await bench.reopen(member)
+        gate.touch()
+        await bench.inventory_until(member, lambda found: found["a-0", 1].state == "inactive")
+
+    @live
     async def test_what_nobody_foresaw_is_told_as_a_member_that_is_down(self, bench: Bench) -> None:
         member = await bench.open()
 
@@ -346,8 +362,8 @@ class TestFaults:
             assert (await bench.ended("a-0")).outcome == "success"
             await bench.until(lambda: [e for e in bench.sink.of("b-0") if e.state == "sched"], "it waits")
             assert bench.sink.of("b-0")[0].text.startswith("pending: ")
-            await bench.until(lambda: any("no node is up" in reason for reason in waiting(bench)), "it is said why")
-            assert all("maintenance" in reason for reason in waiting(bench))
+            await bench.until(lambda: any("no node is up" in reason for reason in bench.waiting()), "it is said why")
+            assert all("maintenance" in reason for reason in bench.waiting())
         finally:
             slurm("scontrol", "update", "nodename=ALL", "state=resume")
         assert (await bench.ended("b-0")).outcome == "success"

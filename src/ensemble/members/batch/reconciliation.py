@@ -6,6 +6,7 @@ __all__ = ["Reconciliation"]
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import Counter
 from typing import Final, NamedTuple
@@ -33,8 +34,10 @@ _SIZES: Final = 60.0
 """Seconds between two looks at how many nodes there are, while jobs run."""
 _SOON: Final = 0.5
 """Seconds before the next look while something is expected."""
-_AGAIN: Final = (1.0, 4.0)
-"""Seconds before each repetition of a look that failed; after the last the member is down."""
+_OUTAGE: Final = 10.0
+"""Seconds without an answer after which the member is down; Slurm's own commands try for 9 s."""
+_AGAIN: Final = 1.0
+"""Seconds before a look that failed is repeated."""
 
 
 _CANCELLED: Final = Verdict("cancelled", "cancelled")
@@ -68,7 +71,7 @@ class Reconciliation:
 
     async def run(self) -> None:
         """Compare with the queue: what ended without a record, because its node died or somebody cancelled it."""
-        attempts, failures, wait, slow = self._attempts, 0, self._poll, 0.0
+        attempts, wait, slow, silent_since = self._attempts, self._poll, 0.0, math.inf
         while not attempts.outbox.down:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
@@ -85,13 +88,13 @@ class Reconciliation:
             try:
                 rows = await self._dialect.rows()
             except MemberError as error:
-                if failures == len(_AGAIN):
+                silent_since = min(silent_since, began)
+                if time.monotonic() - silent_since >= _OUTAGE:
                     attempts.outbox.go_down(str(error))
                     return
-                wait = _AGAIN[failures]
-                failures += 1
+                wait = _AGAIN
                 continue
-            failures = 0
+            silent_since = math.inf
             # a queue that takes long is asked less often; a single slow answer is of one that has just come back
             took, slow = min(slow, time.monotonic() - began), time.monotonic() - began
             try:
