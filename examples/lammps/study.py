@@ -17,12 +17,14 @@ melt = study.group(
     retries={"limit": 1, "reasons": ["signal"]},
 )
 
-
-@study.rule("metric", when="count.melt.active == 0 and rel_ci95.melt.pressure > 0.02", for_each="T", repetitions=15)
-def repeat(metrics, binding):
-    """One more run of a temperature whose mean pressure is not known within 2 %; two while it is far off."""
-    return melt.submit(2 if metrics.get(f"rel_ci95.melt[T={binding['T']}].pressure", 0) > 0.1 else 1)
-
+# one more run of a temperature whose mean pressure is not known within 2 %
+study.rule(
+    "metric",
+    when="count.melt.active == 0 and rel_ci95.melt.pressure > 0.02",
+    for_each="T",
+    repetitions=15,
+    action=melt.submit(1),
+)
 
 if __name__ == "__main__":
     for row in study.run().results(by="point"):

@@ -3,11 +3,9 @@
 from itertools import pairwise
 
 
-def refine(metrics):
+def refine(points):
     """Return a submit action with new points, or nothing when the curve is known well enough."""
-    known = sorted(
-        (point["values"]["x"], point["mean"]["y"]) for point in metrics["points"]["sample"] if "y" in point["mean"]
-    )
+    known = sorted((point.parameters.x, point.mean.y) for point in points.sample if "y" in point.mean)
     values = [y for _, y in known]
     steep = (max(values) - min(values)) / 5
     new = [round((a + b) / 2, 6) for (a, ya), (b, yb) in pairwise(known) if abs(yb - ya) > steep]
