@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ensemble.model.errors import SpecError
 from ensemble.model.placement import Size
@@ -380,3 +381,26 @@ def test_shell_syntax_in_a_command_without_a_shell_is_warned_of(command, syntax)
 def test_what_is_quoted_needs_no_shell(command):
     data = {"jobs": [{"name": "a", "command": command, "parameters": {"x": [1]}}]}
     assert check(loads(json.dumps(data))) == []
+
+
+def test_a_check_goes_through_a_file_a_fixed_number_of_times():
+    class Jobs(tuple):
+        passes = 0
+
+        def __iter__(self):
+            Jobs.passes += 1
+            return super().__iter__()
+
+    def passes(count):
+        text = "".join(f"- {{name: g{i}, command: x, retries: 1}}\n" for i in range(count)) + "rules:\n"
+        when = "count.g{0}.success > 0 and mean.g{0}.duration > 1"
+        submits = "action: {{name: submit, label: g{0}, value: 1}}"
+        for i in range(count):
+            text += f"- {{trigger: metric, when: {when.format(i)!r}, {submits.format(i)}}}\n"
+            text += f"- {{trigger: job-retry, name: g{i}, {submits.format(i)}}}\n"
+        spec = loads("jobs:\n" + text)
+        Jobs.passes = 0
+        assert check(structs.replace(spec, jobs=Jobs(spec.jobs)), {"local": Size(1, 4)}) == []
+        return Jobs.passes
+
+    assert passes(40) == passes(4)

@@ -17,6 +17,7 @@ from ensemble.model.events import JobEvent
 from ensemble.model.jobs import JobSpec, Scalar
 from ensemble.spec.expressions import Expr, Formula, compile_expr, parse, parse_condition, paths, threshold
 from ensemble.spec.model import EnsembleSpec, GroupSpec, MemberSpec, RuleSpec
+from ensemble.spec.outline import Outline
 from ensemble.spec.placeholders import compile_template
 from ensemble.spec.render import Renderer
 from ensemble.spec.starting import axes_of, groups_that_start
@@ -57,6 +58,7 @@ class Builder:
             self.templates.setdefault(group.name, []).append(group)
         self.resolver = Resolver(state, self)
         self.starting = groups_that_start(spec)
+        self._outline = Outline(spec)
         self.begin("", "")
         self._valid: dict[tuple[str, int], Formula] = {}
         self._conditional: dict[tuple[str, int], bool] = {}
@@ -282,7 +284,7 @@ class Builder:
         self.rule_ids[rule_id] = None
         if not rule.for_each:
             return [self._instance(rule_id, self._next_order, rule, {}, owner)]
-        axes = axes_of(rule, self.spec)
+        axes = axes_of(rule, self._outline)
         each = Each(rule_id, rule, owner, self._next_order, axes)
         self._templates_each.append(each)
         values = dict.fromkeys(

@@ -31,15 +31,16 @@ def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None, *, st
     fixed = frozenset(name for name, member in members.items() if _fixed_size(member.kind))
     errors: list[Problem] = []
     warnings: list[Problem] = []
+    first = _first_places(places or {})
     for found in check(spec, sizes, fixed):
         if steered and found.code in _UNLESS_STEERED:
             continue
-        place = _place_of(found.where, places or {})
+        place = _place_of(found.where, first)
         problem = Problem(found.message, place.file, place.line, place.column, found.where, found.hint)
         (errors if found.error else warnings).append(problem)
     if errors:
         raise SpecError(errors)
-    return warnings + list(_strange_options(spec, places or {}))
+    return warnings + list(_strange_options(spec, first))
 
 
 def _fixed_size(kind: str) -> bool:
@@ -60,15 +61,20 @@ def _size(member: MemberSpec) -> Size | None:
     return Size(max(member.nodes, member.max_nodes), cores, member.gpus) if cores else None
 
 
+def _first_places(places: Mapping[str, Place]) -> dict[str, Place]:
+    """The place of every value, and of what has none itself that of the first value inside it."""
+    first = dict(places)
+    for name, place in places.items():
+        while name := name[: max(name.rfind("."), name.rfind("["), 0)]:
+            first.setdefault(name, place)
+    return first
+
+
 def _place_of(where: str, places: Mapping[str, Place]) -> Place:
-    """The place of a value, of the first one inside it, or of what holds it."""
-    while where:
-        inside = (name for name in places if name == where or name.startswith((f"{where}.", f"{where}[")))
-        first = next(inside, "")
-        if first:
-            return places.get(where, places[first])
+    """The place of a value, or of what holds it."""
+    while where and where not in places:
         where = where.rpartition(".")[0]
-    return Place()
+    return places.get(where, Place())
 
 
 def _strange_options(spec: EnsembleSpec, places: Mapping[str, Place]) -> Iterator[Problem]:

@@ -17,8 +17,9 @@ from types import MappingProxyType
 from typing import Final
 
 from ensemble.spec.convert import Converter, nearest
-from ensemble.spec.model import ActionSpec, EnsembleSpec
+from ensemble.spec.model import ActionSpec
 from ensemble.spec.nodes import Place
+from ensemble.spec.outline import Outline
 
 _BUILTIN: Final = "ensemble.engine.actions"
 """The module that registers our own actions when it is imported. It is loaded like those of other packages."""
@@ -32,21 +33,22 @@ _COMMON: Final = ("name", "repetitions", "backoff", "cooldown")
 class ActionCheck:
     """What an action's own check may look at, and how it reports a problem.
 
-    `groups` and `members` are the names in the file. `functions` returns the names that `custom` defines, or None
-    when these are not known. `algorithm` checks the name and options of an algorithm.
+    `groups` are the entries of each group by its name, and `members` the names of the members. `functions` returns the
+    names that `custom` defines, or None when these are not known. `algorithm` checks the name and options of an
+    algorithm.
     """
 
     def __init__(
         self,
         reader: Converter,
-        spec: EnsembleSpec,
+        outline: Outline,
         where: str,
         functions: Callable[[], list[str] | None],
         algorithm: Callable[[ActionSpec], None],
     ) -> None:
-        self.spec = spec
-        self.groups = list(dict.fromkeys(group.name for group in spec.jobs))
-        self.members = list(spec.members) or ["local"]
+        self.spec = outline.spec
+        self.groups = outline.groups
+        self.members = outline.members
         self.functions = functions
         self.algorithm = algorithm
         self._reader = reader

@@ -13,16 +13,21 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from ensemble.model.errors import ExpressionError, InputError
+from ensemble.model.jobs import Resources
 from ensemble.model.placement import Size, never_fits
 from ensemble.spec.actions import traits
 from ensemble.spec.expressions import parse_condition, resolve_old
 from ensemble.spec.model import UNLIMITED, EnsembleSpec, GroupSpec, MemberSpec, RuleSpec
+from ensemble.spec.outline import Outline
 from ensemble.spec.placeholders import JOB_NAMES, shell_syntax, suspicious
 from ensemble.spec.ranges import Range, may_hold
 from ensemble.spec.render import Renderer
 from ensemble.spec.starting import groups_that_start, rule_sources
 from ensemble.spec.tree import Expr, MetricPath, paths
 from ensemble.spec.vocabulary import COUNTS
+
+READ: Final = 100
+"""Points of a group that the loader renders to see whether its texts can be filled."""
 
 POINTS: Final = 2_000
 """Points of a group whose size is looked at; beyond that, evenly spread ones."""
@@ -61,9 +66,17 @@ class _Check:
         self.members = dict(spec.members) or {"local": MemberSpec()}
         self.sizes = sizes
         self.fixed = fixed
-        self.names = tuple(dict.fromkeys(group.name for group in spec.jobs))
-        self.started = groups_that_start(spec)
-        self.figures = sorted({name for group in spec.jobs for name in group.outputs})
+        self.outline = Outline(spec)
+        self.names = self.outline.groups
+        self.figures = self.outline.figures
+        self.started = dict.fromkeys(groups_that_start(spec))
+        self.renderer = Renderer(spec, "run", "/run")
+        self.submitting: dict[str, list[int]] = {}
+        """The rules that submit each group, by their place."""
+        for index, rule in enumerate(spec.rules):
+            if traits(rule.action).submits and rule.action.label in self.names:
+                self.submitting.setdefault(rule.action.label, []).append(index)
+        self._conditions = [_condition(rule) for rule in spec.rules]
         kinds = [traits(rule.action) for rule in spec.rules]
         self.open = spec.algorithm is not None or any(kind.open_ended for kind in kinds)
         """Whether anything may be submitted by what cannot be seen from here."""
@@ -72,7 +85,7 @@ class _Check:
         self.bounded = bool(limits.jobs or limits.walltime or limits.node_hours or limits.cost)
         self.groups: dict[str, None] = dict.fromkeys(self.names)
         """Groups whose jobs may be submitted."""
-        self.live = list(range(len(spec.rules)))
+        self.live: dict[int, None] = dict.fromkeys(range(len(spec.rules)))
         """Rules that may fire, by their place."""
         self._most: dict[str, float] = {}
         self._explore()
@@ -92,26 +105,27 @@ class _Check:
             while found:
                 found = False
                 for index, rule in enumerate(self.spec.rules):
-                    if index not in live and not self._silent(rule, groups):
+                    if index not in live and not self._silent(index, groups):
                         live[index] = None
                         found = True
                         if traits(rule.action).submits and rule.action.label in self.names:
                             groups[rule.action.label] = None
-            known = (tuple(self.groups), self.live)
+            known = (self.groups, self.live)
             self.groups = {name: None for name in self.names if name in groups}
-            self.live = sorted(live)
+            self.live = live
             self._most.clear()
-            if known == (tuple(self.groups), self.live):
+            if known == (self.groups, self.live):
                 return
 
-    def _silent(self, rule: RuleSpec, groups: Mapping[str, None]) -> tuple[str, str] | None:
+    def _silent(self, index: int, groups: Mapping[str, None]) -> tuple[str, str] | None:
         """The key to blame and why a rule never fires, where only these groups run; None when it may."""
+        rule = self.spec.rules[index]
         if rule.trigger.startswith("job-"):
             if rule.name and rule.name not in groups:
                 return "", f"it waits for {rule.name}, which is never submitted"
             if not groups:
                 return "", "it waits for jobs, and none is ever submitted"
-        expr = self._condition(rule)
+        expr = self._conditions[index]
         if expr is None:
             return None
         key = ".when" if rule.when is not None else ".name"
@@ -148,7 +162,7 @@ class _Check:
             if template == 0 and self.groups:
                 yield from self._submitted(group, f"jobs[{index}]")
         for index, rule in enumerate(self.spec.rules):
-            yield from self._rule(rule, f"rules[{index}]", index in self.live)
+            yield from self._rule(index, rule, f"rules[{index}]")
         yield from self._loops()
         yield from self._limits()
 
@@ -156,14 +170,14 @@ class _Check:
 
     def _fits(self, group: GroupSpec, template: int, where: str) -> Iterator[Finding]:
         """Jobs that can never fit: certain, so an error."""
-        renderer = Renderer(self.spec, "run", "/run")
         mine = [group.member] if group.member in self.members else [] if group.member else list(self.members)
         if not mine or any(self._may_grow(name) for name in mine):
             return
         step = max(1, len(group.points) // POINTS)
-        for values in group.points[::step]:
+        same = _size_of_all(group)
+        for values in group.points[:1] if same is not None else group.points[::step]:
             try:
-                need = renderer.render(group.name, template, dict(values), f"{group.name}-0", 1).resources
+                need = same or self.renderer.render(group.name, template, dict(values), f"{group.name}-0", 1).resources
             except InputError as error:
                 yield Finding("bad-point", f"{where}.parameters", str(error), error=True)
                 return
@@ -226,12 +240,9 @@ class _Check:
                 "never-submitted",
                 f"{where}.name",
                 f"{group.name} is never submitted: it does not start by itself and no rule "
-                + ("that can fire submits it" if self._named(group.name) else "submits it"),
+                + ("that can fire submits it" if group.name in self.submitting else "submits it"),
                 "Say `submit: start`, or give it a rule.",
             )
-
-    def _named(self, name: str) -> bool:
-        return any(traits(rule.action).submits and rule.action.label == name for rule in self.spec.rules)
 
     def most_jobs(self, name: str) -> float:
         """How many jobs of a group there can be, infinity included."""
@@ -239,19 +250,24 @@ class _Check:
             self._most[name] = self._most_jobs(name)
         return self._most[name]
 
+    def _most_of_all(self) -> float:
+        if "*" not in self._most:
+            self._most["*"] = sum(self.most_jobs(name) for name in self.names)
+        return self._most["*"]
+
     def _most_jobs(self, name: str) -> float:
         if self.open:
             return math.inf
         if name not in self.groups:
             return 0
-        entries = [group for group in self.spec.jobs if group.name == name]
+        entries = self.names[name]
         per_round = sum(group.count * len(group.points) for group in entries)
         points = sum(len(group.points) for group in entries)
         total: float = per_round if name in self.started else 0
-        for index in self.live:
+        for index in self.submitting.get(name, ()):
             rule = self.spec.rules[index]
             action = rule.action
-            if not traits(rule.action).submits or action.label != name:
+            if index not in self.live:
                 continue
             if action.repetitions == UNLIMITED or rule.for_each or action.points:
                 # new points count for every rule that submits per point
@@ -262,14 +278,14 @@ class _Check:
 
     # ---- rules -------------------------------------------------------------------------------------
 
-    def _rule(self, rule: RuleSpec, where: str, live: bool) -> Iterator[Finding]:
-        action = rule.action
+    def _rule(self, index: int, rule: RuleSpec, where: str) -> Iterator[Finding]:
+        action, live = rule.action, index in self.live
         group = rule.name if rule.trigger.startswith("job-") else ""
-        silent = None if live else self._silent(rule, self.groups)
+        silent = None if live else self._silent(index, self.groups)
         if silent is not None:
             yield Finding("never-fires", where + silent[0], silent[1])
         elif rule.trigger == "job-retry":
-            mine = [one for one in self.spec.jobs if not group or one.name == group]
+            mine = self.names[group] if group else self.spec.jobs
             if not any(one.retries.limit for one in mine):
                 yield Finding(
                     "no-retries",
@@ -283,7 +299,7 @@ class _Check:
                 "never-again", f"{where}.action", "a run starts once, so this fires once", "Leave out `repetitions`."
             )
         if live and rule.trigger in ("job-success", "job-fail") and action.backoff and action.repetitions != 1:
-            matches = self.most_jobs(group) if group else sum(map(self.most_jobs, self.names))
+            matches = self.most_jobs(group) if group else self._most_of_all()
             if matches < action.backoff + 2:
                 yield Finding(
                     "never-again",
@@ -306,15 +322,6 @@ class _Check:
                     "never-fires", f"{where}.action", "grow: the member begins with the most nodes it may have"
                 )
 
-    def _condition(self, rule: RuleSpec) -> Expr | None:
-        metric = rule.trigger == "metric"
-        if rule.when is None and not metric:
-            return None
-        try:
-            return parse_condition(rule.name if metric else "", rule.when)
-        except ExpressionError:
-            return None
-
     def _range(self, path: MetricPath) -> Range:
         """What a metric can be."""
         path = resolve_old(path, self.names, self.figures)
@@ -326,7 +333,7 @@ class _Check:
         if path.group in self.names:
             most = self.most_jobs(path.group)
         elif path.group == "*":
-            most = sum(self.most_jobs(name) for name in self.names)
+            most = self._most_of_all()
         limit = self.spec.limits.jobs
         if limit:
             most = min(most, limit)
@@ -366,7 +373,7 @@ class _Check:
             if index in self.live
             and traits(rule.action).submits
             and rule.action.repetitions == UNLIMITED
-            and not self._bounds_itself(rule)
+            and not self._bounds_itself(index)
         ]
         for _, rule in endless:
             sources = rule_sources(rule, self.names)
@@ -397,13 +404,13 @@ class _Check:
                     "Give `limits` (`jobs`, `walltime`, `cost`), or `repetitions` a number.",
                 )
 
-    def _bounds_itself(self, rule: RuleSpec) -> bool:
+    def _bounds_itself(self, index: int) -> bool:
         """Whether the condition compares a count that only grows with something above it.
 
         `submitted` and `finished` grow with whatever sets a rule off. Another count grows only where it is the one
         value that a metric rule waits for.
         """
-        expr = self._condition(rule)
+        rule, expr = self.spec.rules[index], self._conditions[index]
         if expr is None:
             return False
         rising = RISING if rule.trigger == "metric" and len(paths(expr)) == 1 else ("submitted", "finished")
@@ -442,6 +449,30 @@ class _Check:
                     f"one job of {group.name} may run longer ({group.walltime:g} s) than the whole ensemble "
                     f"({limits.walltime:g} s)",
                 )
+
+
+def _size_of_all(group: GroupSpec) -> Resources | None:
+    """What each job needs where all need the same; None where it depends on the point, or points are still to be read.
+
+    The loader has rendered the first `READ` points already.
+    """
+    nodes, tasks, cores, gpus = group.nodes, group.tasks, group.cores, group.gpus
+    if len(group.points) > READ or not (
+        isinstance(nodes, int) and isinstance(tasks, int) and isinstance(cores, int) and isinstance(gpus, int)
+    ):
+        return None
+    return Resources(nodes, max(tasks, nodes), cores, gpus, group.exclusive, group.binding)
+
+
+def _condition(rule: RuleSpec) -> Expr | None:
+    """The condition of a rule that has one."""
+    metric = rule.trigger == "metric"
+    if rule.when is None and not metric:
+        return None
+    try:
+        return parse_condition(rule.name if metric else "", rule.when)
+    except ExpressionError:
+        return None
 
 
 def _shell_syntax(command: str, names: tuple[str, ...], where: str) -> Iterator[Finding]:

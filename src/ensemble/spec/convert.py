@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from ensemble.model.errors import InputError, Problem
 from ensemble.model.jobs import Scalar
-from ensemble.spec.keys import keys_of
+from ensemble.spec.keys import keys_of, words_of
 from ensemble.spec.model import RuleSpec
 from ensemble.spec.nodes import Place, Tree
 
@@ -66,8 +66,7 @@ class Converter:
         if not isinstance(tree.value, dict):
             self.complain(tree, where, f"{tree.kind} where a mapping was expected")
             raise Failed
-        keys = keys_of(struct)
-        known = {word: key for key in keys for word in (key.name, *key.aliases)}
+        keys, known = keys_of(struct), words_of(struct)
         found: dict[str, Any] = {}
         meant: set[str] = set()
         for word, (word_tree, value) in tree.value.items():

@@ -10,7 +10,7 @@ follow from that line. A field without a `Key` is worked out by the loader and c
 
 from __future__ import annotations
 
-__all__ = ["Key", "Shape", "keys_of"]
+__all__ = ["Key", "Shape", "keys_of", "words_of"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -83,6 +83,12 @@ def keys_of(struct: type) -> tuple[Key, ...]:
                     )
                 )
     return tuple(found)
+
+
+@cache
+def words_of(struct: type) -> dict[str, Key]:
+    """Return the keys of a struct by every word for them, aliases included."""
+    return {word: key for key in keys_of(struct) for word in (key.name, *key.aliases)}
 
 
 # ---- the kinds of values ---------------------------------------------------------------------------------

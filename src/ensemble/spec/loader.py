@@ -14,6 +14,7 @@ from ensemble.spec.convert import Failed
 from ensemble.spec.meaning import check_meaning, check_rule
 from ensemble.spec.model import ActionSpec, EnsembleSpec, RuleSpec
 from ensemble.spec.nodes import Place, Tree, parse_tree, read_tree, tree_of_plain
+from ensemble.spec.outline import Outline
 from ensemble.spec.reader import Reader
 
 
@@ -52,7 +53,7 @@ def rule_from_plain(data: dict[str, Any], spec: EnsembleSpec) -> RuleSpec:
         rule = reader.rule(tree_of_plain(data), "rule")
     except Failed:
         raise SpecError(reader.problems) from None
-    check_rule(reader, spec, rule, "rule")
+    check_rule(reader, Outline(spec), rule, "rule")
     _refuse(reader)
     return rule
 

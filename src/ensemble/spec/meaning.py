@@ -30,6 +30,7 @@ from ensemble.spec.expressions import (
 )
 from ensemble.spec.model import EACH_POINT, EnsembleSpec, GroupSpec, RuleSpec
 from ensemble.spec.nodes import Place
+from ensemble.spec.outline import Outline
 from ensemble.spec.render import Renderer
 from ensemble.spec.starting import axes_of, groups_that_start
 from ensemble.spec.vocabulary import COUNTS, MEMBER_METRICS, QUANTITIES
@@ -55,15 +56,14 @@ def check_meaning(
             )
     if spec.custom:
         functions_in(reader, spec)
+    outline = Outline(spec)
     renderer = Renderer(spec, "run", "/run")
     seen: dict[str, int] = {}
     for index, group in enumerate(spec.jobs):
         template = seen.get(group.name, 0)
         seen[group.name] = template + 1
-        _group(reader, spec, renderer, group, template, f"jobs[{index}]")
-    followers = dict.fromkeys(group.name for group in spec.jobs if "{parent" in repr(group))
-    for name in followers:
-        _follower(reader, spec, name)
+        _group(reader, outline, renderer, group, template, f"jobs[{index}]")
+    _followers(reader, spec)
     known: dict[str, int] = {}
     for index, rule in enumerate(spec.rules):
         where = f"rules[{index}]"
@@ -73,7 +73,7 @@ def check_meaning(
                     reader.places[f"{where}.id"], f"{where}.id", f"rule {known[rule.id] + 1} has this id too"
                 )
             known[rule.id] = index
-        check_rule(reader, spec, rule, where, algorithms)
+        check_rule(reader, outline, rule, where, algorithms)
 
 
 def _algorithm(
@@ -106,15 +106,15 @@ def _place(reader: Converter, where: str, *names: str) -> Place:
 
 
 def _group(
-    reader: Converter, spec: EnsembleSpec, renderer: Renderer, group: GroupSpec, template: int, where: str
+    reader: Converter, outline: Outline, renderer: Renderer, group: GroupSpec, template: int, where: str
 ) -> None:
+    spec, members = outline.spec, outline.members
     place = _place(reader, where, "command", "name")
     if not group.command.strip():
-        if f"{where}.command" in {problem.where for problem in reader.problems}:
+        if any(problem.where == f"{where}.command" for problem in reader.problems):
             return
         reader.complain(place, where, f"group {group.name} has no command")
         return
-    members = list(spec.members) or ["local"]
     if group.member and "{" not in group.member and group.member not in members:
         reader.complain(
             _place(reader, where, "member"),
@@ -155,7 +155,7 @@ def _group(
         try:
             expr = parse(text)
             for path in paths(expr):
-                _path(path, spec)
+                _path(path, outline)
             unknown = [word for word in names(expr) if word not in group.axes]
         except ExpressionError as error:
             reader.complain(derived, inner, str(error))
@@ -165,25 +165,30 @@ def _group(
             reader.complain(derived, inner, f"{unknown[0]!r} is neither an axis nor a metric path", hint)
 
 
-def _follower(reader: Converter, spec: EnsembleSpec, name: str) -> None:
-    """A group that names the directory of the job that caused its jobs needs such a job."""
-    hint = f"Submit {name} by a rule with `trigger: job-success`."
-    if name in groups_that_start(spec):
-        index = next(index for index, group in enumerate(spec.jobs) if group.name == name)
-        reader.complain(
-            _place(reader, f"jobs[{index}]", "command", "name"),
-            f"jobs[{index}]",
-            f"{name} uses {{parent}} and starts by itself, so no job causes its jobs",
-            hint,
-        )
+def _followers(reader: Converter, spec: EnsembleSpec) -> None:
+    """Groups that name the directory of the job that caused their jobs need such a job."""
+    followers = {group.name: index for index, group in enumerate(spec.jobs) if "{parent" in repr(group)}
+    if not followers:
+        return
+    started = groups_that_start(spec)
+    hint = "Submit {} by a rule with `trigger: job-success`."
+    for name, index in followers.items():
+        if name in started:
+            reader.complain(
+                _place(reader, f"jobs[{index}]", "command", "name"),
+                f"jobs[{index}]",
+                f"{name} uses {{parent}} and starts by itself, so no job causes its jobs",
+                hint.format(name),
+            )
     for index, rule in enumerate(spec.rules):
         without = rule.trigger in ("start", "interval") or rule.trigger.startswith("member-")
-        if without and traits(rule.action).submits and rule.action.label == name:
+        name = rule.action.label
+        if without and name in followers and traits(rule.action).submits:
             reader.complain(
                 _place(reader, f"rules[{index}]", "trigger"),
                 f"rules[{index}].trigger",
                 f"{name} uses {{parent}}, and no job causes what this rule submits",
-                hint,
+                hint.format(name),
             )
 
 
@@ -210,10 +215,10 @@ def _names(reader: Converter, place: Place, where: str, text: str, known: set[st
 
 
 def check_rule(
-    reader: Converter, spec: EnsembleSpec, rule: RuleSpec, where: str, algorithms: Collection[str] = ()
+    reader: Converter, outline: Outline, rule: RuleSpec, where: str, algorithms: Collection[str] = ()
 ) -> None:
     """Note every problem of one rule, and of one that it adds."""
-    groups = list(dict.fromkeys(group.name for group in spec.jobs))
+    spec, groups, members, axes = outline.spec, outline.groups, outline.members, outline.axes
     if rule.trigger.startswith("job-") and rule.name and rule.name not in groups:
         reader.complain(
             _place(reader, where, "name"),
@@ -221,7 +226,6 @@ def check_rule(
             f"there is no group {rule.name!r}",
             nearest(rule.name, groups),
         )
-    members = list(spec.members) or ["local"]
     if rule.trigger.startswith("member-") and rule.name and rule.name not in members:
         reader.complain(
             _place(reader, where, "name"),
@@ -235,8 +239,7 @@ def check_rule(
         reader.complain(
             _place(reader, where, "seconds"), f"{where}.seconds", f"only an interval has seconds, not {rule.trigger}"
         )
-    axes = list(dict.fromkeys(axis for group in spec.jobs for axis in group.axes))
-    asked = axes_of(rule, spec)
+    asked = axes_of(rule, outline)
     if rule.for_each and not asked:
         reader.complain(
             _place(reader, where, "for_each"),
@@ -247,17 +250,17 @@ def check_rule(
         if axis not in axes:
             hint = nearest(axis, [*axes, EACH_POINT]) if axes else "No group here has parameters."
             reader.complain(_place(reader, where, "for_each"), f"{where}.for_each", f"there is no axis {axis!r}", hint)
-    if asked and all(axis in axes for axis in asked) and not any({*asked} <= {*group.axes} for group in spec.jobs):
+    if len(asked) > 1 and all(axis in axes for axis in asked) and not _together(outline, frozenset(asked)):
         reader.complain(
             _place(reader, where, "for_each"),
             f"{where}.for_each",
             f"no group has all of these axes: {', '.join(asked)}",
         )
-    _condition(reader, spec, rule, where)
+    _condition(reader, outline, rule, where)
     traits(rule.action).problems(
         ActionCheck(
             reader,
-            spec,
+            outline,
             f"{where}.action",
             functions=lambda: functions_in(None, spec),
             algorithm=lambda action: _algorithm(
@@ -268,14 +271,19 @@ def check_rule(
     )
     added = reader.added.get(f"{where}.action.rule")
     if added is not None:
-        check_rule(reader, spec, added, f"{where}.action.rule", algorithms)
+        check_rule(reader, outline, added, f"{where}.action.rule", algorithms)
 
 
-def _condition(reader: Converter, spec: EnsembleSpec, rule: RuleSpec, where: str) -> None:
+def _together(outline: Outline, axes: frozenset[str]) -> bool:
+    """Whether some group has all of these axes."""
+    return any(axes.issubset(entry.axes) for entries in outline.groups.values() for entry in entries)
+
+
+def _condition(reader: Converter, outline: Outline, rule: RuleSpec, where: str) -> None:
     metric = rule.trigger == "metric"
     if rule.when is None and not metric:
         return
-    if f"{where}.when" in {problem.where for problem in reader.problems}:
+    if any(problem.where == f"{where}.when" for problem in reader.problems):
         return
     place = _place(reader, where, "when", "name")
     if metric and rule.when is None and not rule.name:
@@ -299,24 +307,22 @@ def _condition(reader: Converter, spec: EnsembleSpec, rule: RuleSpec, where: str
             place,
             f"{where}.when",
             f"{bare[0]!r} is no metric path",
-            f"A path is <statistic>.<group>.<quantity>, such as mean.{spec.jobs[0].name}.duration.",
+            f"A path is <statistic>.<group>.<quantity>, such as mean.{next(iter(outline.groups))}.duration.",
         )
         return
     for path in paths(expr):
         try:
-            _path(path, spec)
+            _path(path, outline)
         except ExpressionError as error:
             reader.complain(
                 _place(reader, where, "name" if str(path) == rule.name else "when", "name"), where, str(error)
             )
 
 
-def _path(path: MetricPath, spec: EnsembleSpec) -> None:
+def _path(path: MetricPath, outline: Outline) -> None:
     """Raise `ExpressionError` when a path names nothing in this file."""
-    groups = list(dict.fromkeys(group.name for group in spec.jobs))
-    figures = sorted({name for group in spec.jobs for name in group.outputs})
+    groups, members = outline.groups, outline.members
     if path.statistic in MEMBER_METRICS:
-        members = list(spec.members) or ["local"]
         if path.group and path.group not in members:
             raise ExpressionError(f"{path}: there is no member {path.group!r}", hint=nearest(path.group, members))
         if path.quantity not in MEMBER_METRICS[path.statistic]:
@@ -330,23 +336,21 @@ def _path(path: MetricPath, spec: EnsembleSpec) -> None:
             f"{path}: there is no statistic {path.statistic!r}",
             hint=nearest(path.statistic, [*(one for one in STATISTICS if not one[1:].isdigit()), "derived"]),
         )
-    path = resolve_old(path, groups, figures)
+    if not path.quantity:
+        path = resolve_old(path, groups, outline.figures)
     if path.group == "*":
         if path.statistic != "count" or path.quantity not in COUNTS:
             raise ExpressionError(f"{path}: over all groups there are only counts", hint=nearest(path.quantity, COUNTS))
         return
     if path.group not in groups:
         raise ExpressionError(f"{path}: there is no group {path.group!r}", hint=nearest(path.group, groups))
-    entries = [group for group in spec.jobs if group.name == path.group]
-    own = sorted(
-        {name for group in entries for name in (group.derived if path.statistic == "derived" else group.outputs)}
-    )
+    own = outline.own(path.group, "derived" if path.statistic == "derived" else "outputs")
     if not is_quantity(path.statistic, path.quantity, own):
         raise ExpressionError(
             f"{path}: group {path.group} has no {path.quantity!r}",
             hint=nearest(path.quantity, quantities(path.statistic, own)),
         )
-    axes = sorted({axis for group in entries for axis in group.axes})
+    axes = outline.own(path.group, "axes")
     for axis, _ in path.point:
         if axis not in (*axes, "*"):
             raise ExpressionError(f"{path}: group {path.group} has no axis {axis!r}", hint=nearest(axis, axes))

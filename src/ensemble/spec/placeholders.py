@@ -11,11 +11,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ensemble.model.errors import ExpressionError, InputError
 from ensemble.model.jobs import Scalar
 from ensemble.spec.expressions import Expr, Formula, Name, is_condition, names, nearest, parse, paths
+from ensemble.spec.tree import RESERVED
 
 __all__ = ["JOB_NAMES", "Suspicion", "Template", "compile_template", "compile_words", "shell_syntax", "suspicious"]
 
@@ -28,6 +30,8 @@ _BRACE = re.compile(r"(?<!\$)\{([^{}\n]*)\}")
 # Nothing that begins with a space: `{T: 300}` is a mapping in somebody's YAML.
 _FORMAT = re.compile(r"(?! )(?:[^{}\n]?[<>=^])?[-+]?#?0?[0-9]{0,3}[,_]?(?:\.[0-9]{1,2})?[bdeEfFgGosxX%]?")
 _WHOLE_TYPES: Final = "bdoxX"
+_QUOTING = re.compile(r"""['"\\]""")
+_BLANKS = re.compile(r"[ \t\r\n]+")
 # Private-use characters stand for placeholders while the shell's quoting is taken apart.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _STAND_IN = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
@@ -42,7 +46,7 @@ class _Slot:
         self.text, self.spec = text, spec
         self.names = names(expr)
         self.name = expr.name if isinstance(expr, Name) else ""
-        self.formula = Formula(expr)
+        self.formula = None if self.name else Formula(expr)
 
     def value(self, values: Mapping[str, Scalar]) -> Scalar:
         if self.name:
@@ -50,7 +54,7 @@ class _Slot:
                 return values[self.name]
             except KeyError:
                 raise ExpressionError(f"{self.text} has no value: {self.name!r} is not given") from None
-        value = self.formula.value(values)
+        value = self.formula.value(values) if self.formula is not None else None
         if value is None:
             given = ", ".join(f"{name} = {values.get(name, 'nothing')}" for name in self.names)
             raise ExpressionError(f"{self.text} has no value with {given}")
@@ -110,6 +114,14 @@ class Template:
 
 def compile_template(text: str, names: Collection[str]) -> Template:
     """Find the placeholders of a text, once for any number of jobs. `names` are all those a placeholder may use."""
+    if "{" not in text:
+        return Template((text,), ())
+    return _compiled(text, tuple(names))
+
+
+@lru_cache(1024)
+def _compiled(text: str, names: tuple[str, ...]) -> Template:
+    """Most texts of most groups are the defaults, so what was compiled is kept."""
     literals, slots = [], []
     at = 0
     for start, end, slot in _placeholders(text, names):
@@ -134,8 +146,10 @@ def compile_words(text: str, names: Collection[str]) -> tuple[Template, ...]:
     pieces.append(text[at:])
     if _OPEN in text or _CLOSE in text:
         raise InputError("the command holds a character of the private-use area (U+E000 or U+E001)")
+    whole = "".join(pieces)
     try:
-        words = shlex.split("".join(pieces))
+        # shlex looks at each character in Python, which only quotes are worth
+        words = shlex.split(whole) if _QUOTING.search(whole) else [word for word in _BLANKS.split(whole) if word]
     except ValueError as error:
         raise InputError(f"the command cannot be split into words: {str(error).lower()}") from None
     return tuple(_word(word, slots) for word in words)
@@ -155,6 +169,9 @@ def _placeholders(text: str, known: Collection[str]) -> Iterator[tuple[int, int,
 
 def _inside(inside: str, accept: Callable[[tuple[str, ...]], bool]) -> tuple[Expr, str] | None:
     """The expression and format of what stands between braces, when it is arithmetic over acceptable names."""
+    if inside.isidentifier() and inside.isascii() and inside not in RESERVED:
+        # nearly every placeholder is one name: it needs no parser
+        return (Name(inside), "") if accept((inside,)) else None
     text, colon, spec = inside.partition(":")
     if len(inside) > _MOST or (colon and not spec) or not _FORMAT.fullmatch(spec):
         return None
