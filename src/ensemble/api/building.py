@@ -15,6 +15,7 @@ import msgspec
 from ensemble.api import actions
 from ensemble.api.actions import Action
 from ensemble.api.plain import plain
+from ensemble.api.typed import source_of
 from ensemble.model.errors import InputError, Problem, SpecError
 from ensemble.spec.model import EnsembleSpec
 
@@ -82,6 +83,8 @@ class Ensemble:
         self._script = os.path.abspath(caller) if os.path.isfile(caller) else ""
         self._directory = str(directory) or os.path.dirname(self._script)
         self._head = plain({"name": name or (Path(self._script).stem if self._script else "ensemble"), **keys})
+        self._typed: dict[str, str] = {}
+        """Functions that were typed in, as source text."""
         self._unset: set[int] = set()
         """The groups whose axes have no values yet: a script submits their points."""
         self._jobs: list[dict[str, Any]] = list(self._head.pop("jobs", ()))
@@ -176,7 +179,9 @@ class Ensemble:
         """The ensemble as plain data in the file's format."""
         if self._loaded is not None:
             raise InputError(f"this ensemble is that of {self._file}: the file is its plain form")
-        return {**self._head, "jobs": list(self._jobs), **({"rules": list(self._rules)} if self._rules else {})}
+        typed = {"custom": "\n\n".join(self._typed.values())} if self._typed else {}
+        rules = {"rules": list(self._rules)} if self._rules else {}
+        return {**self._head, **typed, "jobs": list(self._jobs), **rules}
 
     def spec(self) -> EnsembleSpec:
         """The ensemble as checked data. Raises `SpecError` with everything that is wrong."""
@@ -325,10 +330,13 @@ class Ensemble:
                 "by name, so it must be a function at the top level of a file"
             )
         if not os.path.isfile(where):
-            raise InputError(
-                f"{name} was typed in and is in no file; a rule's function is called in another process, which loads "
-                "the file that has it. Put it into a module and import it"
-            )
+            if self._head.get("custom"):
+                raise InputError(
+                    f"{name} was typed in and is in no file, and `custom` has the functions of this ensemble already. "
+                    "Put it into a module and import it"
+                )
+            self._typed[name] = source_of(function)
+            return name
         if os.path.abspath(where) == self._script or function.__module__ in ("__main__", "ensemble_script"):
             self._script = os.path.abspath(where)
             return name

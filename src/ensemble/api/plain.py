@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["plain"]
+__all__ = ["is_group", "plain"]
 
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+
+def is_group(value: Any) -> bool:
+    """Whether it is a `Group`, whose text is its name."""
+    return hasattr(value, "__ensemble_name__")
 
 
 def plain(value: Any) -> Any:
@@ -15,7 +20,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(inner) for key, inner in value.items()}
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
-    if isinstance(value, os.PathLike) or hasattr(value, "__ensemble_name__"):
+    if isinstance(value, os.PathLike) or is_group(value):
         return str(value)
     if hasattr(value, "tolist"):
         return plain(value.tolist())
