@@ -13,7 +13,6 @@ import msgspec
 
 from ensemble.engine import Engine
 from ensemble.journal import JournalWriter, write_snapshot
-from ensemble.model.decisions import Submit
 from ensemble.model.events import JobEvent, MemberEvent, RunStarted, SubmitAnswered
 from ensemble.runtime.loop import SNAPSHOT_RECORDS
 from ensemble.spec.loader import loads
@@ -54,26 +53,21 @@ def make(folder, events):
     opened = tell(MemberEvent("local", "open", 1.0, stream="s", nodes_up=1, cores_up=2, cores_per_node=2), 1.0)
     keys = []
     for record in (first, opened):
-        for step in record.steps:
-            for effect in getattr(step, "effects", ()):
-                if isinstance(effect, Submit):
-                    specs = engine.job_specs(effect)
-                    keys += [one.ref.key for one in specs]
-                    tell(SubmitAnswered(effect.id, "local"), 1.5)
+        for command in engine.commands(record):
+            keys += [key for key, _ in command.refs()]
+            tell(SubmitAnswered(command.id, "local"), 1.5)
     n, at = 0, 2.0
     waiting = iter(keys)
-    while engine.state.seq < events:
+    while engine.seq < events:
         key = next(waiting)
         n, at = n + 2, at + 0.01
         tell(JobEvent("local", key, "run", at, n - 1), at)
         figures = {"pressure": 1.0 + (n % 997) / 1e3}
         end = JobEvent("local", key, "inactive", at + 5, n, outcome="success", exit_code=0, figures=figures)
         record = tell(end, at)
-        for step in record.steps:
-            for effect in getattr(step, "effects", ()):
-                if isinstance(effect, Submit):
-                    keys += [one.ref.key for one in engine.job_specs(effect)]
-                    tell(SubmitAnswered(effect.id, "local"), at)
+        for command in engine.commands(record):
+            keys += [key for key, _ in command.refs()]
+            tell(SubmitAnswered(command.id, "local"), at)
     journal.sync()
     journal.close()
     return run, snapshots
@@ -87,9 +81,9 @@ from ensemble.runtime.folding import catch_up, fold
 began = time.perf_counter()
 run = Path(sys.argv[1])
 engine = fold(run).engine
-journal = JournalWriter.take_over(run, "bench", engine.state.seq)
+journal = JournalWriter.take_over(run, "bench", engine.seq)
 catch_up(engine, run)
-print(time.perf_counter() - began, engine.state.seq)
+print(time.perf_counter() - began, engine.seq)
 """
 
 

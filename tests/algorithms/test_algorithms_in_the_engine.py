@@ -8,7 +8,7 @@ import pytest
 from msgspec import to_builtins
 
 from ensemble.algorithms import BUILTIN
-from ensemble.model.decisions import Resize, Submit
+from ensemble.model.decisions import Resize
 from ensemble.model.events import JobEvent, MemberEvent, ResizeDone, RunStarted, SubmitAnswered, TimerFired
 from ensemble.spec.model import AlgorithmSpec, EnsembleSpec, GroupSpec, MemberSpec
 
@@ -16,7 +16,7 @@ place = find_spec("ensemble.engine")
 if place is None or place.origin is None:  # only while there is no engine: one that does not import is a failure
     pytest.skip("ensemble.engine has no __init__ yet", allow_module_level=True)
 
-from ensemble.engine import Engine  # noqa: E402
+from ensemble.engine import Engine, Submission  # noqa: E402
 
 
 class Loop:
@@ -49,19 +49,18 @@ class Loop:
     def tell(self, event):
         record = self.engine.handle(event, self.now)
         self.records.append(record)
-        for step in record.steps:
-            for effect in getattr(step, "effects", ()):
-                if isinstance(effect, Submit):
-                    jobs = self.engine.job_specs(effect)
-                    self.order += [job.group for job in jobs]
-                    self.queues[effect.member] += [(job.group, job.ref.key, job.ref.attempt) for job in jobs]
-                    self.tell(SubmitAnswered(effect.id, effect.member))
-                elif isinstance(effect, Resize):
-                    self.resizes.append(effect.nodes)
-                    self.free[effect.member] += effect.nodes - self.nodes[effect.member]
-                    self.nodes[effect.member] = effect.nodes
-                    self.sizes(effect.member)
-                    self.tell(ResizeDone(effect.id, effect.member, effect.nodes))
+        for command in self.engine.commands(record):
+            if isinstance(command, Submission):
+                jobs = command.jobs()
+                self.order += [job.group for job in jobs]
+                self.queues[command.member] += [(job.group, job.ref.key, job.ref.attempt) for job in jobs]
+                self.tell(SubmitAnswered(command.id, command.member))
+            elif isinstance(command, Resize):
+                self.resizes.append(command.nodes)
+                self.free[command.member] += command.nodes - self.nodes[command.member]
+                self.nodes[command.member] = command.nodes
+                self.sizes(command.member)
+                self.tell(ResizeDone(command.id, command.member, command.nodes))
 
     def sizes(self, name):
         self.n[name] += 1

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from msgspec import to_builtins
 
 from ensemble.algorithms import BUILTIN
-from ensemble.engine import Engine
-from ensemble.model.decisions import Call, Cancel, Held, Record, Resize, Submit
+from ensemble.engine import Engine, Submission
+from ensemble.model.decisions import Call, Cancel, Record, Resize
 from ensemble.model.events import (
     FunctionReturned,
     JobEvent,
@@ -220,22 +220,20 @@ class Universe:
         self.engine.check()
         # a record is what its JSON says: that is all a resumed run will have
         self.records.append(as_read(record))
-        for step in record.steps:
-            if not isinstance(step, Held):
-                for effect in step.effects:
-                    self._take(effect)
+        for command in self.engine.commands(record):
+            self._take(command)
         return record
 
-    def _take(self, effect):
-        if isinstance(effect, Submit):
-            for job in self.engine.job_specs(effect):
-                assert (job.ref.key, job.ref.attempt) not in self.held, "sent twice"
-                self.held[job.ref.key, job.ref.attempt] = [effect.member, "submitted"]
-            self.commands.append(effect)
-        elif isinstance(effect, Resize | Call):
-            self.commands.append(effect)
-        elif isinstance(effect, Cancel):
-            for ref in effect.refs:
+    def _take(self, command):
+        if isinstance(command, Submission):
+            for ref in command.refs():
+                assert ref not in self.held, "sent twice"
+                self.held[ref] = [command.member, "submitted"]
+            self.commands.append(command)
+        elif isinstance(command, Resize | Call):
+            self.commands.append(command)
+        elif isinstance(command, Cancel):
+            for ref in command.refs:
                 if ref in self.held:
                     self.held[ref].append("cancelled")
 
@@ -279,8 +277,8 @@ class Universe:
 
     def answer(self, place, kind, refs=()):
         command = self.commands.pop(place)
-        if isinstance(command, Submit):
-            mine = [ref for ref in self._refs(command) if self.held.get(ref, ("", ""))[1] == "submitted"]
+        if isinstance(command, Submission):
+            mine = [ref for ref in command.refs() if self.held.get(ref, ("", ""))[1] == "submitted"]
             mine = [ref for index, ref in enumerate(mine) if index in refs] if refs else mine
             refused = unknown = ()
             if kind in ("later", "refused"):
@@ -300,14 +298,6 @@ class Universe:
 
     def returned(self, command, results, fault=""):
         self.tell(FunctionReturned(command.id, tuple(results), error="it broke" if fault else "", fault=fault))
-
-    @staticmethod
-    def _refs(command):
-        return [
-            (f"{span.group}-{number}", span.attempt)
-            for span in command.spans
-            for number in range(span.first, span.first + span.count)
-        ]
 
     def gone(self, member):
         for ref in [ref for ref, held in self.held.items() if held[0] == member]:

@@ -194,7 +194,7 @@ def test_an_inventory_sends_again_what_never_arrived_under_the_same_attempt():
     world = one("count: 2")
     world.tell(MemberEvent("local", "inventory", unsent=(("a-1", 1),)))
     assert world.open["a-1"] == [1, "submitted"]
-    assert world.engine.open_refs("local") == [("a-0", 1), ("a-1", 1)]
+    assert world.engine.view.open_refs("local") == [("a-0", 1), ("a-1", 1)]
     world.all_good()
     assert outcome(world) == "success"
     world.replays()

@@ -154,7 +154,7 @@ class Life(RuleBasedStateMachine):
         total = self.world.engine.state.total
         succeeded = total.success
         # in a new stream an old number would not be a repetition
-        known = n and event.n <= self.world.engine.position(event.member)[1]
+        known = n and event.n <= self.world.engine.view.position(event.member)[1]
         self.world.tell(event if known else msgspec.structs.replace(event, n=0))
         assert total.success == succeeded
 

@@ -199,4 +199,4 @@ def test_a_run_is_apart_from_the_time_it_starts_at():
     world = World("jobs: [{name: a, command: x}]", start=False)
     world.tell(RunStarted("r-1", {}, "0"))
     assert world.engine.waiting is False
-    assert world.engine.position("local") == ("", 0)
+    assert world.engine.view.position("local") == ("", 0)

@@ -253,7 +253,7 @@ rules: [{trigger: job-success, name: a, action: {name: custom, label: more}}]
     assert world.open or world.calls
     call = world.calls[0]
     assert call.function == "more"
-    assert world.engine.arguments(call)["metrics"]["count"]["a"]["success"] == 1
+    assert call.args["metrics"]["count"]["a"]["success"] == 1
     assert outcome(world) is None
     world.tell(FunctionReturned(call.id, ({"name": "submit", "label": "b"},)))
     assert list(world.open) == ["b-0"]

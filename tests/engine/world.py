@@ -5,8 +5,8 @@ import json
 from msgspec import to_builtins
 
 from ensemble.algorithms import BUILTIN
-from ensemble.engine import Engine
-from ensemble.model.decisions import Call, Cancel, Firing, Held, Resize, Submit
+from ensemble.engine import Engine, Submission
+from ensemble.model.decisions import Call, Cancel, Firing, Resize
 from ensemble.model.events import JobEvent, MemberEvent, RunStarted, SubmitAnswered, TimerFired
 from ensemble.spec.loader import loads
 
@@ -25,43 +25,46 @@ class World:
         self.calls = []
         self.resizes = []
         self.cancels = []
+        self.answers = True
+        """Whether submissions are answered."""
         if start:
-            self.tell(RunStarted("r-1", to_builtins(self.spec), "0", self.spec.seed, "/run"))
-            for name in self.n:
-                self.tell(
-                    MemberEvent(
-                        name,
-                        "open",
-                        stream=f"{name}-1",
-                        nodes_up=1,
-                        nodes_free=1,
-                        cores_up=cores,
-                        cores_free=cores,
-                        cores_per_node=cores,
-                        capabilities=("resize",),
-                    )
+            self.begin(cores)
+
+    def begin(self, cores=4):
+        self.tell(RunStarted("r-1", to_builtins(self.spec), "0", self.spec.seed, "/run"))
+        for name in self.n:
+            self.tell(
+                MemberEvent(
+                    name,
+                    "open",
+                    stream=f"{name}-1",
+                    nodes_up=1,
+                    nodes_free=1,
+                    cores_up=cores,
+                    cores_free=cores,
+                    cores_per_node=cores,
+                    capabilities=("resize",),
                 )
+            )
 
     def tell(self, event, after=0.0):
         self.at += after
         record = self.engine.handle(event, self.at)
         self.engine.check()
         self.records.append(record)
-        for step in record.steps:
-            if isinstance(step, Held):
-                continue
-            for effect in step.effects:
-                if isinstance(effect, Submit):
-                    for job in self.engine.job_specs(effect):
-                        self.open[job.ref.key] = [job.ref.attempt, "submitted"]
-                        self.where[job.ref.key] = effect.member
-                    self.tell(SubmitAnswered(effect.id, effect.member))
-                elif isinstance(effect, Cancel):
-                    self.cancels.append(effect)
-                elif isinstance(effect, Call):
-                    self.calls.append(effect)
-                elif isinstance(effect, Resize):
-                    self.resizes.append(effect)
+        for command in self.engine.commands(record):
+            if isinstance(command, Submission):
+                for key, attempt in command.refs():
+                    self.open[key] = [attempt, "submitted"]
+                    self.where[key] = command.member
+                if self.answers:
+                    self.tell(SubmitAnswered(command.id, command.member))
+            elif isinstance(command, Cancel):
+                self.cancels.append(command)
+            elif isinstance(command, Call):
+                self.calls.append(command)
+            elif isinstance(command, Resize):
+                self.resizes.append(command)
         return record
 
     def job(self, key, state, after=0.0, **fields):

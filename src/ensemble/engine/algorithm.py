@@ -56,7 +56,7 @@ class PointView:
 
 @dataclass(frozen=True, slots=True)
 class MemberView:
-    """A member. -1 where it has not said. `price` is per node-hour; `target` the size last asked for."""
+    """A member. -1 where it has not said. `price` is per node-hour; `target` the size last asked for (0: none)."""
 
     name: str
     state: str
@@ -70,6 +70,8 @@ class MemberView:
     price: float
     outstanding: int
     resizable: bool
+    opened: bool = False
+    """Whether it has ever been open."""
 
 
 class View(Protocol):

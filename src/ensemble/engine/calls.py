@@ -52,13 +52,11 @@ class Line:
 class Calls:
     """Carries out what concerns calls: only `apply` uses it."""
 
-    __slots__ = ("begun", "impact", "state")
+    __slots__ = ("impact", "state")
 
     def __init__(self, state: State, impact: Impact) -> None:
         self.state = state
         self.impact = impact
-        self.begun: list[Call] = []
-        """Calls that were made since the engine looked here last."""
 
     def wait(self, effect: CallWaits) -> None:
         """An occasion joins the line of its rule."""
@@ -74,7 +72,6 @@ class Calls:
         )
         state.commands[call.id] = call
         state.next_command = call.id + 1
-        self.begun.append(call)
 
     def end(self, event: FunctionReturned) -> None:
         """A call returned. The first failure that is not to be ignored is the run's."""

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any
+
+from msgspec.structs import replace
 
 from ensemble.engine.algorithm import Algorithm
 from ensemble.engine.apply import Applier
 from ensemble.engine.build import Builder
-from ensemble.engine.calls import Takes, arguments
+from ensemble.engine.calls import Takes
+from ensemble.engine.commands import Command, commands_of, open_commands
 from ensemble.engine.decide import Decider
 from ensemble.engine.explain import RuleExplanation, explain
 from ensemble.engine.facts import described, facts, find
 from ensemble.engine.invariants import check
 from ensemble.engine.snapshot import restore, snapshot
-from ensemble.engine.sound import sound
-from ensemble.engine.state import INACTIVE, NEW, State
+from ensemble.engine.state import State
 from ensemble.engine.status import Status, status
-from ensemble.model.decisions import Call, Cancel, End, Record, Resize, StopMember, Submit
+from ensemble.engine.view import EngineView
+from ensemble.model.decisions import End, Record
 from ensemble.model.errors import JournalError
 from ensemble.model.events import Event, JobEvent
-from ensemble.model.jobs import JobSpec
 from ensemble.spec.model import EnsembleSpec
-
-Command = Submit | Cancel | Resize | Call | StopMember
 
 
 class Engine:
@@ -35,10 +36,8 @@ class Engine:
 
     __slots__ = (
         "_applier",
-        "_begun",
         "_builder",
         "_decide",
-        "_given",
         "_impact",
         "_job",
         "_timers",
@@ -57,11 +56,8 @@ class Engine:
         self._job = self._applier.attempts.job
         self._timers = self.state.timers
         self._impact = self._applier.impact
-        self._begun = self._applier.calls.begun
-        self._given: dict[int, dict[str, Any]] = {}
-        self.takes: Takes | None = None
-        """What each function names in its signature. With it, what a call is given is worked out as the call is
-        issued, and kept until `arguments` asks for it."""
+        self.takes: Takes = {}
+        """What each function names in its signature: a call is given nothing else of what is costly to work out."""
 
     def handle(self, event: Event, at: float, cause: int = 0) -> Record:
         """Take in one event at `at` (seconds, never less than before) and decide what follows.
@@ -74,7 +70,7 @@ class Engine:
             times = event.time + event.start
             # a figure is looked at one by one; of the times, a difference that is not 0 tells of infinity or NaN
             if event.figures or times - times != 0.0:
-                event = sound(event, at)
+                event = _finite(event, at)
             # here directly, not by way of `Applier.event`: nine of ten events go this way and no further
             state.now = at
             timers = self._timers
@@ -84,13 +80,7 @@ class Engine:
             self._job(event)
         else:
             self._applier.event(event, at)
-        record = Record(seq, at, event, self._decide(event), cause)
-        if self._begun:
-            if self.takes is not None:
-                for call in self._begun:
-                    self._given[call.id] = arguments(state, self._builder, call, self.takes)
-            self._begun.clear()
-        return record
+        return Record(seq, at, event, self._decide(event), cause)
 
     def apply(self, record: Record) -> None:
         """Carry out a recorded event and its recorded decision.
@@ -106,7 +96,6 @@ class Engine:
         for step in record.steps:
             applier.step(step)
         applier.impact.clear()
-        self._begun.clear()
 
     def wakeup(self) -> float | None:
         """The time at which a `TimerFired` is wanted next; None when time alone changes nothing."""
@@ -114,57 +103,39 @@ class Engine:
         return timers[0][0] if timers and self.state.ended is None else None
 
     @property
-    def ended(self) -> End | None:
-        """How the run ended, once it has."""
-        return self.state.ended
-
-    @property
     def seq(self) -> int:
         """The number of the last record that was decided or applied."""
         return self.state.seq
+
+    @property
+    def ended(self) -> End | None:
+        """How the run ended, once it has."""
+        return self.state.ended
 
     @property
     def waiting(self) -> bool:
         """Whether any job waits in a queue (so that a heartbeat would find something older)."""
         return any(group.whole.waits.waiting.count for group in self.state.groups.values())
 
-    def open_commands(self) -> list[Command]:
-        """Everything asked for and not answered, in the order in which it was asked. Cancels are answered by the
-        end of their jobs, so they are asked again for those that have not ended."""
-        found: list[Command] = list(self.state.commands.values())
-        by_member: dict[str, list[tuple[str, int]]] = {}
-        for job in self.state.jobs.values():
-            if job.cancelling and NEW < job.code < INACTIVE:
-                by_member.setdefault(job.member, []).append((job.key, job.attempt))
-        found += [Cancel(0, member, tuple(refs), 10.0, "resume") for member, refs in by_member.items()]
-        return found
+    @property
+    def view(self) -> EngineView:
+        """What may be known of the run beyond its status. It follows the engine."""
+        return EngineView(self.state, self._builder)
 
-    def open_refs(self, member: str) -> list[tuple[str, int]]:
-        """(key, attempt) of every job that a member is thought to hold."""
-        return [
-            (job.key, job.attempt)
-            for job in self.state.jobs.values()
-            if job.member == member and NEW < job.code < INACTIVE
-        ]
+    def commands(self, record: Record) -> list[Command]:
+        """The commands of a record that was just decided on, each complete.
 
-    def job_specs(self, submit: Submit) -> list[JobSpec]:
-        """The full description of each job of a submission, in order. Jobs that have ended since are left out."""
-        state = self.state
-        found = []
-        for span in submit.spans:
-            group = state.groups[span.group]
-            point = group.points[span.point]
-            for number in range(span.first, span.first + span.count):
-                job = state.jobs.get(f"{span.group}-{number}")
-                if job is not None and job.attempt == span.attempt and job.code != NEW:
-                    avoid = state.avoid + job.avoid
-                    found.append(self._builder.job_spec(group, point, number, span.attempt, avoid))
-        return found
+        What is needed to send them is taken from the state as it is now, so ask before the next event is handled; they
+        may be sent, once the record is durable, at any later time.
+        """
+        return commands_of(record, self.state, self._builder, self.takes) if record.steps else []
 
-    def arguments(self, call: Call) -> dict[str, Any]:
-        """What a function is given, as plain data: as of when its call was issued, or as of now after a resume."""
-        given = self._given.pop(call.id, None)
-        return arguments(self.state, self._builder, call, self.takes or {}) if given is None else given
+    def open_commands(self, member: str = "") -> list[Command]:
+        """Everything asked for and not answered, in the order in which it was asked, each complete as of now.
+
+        With `member`, only what that member was asked for.
+        """
+        return open_commands(self.state, self._builder, self.takes, member)
 
     # ---- single jobs -------------------------------------------------------------------------------
 
@@ -195,11 +166,6 @@ class Engine:
         """Why nothing new starts any more; empty while it does."""
         return self.state.draining
 
-    def position(self, member: str) -> tuple[str, int]:
-        """The stream of a member and the number of its last event that was taken in."""
-        known = self.state.members[member]
-        return known.stream, known.position
-
     def status(self) -> Status:
         """How the run stands."""
         return status(self.state, self._builder)
@@ -224,3 +190,20 @@ class Engine:
         engine = cls(spec, algorithms=algorithms)
         restore(data, engine.state, engine._builder)
         return engine
+
+
+def _finite(event: JobEvent, at: float) -> JobEvent:
+    """The event as a record may hold it, for JSON has neither infinity nor NaN.
+
+    A figure that is not a finite number counts as missing, a time that is not is `at`, and a start that is not is
+    unknown.
+    """
+    if not isfinite(event.time):
+        event = replace(event, time=at)
+    if not isfinite(event.start):
+        event = replace(event, start=0.0)
+    if event.figures and not all(map(isfinite, event.figures.values())):
+        good = {name: value for name, value in event.figures.items() if isfinite(value)}
+        bad = (name for name in event.figures if name not in good)
+        event = replace(event, figures=good or None, missing=tuple(dict.fromkeys((*event.missing, *bad))))
+    return event

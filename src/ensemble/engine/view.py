@@ -1,13 +1,15 @@
-"""Read-only sights of the state: for algorithms, for custom functions, for people."""
+"""Read-only views of the state: for algorithms, for the runtime and the faces, for custom functions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.engine.algorithm import GroupView, MemberView, PointView
-from ensemble.engine.state import Cell, Group, Point, State
+from ensemble.engine.state import INACTIVE, NEW, Cell, Group, Member, Point, State
+from ensemble.model.jobs import Scalar
 from ensemble.spec.expressions import parse, paths
+from ensemble.spec.model import ActionSpec
 
 if TYPE_CHECKING:
     from ensemble.engine.build import Builder
@@ -79,28 +81,127 @@ class StateView:
 
     def members(self) -> Sequence[MemberView]:
         """All members, in file order."""
-        return [
-            MemberView(
-                member.name,
-                member.state,
-                member.nodes_up,
-                member.nodes_free,
-                member.cores_up,
-                member.cores_free,
-                member.target,
-                member.min_nodes,
-                member.max_nodes,
-                member.price,
-                member.outstanding,
-                "resize" in member.capabilities,
-            )
-            for member in self._state.members.values()
-        ]
+        return [_member(member) for member in self._state.members.values()]
 
     def metric(self, path: str) -> float | None:
         """The value of a metric path; None when unknown. Raises `ExpressionError` for one that names nothing."""
         found = paths(parse(path))
         return self._builder.resolver.value(found[0], {})[1]()
+
+
+class EngineView(StateView):
+    """What the runtime and the faces may know of a run beyond its status. Nothing in it changes the engine."""
+
+    __slots__ = ()
+
+    # ---- the run -----------------------------------------------------------------------------------
+
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        return self._state.run
+
+    @property
+    def run_dir(self) -> str:
+        """The run's directory; empty before it has started."""
+        return self._state.run_dir
+
+    @property
+    def seed(self) -> int:
+        """The seed that every random choice follows from."""
+        return self._state.seed
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether every job is with a member and every command is answered, in a run that has submitted any."""
+        state = self._state
+        return state.started >= 0 and state.total.submitted > 0 and not state.backlog and not state.commands
+
+    # ---- members -----------------------------------------------------------------------------------
+
+    def member(self, name: str) -> MemberView:
+        """One member. Raises `KeyError` for a name that is none."""
+        return _member(self._state.members[name])
+
+    def position(self, member: str) -> tuple[str, int]:
+        """The stream of a member and the number of its last event that was taken in."""
+        known = self._state.members[member]
+        return known.stream, known.position
+
+    def open_refs(self, member: str) -> list[tuple[str, int]]:
+        """(key, attempt) of every job that a member is thought to hold."""
+        return [
+            (job.key, job.attempt)
+            for job in self._state.jobs.values()
+            if job.member == member and NEW < job.code < INACTIVE
+        ]
+
+    def holds(self, key: str, attempt: int) -> bool:
+        """Whether an attempt is thought to be with a member and is not over."""
+        job = self._state.jobs.get(key)
+        return job is not None and job.attempt == attempt and NEW < job.code < INACTIVE
+
+    # ---- rules and groups --------------------------------------------------------------------------
+
+    def rules(self) -> dict[str, ActionSpec]:
+        """The action of every rule by its id, those that were switched off included."""
+        return {name: rule.action for name, rule in self._state.rules.items()}
+
+    def fired(self) -> dict[str, int]:
+        """How often each rule has fired, those that were switched off included."""
+        return {name: rule.fired for name, rule in self._state.rules.items()}
+
+    def held_back(self) -> list[HeldBack]:
+        """The groups whose jobs wait here because no member has taken them."""
+        return [
+            HeldBack(group.name, group.waiting + len(group.ready), point.nodes, point.cores)
+            for group in self._state.groups.values()
+            if group.waiting or group.ready
+            for point in (group.points[group.backlog[0].point if group.backlog else 0],)
+        ]
+
+    def statistics(self, wanted: Sequence[str]) -> Iterator[CellStatistics]:
+        """The statistics named in `wanted` of each quantity: of every group, then of every point of a group that has
+        several."""
+        now = self._state.now
+        groups = self._state.groups.values()
+        for group in groups:
+            yield _statistics(group.whole, {}, wanted, now)
+        for group in groups:
+            for point in group.points if len(group.points) > 1 else ():
+                if point.values:
+                    yield _statistics(own_cell(point), point.values, wanted, now)
+
+
+class HeldBack(NamedTuple):
+    """`jobs` jobs of a group that wait in the engine, and what the first of them asks for."""
+
+    group: str
+    jobs: int
+    nodes: int
+    cores: int
+
+
+class CellStatistics(NamedTuple):
+    """Counts and statistics of a group (`values` empty) or of one of its points. `quantities` has, for each quantity
+    that has a value, its statistics by name."""
+
+    group: str
+    values: dict[str, Scalar]
+    counts: dict[str, int]
+    quantities: dict[str, dict[str, float]]
+
+
+def _statistics(cell: Cell, values: dict[str, Scalar], wanted: Sequence[str], now: float) -> CellStatistics:
+    found: dict[str, dict[str, float]] = {}
+    for name, series in cell.series.items():
+        stats = {what: value for what in wanted if (value := series.stat(what)) is not None}
+        if stats.get("count"):
+            found[name] = stats
+    waits = {what: value for what in wanted if (value := cell.waits.stat(what, now)) is not None}
+    if waits.get("count"):
+        found["pending"] = waits
+    return CellStatistics(cell.group, values, {name: getattr(cell, name) for name in _COUNTS}, found)
 
 
 class _Points(Sequence[PointView]):
@@ -131,6 +232,24 @@ class _Points(Sequence[PointView]):
             cell.active,
             cell.success,
         )
+
+
+def _member(member: Member) -> MemberView:
+    return MemberView(
+        member.name,
+        member.state,
+        member.nodes_up,
+        member.nodes_free,
+        member.cores_up,
+        member.cores_free,
+        member.target,
+        member.min_nodes,
+        member.max_nodes,
+        member.price,
+        member.outstanding,
+        "resize" in member.capabilities,
+        member.opened,
+    )
 
 
 def own_cell(point: Point) -> Cell:

@@ -72,7 +72,7 @@ class Live:
             sys.stdout.buffer.flush()
             return
         if isinstance(record.event, RunResumed):
-            self._messages.run = self.engine.state.run
+            self._messages.run = self.engine.view.run
         messages = self._messages.add(record)
         if self._screen is not None:
             with self._screen.lock:

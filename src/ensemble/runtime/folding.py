@@ -117,5 +117,5 @@ def fold(run_dir: Path, *, snapshots: bool = True) -> Folded:
 
 def catch_up(engine: Engine, run_dir: Path) -> None:
     """Carry out what came into the journal since. Raises `JournalError` and its kin."""
-    for record in read(run_dir, engine.state.seq):
+    for record in read(run_dir, engine.seq):
         engine.apply(record)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ensemble.engine import Submission
 from ensemble.members.contract import InventoryItem
-from ensemble.model.decisions import Submit
 from ensemble.model.events import Event, JobEvent, MemberEvent
 from ensemble.model.jobs import FINISHED
 from ensemble.runtime.sound import sound
@@ -38,7 +38,7 @@ async def take_inventory(link: Link, capabilities: frozenset[str]) -> None:
             complete, text = page.complete, page.text
     # answers that have come in must count before it is asked which submissions are still without one
     await link.loop.settled()
-    open_refs = link.loop.engine.open_refs(link.name)
+    open_refs = link.loop.engine.view.open_refs(link.name)
     events = [event for event in map(found.get, open_refs) if event is not None]
     for place in range(0, len(events), EVENTS):
         link.loop.post(*events[place : place + EVENTS])
@@ -74,9 +74,8 @@ def _event(item: InventoryItem, member: str) -> Event | None:
 def _on_the_way(link: Link) -> set[tuple[str, int]]:
     """What is still to be sent, or sent again: neither there nor missing."""
     return {
-        (f"{span.group}-{number}", span.attempt)
-        for command in link.loop.engine.open_commands()
-        if isinstance(command, Submit) and command.member == link.name
-        for span in command.spans
-        for number in range(span.first, span.first + span.count)
+        ref
+        for command in link.loop.engine.open_commands(link.name)
+        if isinstance(command, Submission)
+        for ref in command.refs()
     }

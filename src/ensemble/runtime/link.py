@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ensemble.engine import Submission
 from ensemble.members.contract import Context, Hello, Member, Refused, Unknown
-from ensemble.model.decisions import Cancel, Resize, StopMember, Submit
+from ensemble.model.decisions import Call, Cancel, Resize, StopMember
 from ensemble.model.errors import EnsembleError, MemberError, MemberUnavailable
 from ensemble.model.events import Fault, MemberEvent, ResizeDone, SubmitAnswered
 from ensemble.model.failpoints import failpoint
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ensemble.members.contract import CloseMode
     from ensemble.runtime.loop import RunLoop
 
-Command = Submit | Cancel | Resize | StopMember
+Command = Submission | Cancel | Resize | StopMember
 Ref = tuple[str, int]
 
 PATIENCE: Final = (0.0, 0.2, 1.0, 5.0, 15.0, 60.0)
@@ -102,11 +103,11 @@ class Link:
         In a resumed run all that nobody has answered goes again: every command may be sent twice.
         """
         if resumed:
-            state = self.loop.engine.state.members[self.name]
-            self._was_open = state.opened
-            self._stream, self._position = self.loop.engine.position(self.name)
-            for command in self.loop.engine.open_commands():
-                if isinstance(command, (Submit, Cancel, Resize, StopMember)) and command.member == self.name:
+            view = self.loop.engine.view
+            self._was_open = view.member(self.name).opened
+            self._stream, self._position = view.position(self.name)
+            for command in self.loop.engine.open_commands(self.name):
+                if not isinstance(command, Call):
                     self._commands.append(command)
         self._task = asyncio.create_task(self._work(resumed), name=f"link {self.name}")
 
@@ -176,7 +177,7 @@ class Link:
                 elif self._commands:
                     if await self._one(self._commands[0]):
                         self._commands.popleft()
-                elif self._stopping is not None and not self.loop.engine.open_refs(self.name):
+                elif self._stopping is not None and not self.loop.engine.view.open_refs(self.name):
                     await self._stop(self._stopping)
                     return
                 elif self.doubtful:
@@ -229,8 +230,8 @@ class Link:
         return False
 
     async def _carry_out(self, command: Command) -> None:
-        if isinstance(command, Submit):
-            answer = await submit(self.member, self.loop.engine, command, self.loop.pace, self._urgent)
+        if isinstance(command, Submission):
+            answer = await submit(self.member, self.loop.engine.view, command, self.loop.pace, self._urgent)
             self._answered(answer)
         elif isinstance(command, Cancel):
             self._cancelled.update(command.refs)
@@ -240,7 +241,7 @@ class Link:
         else:
             self._stopping = command
             if command.mode == "cancel":
-                await self._cancel(tuple(self.loop.engine.open_refs(self.name)), 10.0)
+                await self._cancel(tuple(self.loop.engine.view.open_refs(self.name)), 10.0)
 
     def _urgent(self) -> bool:
         """Whether something waits behind a submission that should not."""
@@ -260,13 +261,8 @@ class Link:
 
     def _refuse(self, command: Command, why: str) -> None:
         """The member will not carry this out, however often it is asked."""
-        if isinstance(command, Submit):
-            refs = [
-                (f"{span.group}-{number}", span.attempt)
-                for span in command.spans
-                for number in range(span.first, span.first + span.count)
-            ]
-            refused = tuple((key, attempt, why, False) for key, attempt in refs)
+        if isinstance(command, Submission):
+            refused = tuple((key, attempt, why, False) for key, attempt in command.refs())
             self.loop.post(SubmitAnswered(command.id, self.name, refused))
         elif isinstance(command, Resize):
             self._resizes.pop(command.id, None)
@@ -285,7 +281,7 @@ class Link:
     # ---- resizing ----------------------------------------------------------------------------------
 
     async def _resize(self, command: Resize) -> None:
-        begun = self.loop.engine.state.members[self.name].nodes_up
+        begun = self.loop.engine.view.member(self.name).nodes_up
         for earlier in self._resizes:
             self.loop.post(ResizeDone(earlier, self.name, error=f"another followed, to {command.nodes} nodes"))
         self._resizes = {command.id: (begun, command.nodes)}
@@ -295,7 +291,7 @@ class Link:
             self.loop.post(ResizeDone(command.id, self.name, error=receipt.reason))
             return
         await self.loop.settled()
-        self._resized(self.loop.engine.state.members[self.name].nodes_up)
+        self._resized(self.loop.engine.view.member(self.name).nodes_up)
         seconds = self.context.options.get("resize_timeout", RESIZE_SECONDS)
         if command.id in self._resizes and isinstance(seconds, (int, float)):
             asyncio.get_running_loop().call_later(seconds, self._resize_late, command.id, float(seconds))
@@ -338,7 +334,7 @@ class Link:
                 position=self._position,
                 resumed=resumed,
                 # what it was brought to meanwhile, not what it began with
-                nodes=self.loop.engine.state.members[self.name].target or self.context.nodes,
+                nodes=self.loop.engine.view.member(self.name).target or self.context.nodes,
             )
             try:
                 hello = await self.member.open(context)
@@ -402,7 +398,7 @@ class Link:
         if not same:
             await take_inventory(self, hello.capabilities)
         await self.loop.settled()
-        open_refs = set(self.loop.engine.open_refs(self.name))
+        open_refs = set(self.loop.engine.view.open_refs(self.name))
         self._cancelled &= open_refs
         if self._cancelled:
             await self._cancel(sorted(self._cancelled), 10.0)

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from ensemble.engine import Engine, Status
+from ensemble.engine import Command, Engine, Status
 from ensemble.functions import FunctionWorkers
 from ensemble.journal import JournalWriter, write_snapshot
-from ensemble.model.decisions import Call, Cancel, Drain, Held, Record, Resize, StopMember, Submit
+from ensemble.model.decisions import Call, Drain, Held, Record
 from ensemble.model.errors import Fenced, JournalError, JournalFull
 from ensemble.model.events import Event, Fault, FunctionReturned, RunResumed, TimerFired
 from ensemble.model.failpoints import failpoint
@@ -114,7 +114,7 @@ class RunLoop:
         self.observers = list(observers)
         self.links: dict[str, Link] = {}
         self.warnings: list[str] = []
-        self.clock = RunClock(engine.state.now)
+        self.clock = RunClock(engine.view.now)
         self.leaving: Leaving | None = None
         self.hurried = asyncio.Event()
         """Set when nobody must be waited for any more."""
@@ -125,7 +125,8 @@ class RunLoop:
         self._inbox: deque[tuple[Sequence[Event], Promise | None, Promise | None]] = deque()
         """(events, kept when decided, kept when durable)"""
         self._came = asyncio.Event()
-        self._records: list[Record] = []
+        self._records: list[tuple[Record, list[Command]]] = []
+        """Decided on and not yet durable, each with its commands."""
         self._waiting: list[tuple[Promise, Record | bool]] = []
         """What is kept with the next commit, and the value it then has."""
         self._decided = asyncio.Event()
@@ -134,7 +135,7 @@ class RunLoop:
         self._over = False
         self._heartbeat = engine.spec.logging.heartbeat
         self._beat_at = self.clock.now() + self._heartbeat
-        self._snapshot_at = engine.state.seq
+        self._snapshot_at = engine.seq
         self._snapshot: tuple[int, msgspec.Raw] | None = None
         self._calls: set[asyncio.Task[None]] = set()
         self._limited: asyncio.Task[None] | None = None
@@ -179,9 +180,7 @@ class RunLoop:
 
     def call(self, command: Call) -> None:
         """Start a custom function; its answer comes back as an event."""
-        task = asyncio.create_task(
-            self._call(command, self.engine.arguments(command)), name=f"function {command.function}"
-        )
+        task = asyncio.create_task(self._call(command), name=f"function {command.function}")
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
@@ -204,9 +203,7 @@ class RunLoop:
         finally:
             # whatever happened, even a fault of ours: jobs go on and can be found again
             await self._close()
-        return RunResult(
-            self.engine.state.run, self.run_dir, outcome, reason, code, self.engine.status(), self.warnings
-        )
+        return RunResult(self.engine.view.run, self.run_dir, outcome, reason, code, self.engine.status(), self.warnings)
 
     async def _until_over(self) -> Leaving:
         deciding = asyncio.create_task(self._decide_all(), name="decide")
@@ -263,7 +260,7 @@ class RunLoop:
     def _decide(self, event: Event) -> Record:
         record = self.engine.handle(event, self.clock.now())
         self.journal.append(record)
-        self._records.append(record)
+        self._records.append((record, self.engine.commands(record)))
         return record
 
     async def _something(self) -> None:
@@ -312,12 +309,13 @@ class RunLoop:
             ended = loop.time()
             due = ended + min(max(COMMIT_SECONDS, COMMIT_SHARE * (ended - began)), COMMIT_MOST)
             self._durable.set()
-            for record in records:
-                self._send(record)
+            for record, commands in records:
+                for command in commands:
+                    self._send(command)
                 self._see_limit(record)
             for promise, value in waiting:
                 _keep(promise, value)
-            for record in records:
+            for record, _ in records:
                 self._tell(record)
             self._write_snapshot()
             if finishing:
@@ -329,19 +327,13 @@ class RunLoop:
         self.journal.sync()
         return perf_counter() - began
 
-    def _send(self, record: Record) -> None:
-        """Hand the commands of a durable record to those who carry them out."""
-        for step in record.steps:
-            if isinstance(step, Held):
-                continue
-            for effect in step.effects:
-                if isinstance(effect, (Submit, Cancel, Resize, StopMember)):
-                    failpoint("runtime.before-send")
-                    if effect.member in self.links:
-                        self.links[effect.member].send(effect)
-                elif isinstance(effect, Call):
-                    failpoint("runtime.before-send")
-                    self.call(effect)
+    def _send(self, command: Command) -> None:
+        """Hand a command of a durable record to whoever carries it out."""
+        failpoint("runtime.before-send")
+        if isinstance(command, Call):
+            self.call(command)
+        elif command.member in self.links:
+            self.links[command.member].send(command)
 
     def _see_limit(self, record: Record) -> None:
         """A limit that cancels what runs ends the run also when a member does not answer."""
@@ -355,7 +347,7 @@ class RunLoop:
         silent = 0
         while silent < LIMIT_SECONDS:
             await asyncio.sleep(1.0)
-            owing = [link for link in self.links.values() if self.engine.open_refs(link.name)]
+            owing = [link for link in self.links.values() if self.engine.view.open_refs(link.name)]
             silent = silent + 1 if owing and not any(link.answering for link in owing) else 0
         names = ", ".join(link.name for link in owing)
         self.leave(
@@ -374,11 +366,11 @@ class RunLoop:
                 self.observers.remove(observer)
                 self.warnings.append(f"an observer raised {type(error).__name__}: {error}; it is not told any more")
 
-    async def _call(self, command: Call, args: dict[str, Any]) -> None:
+    async def _call(self, command: Call) -> None:
         try:
             if self.functions is None:
                 raise LookupError("there are no functions here")
-            answer = await self.functions.call(command.id, command.function, args)
+            answer = await self.functions.call(command.id, command.function, command.args)
         except Exception as error:
             # an answer must come, or the rule that called would wait for ever
             answer = FunctionReturned(command.id, error=f"{command.function}: {error}", fault="died")
@@ -388,7 +380,7 @@ class RunLoop:
 
     def _take_snapshot(self) -> None:
         """Every so many records, remember the state as of the last of them, to be written once that is durable."""
-        seq = self.engine.state.seq
+        seq = self.engine.seq
         if seq - self._snapshot_at >= SNAPSHOT_RECORDS:
             self._snapshot_at = seq
             self._snapshot = (seq, msgspec.Raw(msgspec.json.encode(self.engine.snapshot())))

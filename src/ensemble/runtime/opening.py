@@ -130,8 +130,8 @@ async def resume(
     script = _script_of(engine.spec, started, force, warnings)
     factories = _factories(engine.spec)
     try:
-        journal = JournalWriter.take_over(run_dir, __version__, engine.state.seq)
-        if journal.seq < engine.state.seq:
+        journal = JournalWriter.take_over(run_dir, __version__, engine.seq)
+        if journal.seq < engine.seq:
             # what was read last had not reached the disk of a host that went down
             engine = fold(run_dir, snapshots=False).engine
         catch_up(engine, run_dir)
@@ -157,7 +157,7 @@ def _over(run_dir: Path, folded: Folded) -> RunResult:
     assert engine.ended is not None
     outcome, reason = engine.ended.outcome, engine.ended.reason
     code = EXIT_CODES.get(outcome, 1)
-    return RunResult(engine.state.run, str(run_dir), outcome, reason, code, engine.status(), folded.warnings)
+    return RunResult(engine.view.run, str(run_dir), outcome, reason, code, engine.status(), folded.warnings)
 
 
 async def _drive(
@@ -176,7 +176,7 @@ async def _drive(
     loop = RunLoop(engine, journal, str(run_dir), functions, observers)
     loop.warnings += journal.warnings
     for name, member in members_of(spec).items():
-        if engine.state.members[name].state != "gone":
+        if engine.view.member(name).state != "gone":
             loop.links[name] = Link(loop, factories[name](), _context(name, member, engine, run_dir, journal.epoch))
     if isinstance(first, RunResumed):
         for command in engine.open_commands():
@@ -204,8 +204,7 @@ class _Detacher:
 
     def __call__(self, _: Record) -> None:
         """Called with each durable record."""
-        state = self._loop.engine.state
-        if state.started >= 0 and state.total.submitted and not state.backlog and not state.commands:
+        if self._loop.engine.view.handed_over:
             self._loop.detach()
 
 
@@ -257,7 +256,7 @@ def _factories(spec: EnsembleSpec) -> dict[str, Callable[[], Member]]:
 def _context(name: str, member: MemberSpec, engine: Engine, run_dir: Path, epoch: int) -> Context:
     natives = [rule.trigger for rule in engine.spec.rules if rule.trigger.startswith(NATIVE)]
     return Context(
-        run=engine.state.run or run_dir.name,
+        run=engine.view.run or run_dir.name,
         name=name,
         run_dir=str(run_dir),
         epoch=epoch,

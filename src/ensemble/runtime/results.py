@@ -91,10 +91,10 @@ class _Jobs:
                     self._over[event.key] = None
         elif isinstance(event, RunStarted):
             engine = Engine(convert(event.spec, EnsembleSpec))
-            for name, group in engine.state.groups.items():
-                self._points[name] = [dict(point.values) for point in group.points]
-                self._created[name] = []
-                self._met[name] = bytearray()
+            for group in engine.view.groups():
+                self._points[group.name] = [point.values for point in engine.view.points(group.name)]
+                self._created[group.name] = []
+                self._met[group.name] = bytearray()
         elif isinstance(event, SubmitAnswered):
             for key, attempt, why, transient in event.refused:
                 row = self._open.get(key)
@@ -217,7 +217,7 @@ def _points(run_dir: Path) -> Iterator[dict[str, Any]]:
     status = engine.status()
     split = {cell.group for cell in status.points}
     cells = [cell for cell in status.groups if cell.group not in split] + list(status.points)
-    order = list(engine.state.groups)
+    order = [group.name for group in engine.view.groups()]
     for cell in sorted(cells, key=lambda cell: order.index(cell.group)):
         row: dict[str, Any] = {"group": cell.group, **cell.values, "jobs": cell.submitted}
         row |= {name: getattr(cell, name) for name in ("success", "failed", "cancelled", "lost", "failed_attempts")}

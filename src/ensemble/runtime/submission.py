@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
-from ensemble.engine import Engine
+from ensemble.engine import EngineView, Submission
 from ensemble.members.contract import Member, Refused, Unknown
-from ensemble.model.decisions import Span, Submit
 from ensemble.model.errors import InputError, MemberError
 from ensemble.model.events import SubmitAnswered
 from ensemble.model.jobs import JobSpec
@@ -23,8 +22,8 @@ BUSY: Final = (0.2, 0.8)
 
 async def submit(
     member: Member,
-    engine: Engine,
-    command: Submit,
+    view: EngineView,
+    command: Submission,
     pace: Pace | None = None,
     urgent: Callable[[], bool] = lambda: False,
 ) -> SubmitAnswered:
@@ -36,8 +35,8 @@ async def submit(
     refused: list[tuple[str, int, str, bool]] = []
     unknown: list[tuple[str, int]] = []
     held = False
-    for part in _parts(command, min(CHUNK, pace.portion) if pace else CHUNK):
-        jobs = _rendered(engine, part, refused)
+    for part in command.parts(min(CHUNK, pace.portion) if pace else CHUNK):
+        jobs = [job for job in _described(part, refused) if view.holds(job.ref.key, job.ref.attempt)]
         held = held or (pace is not None and bool(jobs) and not await pace.take(len(jobs), urgent))
         if held:
             refused += [(job.ref.key, job.ref.attempt, "the submit rate of this server", True) for job in jobs]
@@ -79,35 +78,16 @@ async def _hand_over(
     return busy
 
 
-def _parts(command: Submit, most: int = CHUNK) -> Iterator[Submit]:
-    """The command in pieces of at most so many jobs, so that no piece keeps the loop for long."""
-    spans: list[Span] = []
-    room = most
-    for span in command.spans:
-        first, left = span.first, span.count
-        while left:
-            count = min(left, room)
-            spans.append(Span(span.group, span.point, first, count, span.attempt))
-            first, left, room = first + count, left - count, room - count
-            if not room:
-                yield Submit(command.id, command.member, tuple(spans))
-                spans, room = [], most
-    if spans:
-        yield Submit(command.id, command.member, tuple(spans))
-
-
-def _rendered(engine: Engine, part: Submit, refused: list[tuple[str, int, str, bool]]) -> list[JobSpec]:
+def _described(part: Submission, refused: list[tuple[str, int, str, bool]]) -> list[JobSpec]:
     """Each job's full description; one that cannot be written down is refused, and the others go."""
     try:
-        return engine.job_specs(part)
+        return part.jobs()
     except InputError:
         pass
     jobs: list[JobSpec] = []
-    for span in part.spans:
-        for number in range(span.first, span.first + span.count):
-            one = Submit(part.id, part.member, (Span(span.group, span.point, number, 1, span.attempt),))
-            try:
-                jobs += engine.job_specs(one)
-            except InputError as error:
-                refused.append((f"{span.group}-{number}", span.attempt, str(error), False))
+    for one in part.parts(1):
+        try:
+            jobs += one.jobs()
+        except InputError as error:
+            refused += [(key, attempt, str(error), False) for key, attempt in one.refs()]
     return jobs

@@ -178,9 +178,9 @@ class EnsemblesService(rpc.EnsemblesServicer):
         status = engine.status()
         message.phase = _phase(hosted, engine)
         message.outcome, message.reason = status.outcome, status.reason or hosted.trouble
-        message.started = max(0.0, engine.state.started)
+        message.started = max(0.0, engine.view.started)
         if engine.ended is not None:
-            message.ended = engine.state.now
+            message.ended = engine.view.now
         struct_to_message(status.total, message.total)
         return message
 
@@ -208,7 +208,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
             return message
         status = engine.status()
         struct_to_message(status, message)
-        message.phase, message.seq = _phase(hosted, engine), engine.state.seq
+        message.phase, message.seq = _phase(hosted, engine), engine.seq
         message.reason = status.reason or hosted.trouble
         return message
 
@@ -251,7 +251,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
         engine = await self._engine(hosted)
         rules = engine.explain(request.rule) if engine is not None else []
         if request.rule and not rules:
-            there = ", ".join(engine.state.rules) if engine is not None else ""
+            there = ", ".join(engine.view.rules()) if engine is not None else ""
             raise InputError(f"run {hosted.submission.run} has no rule {request.rule!r}; it has {there}")
         response = pb.ExplainResponse()
         for rule in rules:

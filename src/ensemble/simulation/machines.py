@@ -7,8 +7,9 @@ __all__ = ["CAPABILITIES", "Machines", "opened"]
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from ensemble.engine import Engine
-from ensemble.model.decisions import Span, Submit
+from msgspec import structs
+
+from ensemble.engine import Batch, Submission
 from ensemble.model.events import MemberEvent
 from ensemble.model.jobs import JobSpec
 from ensemble.simulation.jobs import JobShape, shape_of
@@ -30,13 +31,12 @@ Values = tuple[tuple[str, Any], ...]
 class Machines:
     """Every member of a file as a simulated queue. `assumed` gathers what was taken where the file says nothing."""
 
-    def __init__(self, prepared: Prepared, engine: Engine, emit: Callable[[Any], None]) -> None:
+    def __init__(self, prepared: Prepared, emit: Callable[[Any], None]) -> None:
         """Raises `InputError` when a member cannot be simulated."""
         spec = prepared.spec
         self.assumed = list(prepared.assumed)
         self.queues: dict[str, SimulatedQueue] = {}
-        self._engine = engine
-        self._seed = engine.spec.seed
+        self._seed = spec.seed
         self._prepared = prepared
         self._shapes: dict[tuple[str, str, int, int, tuple[str, ...]], JobShape] = {}
         self._said: dict[str, None] = {}
@@ -67,28 +67,22 @@ class Machines:
             watched=watched,
         )
 
-    def shapes(self, member: str, span: Span) -> Iterator[tuple[str, int, int, JobShape]]:
-        """(group, first number, how many, shape) of the jobs of a span, which has just been submitted."""
-        if span.attempt == 1 and not self._singular[span.group]:
-            key = (member, span.group, span.point, 1, self._engine.state.avoid)
-            shape = self._shapes.get(key)
-            if shape is None:
-                shape = self._shapes[key] = self._shape(member, span, self._job(member, span, span.first))
-            yield span.group, span.first, span.count, shape
-            return
-        for number in range(span.first, span.first + span.count):
-            job = self._job(member, span, number)
-            key = (member, span.group, span.point, span.attempt, job.avoid)
-            shape = self._shapes.get(key)
-            if shape is None or self._singular[span.group]:
-                shape = self._shapes[key] = self._shape(member, span, job)
-            yield span.group, number, 1, shape
+    def shapes(self, command: Submission) -> Iterator[tuple[Batch, JobShape]]:
+        """The jobs of a command in batches of one shape."""
+        for batch in command.batches:
+            parts = [batch]
+            if self._singular[batch.group]:
+                numbers = range(batch.first, batch.first + batch.count)
+                parts = [structs.replace(batch, first=number, count=1) for number in numbers]
+            for part in parts:
+                key = (command.member, part.group, part.point, part.attempt, part.avoid)
+                shape = self._shapes.get(key)
+                if shape is None or self._singular[part.group]:
+                    (job,) = command.describe(structs.replace(part, count=1))
+                    shape = self._shapes[key] = self._shape(command.member, job)
+                yield part, shape
 
-    def _job(self, member: str, span: Span, number: int) -> JobSpec:
-        one = Span(span.group, span.point, number, 1, span.attempt)
-        return self._engine.job_specs(Submit(0, member, (one,)))[0]
-
-    def _shape(self, member: str, span: Span, job: JobSpec) -> JobShape:
+    def _shape(self, member: str, job: JobSpec) -> JobShape:
         pool = self.queues[member].pool
         known = self._prepared.known(job.group, job.point)
         shape = shape_of(job, pool.cores, pool.gpus, self._seed, known)

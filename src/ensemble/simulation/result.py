@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from ensemble.engine import Engine
-from ensemble.engine.state import Cell
 from ensemble.metrics import student_975
 from ensemble.model.jobs import Scalar
 
@@ -93,9 +92,13 @@ def figures_of(
 ) -> Figures:
     """The figures of a run as its engine stands."""
     status = engine.status()
-    state = engine.state
+    view = engine.view
+    cells = [
+        CellFigures(cell.group, dict(cell.values), {name: cell.counts[name] for name in COUNTS}, cell.quantities)
+        for cell in view.statistics(STATISTICS)
+    ]
     return Figures(
-        seed=state.seed,
+        seed=view.seed,
         outcome=outcome or status.outcome or "unfinished",
         reason=reason or status.reason,
         makespan=status.elapsed,
@@ -104,34 +107,12 @@ def figures_of(
         held_node_hours=held_node_hours,
         cost=status.cost,
         events=events,
-        counts=_counts(state.total),
-        firings={rule.id: rule.fired for rule in state.rules.values()},
-        notes=dict(state.notes),
-        groups=tuple(_cell(group.whole, {}, state.now) for group in state.groups.values()),
-        points=tuple(
-            _cell(group.cells[tuple(point.values.items())], point.values, state.now)
-            for group in state.groups.values()
-            if len(group.points) > 1
-            for point in group.points
-            if point.values
-        ),
+        counts={name: getattr(status.total, name) for name in COUNTS},
+        firings=view.fired(),
+        notes=status.notes,
+        groups=tuple(cell for cell in cells if not cell.values),
+        points=tuple(cell for cell in cells if cell.values),
     )
-
-
-def _counts(cell: Cell) -> dict[str, int]:
-    return {name: getattr(cell, name) for name in COUNTS}
-
-
-def _cell(cell: Cell, values: dict[str, Scalar], now: float) -> CellFigures:
-    found: dict[str, dict[str, float]] = {}
-    for name, series in cell.series.items():
-        stats = {what: value for what in STATISTICS if (value := series.stat(what)) is not None}
-        if stats.get("count"):
-            found[name] = stats
-    waits = {what: value for what in STATISTICS if (value := cell.waits.stat(what, now)) is not None}
-    if waits.get("count"):
-        found["pending"] = waits
-    return CellFigures(cell.group, dict(values), _counts(cell), found)
 
 
 def quantities(figures: Figures) -> Iterator[tuple[str, float]]:

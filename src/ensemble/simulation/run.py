@@ -17,11 +17,11 @@ from typing import Any, Final
 from msgspec import structs, to_builtins
 
 from ensemble import __version__
-from ensemble.engine import Engine
+from ensemble.engine import Command, Engine, Submission
 from ensemble.engine.algorithm import Algorithm
 from ensemble.functions import FunctionWorkers
 from ensemble.journal import JournalWriter
-from ensemble.model.decisions import Call, Cancel, Firing, Record, Resize, Step, StopMember, Submit, Upkeep
+from ensemble.model.decisions import Call, Cancel, Record, Resize
 from ensemble.model.errors import InputError
 from ensemble.model.events import (
     Event,
@@ -145,7 +145,7 @@ class Simulation:
         self._until = START + until
         self._call = call
         self._inbox: deque[Event] = deque()
-        self.machines = Machines(prepared, self.engine, self._inbox.append)
+        self.machines = Machines(prepared, self._inbox.append)
         self._resizes: dict[str, list[tuple[int, int]]] = {}
         self._barren = 0
         self._beat_at = START
@@ -230,7 +230,7 @@ class Simulation:
             elif self._resizes and type(event) is MemberEvent:
                 self._resized(event.member)
             if record.steps:
-                self._carry_out(record.steps)
+                self._carry_out(self.engine.commands(record))
             for observer in observers:
                 observer(record)
             if taken > _AT_ONCE:
@@ -253,22 +253,19 @@ class Simulation:
 
     # ---- commands ----------------------------------------------------------------------------------
 
-    def _carry_out(self, steps: Sequence[Step]) -> None:
-        for step in steps:
-            if not isinstance(step, Firing | Upkeep):
-                continue
-            for effect in step.effects:
-                if isinstance(effect, Submit):
-                    self._barren = 0
-                    self._submit(effect)
-                elif isinstance(effect, Cancel):
-                    self._queue(effect.member).cancel(effect.refs)
-                elif isinstance(effect, Resize):
-                    self._resize(effect)
-                elif isinstance(effect, Call):
-                    self._inbox.append(self._call(effect.id, effect.function, self.engine.arguments(effect)))
-                elif isinstance(effect, StopMember):
-                    self._queue(effect.member).stop(effect.mode)
+    def _carry_out(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Submission):
+                self._barren = 0
+                self._submit(command)
+            elif isinstance(command, Cancel):
+                self._queue(command.member).cancel(command.refs)
+            elif isinstance(command, Resize):
+                self._resize(command)
+            elif isinstance(command, Call):
+                self._inbox.append(self._call(command.id, command.function, command.args))
+            else:
+                self._queue(command.member).stop(command.mode)
 
     def _queue(self, member: str) -> SimulatedQueue:
         queue = self.machines.queues[member]
@@ -276,16 +273,15 @@ class Simulation:
             queue.advance(self.now)
         return queue
 
-    def _submit(self, command: Submit) -> None:
+    def _submit(self, command: Submission) -> None:
         queue = self._queue(command.member)
         refused: list[tuple[str, int, str, bool]] = []
-        for span in command.spans:
-            for group, first, count, shape in self.machines.shapes(command.member, span):
-                never = queue.never(shape)
-                if never:
-                    refused += [(f"{group}-{first + place}", span.attempt, never, False) for place in range(count)]
-                else:
-                    queue.submit(shape, group, first, count, span.attempt)
+        for batch, shape in self.machines.shapes(command):
+            never = queue.never(shape)
+            if never:
+                refused += [(key, attempt, never, False) for key, attempt in batch.refs()]
+            else:
+                queue.submit(shape, batch.group, batch.first, batch.count, batch.attempt)
         self._inbox.append(SubmitAnswered(command.id, command.member, tuple(refused)))
 
     def _resize(self, command: Resize) -> None:
@@ -317,22 +313,18 @@ class Simulation:
 
     def _why_stuck(self) -> str:
         """What is open although nothing can happen any more."""
-        state = self.engine.state
         found = []
         for name, queue in self.machines.queues.items():
             head = next((job for job in queue.waiting if not job.state), None)
             if head is not None:
                 why = queue.pool.never(head.shape.need, queue.pool.staying) or "it does not fit beside what runs"
                 found.append(f"{head.key} waits on member {name}: {why}")
-        for group in state.groups.values():
-            if group.waiting or group.ready:
-                point = group.points[group.backlog[0].point] if group.backlog else group.points[0]
-                size = f"{point.nodes} nodes, {point.cores} cores" if point.nodes else f"{point.cores} cores"
-                count = group.waiting + len(group.ready)
-                found.append(f"{count} jobs of {group.name} ({size} each) wait and no member takes them")
+        for held in self.engine.view.held_back():
+            size = f"{held.nodes} nodes, {held.cores} cores" if held.nodes else f"{held.cores} cores"
+            found.append(f"{held.jobs} jobs of {held.group} ({size} each) wait and no member takes them")
         found += [
             f"{type(command).__name__.lower()} {command.id} is not answered"
-            for command in state.commands.values()
-            if not isinstance(command, Submit)
+            for command in self.engine.open_commands()
+            if isinstance(command, Call | Resize)
         ]
         return "nothing more can happen: " + ("; ".join(found) if found else "rules wait for what will not come")
