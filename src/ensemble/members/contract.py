@@ -166,7 +166,12 @@ class JobChange(Struct, frozen=True, omit_defaults=True):
 
 
 class Member(Protocol):
-    """A queue back end. Every call may be cancelled; none blocks the event loop."""
+    """A queue back end. Every call may be cancelled; none blocks the event loop.
+
+    A call that carries out a command (`submit`, `cancel`, `update`, `resize`, a page of `inventory`) is given up after
+    300 s without an answer: the member is closed with `detach` and opened again. A member that can tell sooner that its
+    queue does not answer puts `MemberEvent("down")`. `close` is given 60 s, and 1 s when the run must be left.
+    """
 
     async def open(self, context: Context) -> Hello:
         """Connect (or reconnect) and begin to send events. Raises `MemberUnavailable` when it cannot be used here
