@@ -130,6 +130,10 @@ class _Entry:
         parts = (self.first[1], self.later[1], *self.parts.values())
         self.used = frozenset(name for part in parts for name in part.names)
         """The names that its placeholders read."""
+        self.first_plan = _Plan({self.first[0]: self.first[1], **self.parts})
+        self.later_plan = self.first_plan
+        if self.later is not self.first:
+            self.later_plan = _Plan({self.later[0]: self.later[1], **self.parts})
         self._points: dict[int, tuple[Values, _Point]] = {}
 
     def point(self, values: Values) -> _Point:
@@ -251,6 +255,15 @@ class _Entry:
         return made
 
 
+class _Plan:
+    """The fields of a description by what they depend on: on nothing, on the point, or on the job."""
+
+    def __init__(self, parts: dict[str, _Part]) -> None:
+        self.fixed = {field: part.make({}) for field, part in parts.items() if not part.names}
+        self.of_point = tuple((field, part.make) for field, part in parts.items() if part.names and part.steady)
+        self.of_job = tuple((field, part.make) for field, part in parts.items() if not part.steady)
+
+
 def _fixed(value: Any) -> _Part:
     return _Part((), lambda _values: value)
 
@@ -293,20 +306,17 @@ class _Point:
         self.jobs_dir = f"{renderer.run_dir}/jobs/"
         self.shared: dict[str, Any] = {"group": group.name, "launcher": group.launcher, "keep": group.keep}
         self.shared["point"] = values if isinstance(values, dict) else dict(values)
-        self.first = self._split({entry.first[0]: entry.first[1], **entry.parts})
-        self.later = self.first
-        if entry.later is not entry.first:
-            self.later = self._split({entry.later[0]: entry.later[1], **entry.parts})
+        self.first = self._fill(entry.first_plan)
+        self.later = self.first if entry.later_plan is entry.first_plan else self._fill(entry.later_plan)
         self.told = {
             "ENSEMBLE_RUN": renderer.run,
             "ENSEMBLE_RUN_DIR": renderer.run_dir,
             "ENSEMBLE_GROUP": group.name,
         }
 
-    def _split(self, parts: dict[str, _Part]) -> tuple[dict[str, Any], tuple[tuple[str, Callable[[Values], Any]], ...]]:
+    def _fill(self, plan: _Plan) -> tuple[dict[str, Any], tuple[tuple[str, Callable[[Values], Any]], ...]]:
         """The fields that all jobs of the point share, made now, and the makers of the rest."""
-        shared = {field: part.make(self.known) for field, part in parts.items() if part.steady}
-        return {**self.shared, **shared}, tuple((field, part.make) for field, part in parts.items() if not part.steady)
+        return {**self.shared, **plan.fixed, **{field: make(self.known) for field, make in plan.of_point}}, plan.of_job
 
     def job(self, key: str, attempt: int, avoid: tuple[str, ...], parent: str) -> JobSpec:
         """Describe one attempt of one job of this point."""
