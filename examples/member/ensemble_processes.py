@@ -23,7 +23,6 @@ from ensemble.members.contract import (
     Context,
     Hello,
     InventoryItem,
-    JobChange,
     Page,
     Receipt,
     Refused,
@@ -102,10 +101,6 @@ class ProcessMember:
                 self._kill(job, "cancelled", grace)
         self._start_some()
         return [Accepted() for _ in refs]
-
-    async def update(self, refs: Sequence[AttemptRef], change: JobChange) -> Sequence[Receipt]:
-        """Nothing can be changed here."""
-        return [Refused("processes cannot be changed") for _ in refs]
 
     async def resize(self, command: int, nodes: int) -> Receipt:
         """There is one node."""

@@ -170,17 +170,6 @@ def qsig(words):
                     send(task, getattr(signal, given["s"][0]))
 
 
-def hold(words, before, after):
-    _, jobs = options(words, "h")
-    with queue() as state:
-        for job in jobs:
-            if "[" in job:
-                fail(f"illegally formed job identifier: {job}")
-            for task in tasks_of(state, job):
-                if task["state"] == before:
-                    changed(task, state=after)
-
-
 def send(task, number):
     with suppress(ProcessLookupError):
         os.killpg(task["pid"], number)
@@ -277,8 +266,6 @@ COMMANDS = {
     "qdel": qdel,
     "qsig": qsig,
     "pbsnodes": pbsnodes,
-    "qhold": lambda words: hold(words, "Q", "H"),
-    "qrls": lambda words: hold(words, "H", "Q"),
 }
 
 if __name__ == "__main__":

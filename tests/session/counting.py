@@ -35,7 +35,7 @@ class CountingMember:
         self.made = context.position
         self.asked = asyncio.Event()
         self.tasks = [asyncio.create_task(self.count())]
-        return Hello(frozenset({"exactly-once", "absence-is-proof"}), "counting", 2, 2, 4, 4, 0, 2, ("none",), "counts")
+        return Hello(frozenset({"exactly-once", "absence-is-proof"}), "counting", 2, 2, 4, 4, 0, 2, "counts")
 
     async def count(self):
         options = self.context.options
@@ -65,9 +65,6 @@ class CountingMember:
         if self.context.options.get("leave"):
             os._exit(3)
         return [Accepted() for _ in refs]
-
-    async def update(self, refs, change):
-        return [Refused(f"{change.priority} {change.walltime} {change.hold}") for _ in refs]
 
     async def resize(self, command, nodes):
         if nodes == 13:

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from ensemble.members.contract import Accepted, JobChange, Refused
+from ensemble.members.contract import Accepted, Refused
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import AttemptRef
 from tests.session.world import AgentProcess, Sink, both, context, job, reopen_when_down
@@ -25,13 +25,11 @@ def test_every_call_comes_through(door, tmp_path):
             sink = Sink()
             member = make()
             hello = await member.open(context(sink, options={**where, "events": 10, "inner": "counting"}))
-            assert (hello.stream, hello.cores_up, hello.launchers) == ("counting", 4, ("none",))
+            assert (hello.stream, hello.cores_up) == ("counting", 4)
             assert "exactly-once" in hello.capabilities
             receipts = await member.submit(7, [job("job-1"), job("bad-1"), job("job-2")])
             assert receipts == [Accepted("id-job-1"), Refused("no"), Accepted("id-job-2")]
             assert await member.cancel([AttemptRef("run-1", "job-1")], 2.5) == [Accepted()]
-            changed = await member.update([AttemptRef("run-1", "job-1")], JobChange(priority=-3, hold=False))
-            assert changed == [Refused("-3 None False")]
             assert await member.resize(4, 3) == Accepted()
             pages = [page async for page in member.inventory()]
             assert sum(len(page.items) for page in pages) == 200

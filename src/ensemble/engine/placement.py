@@ -12,12 +12,13 @@ from ensemble.model.decisions import Resize
 from ensemble.model.jobs import Resources
 from ensemble.model.placement import UNKNOWN, Size, fits, nodes_for, nodes_held
 
-_OURS: Final = ("local", "simulated")
+_OWN_NODES: Final = ("local", "simulated")
+"""Kinds whose members have nodes of their own, although the journals of earlier versions do not say so."""
 
 
 def ours(member: Member) -> bool:
     """Whether nobody but this ensemble changes a member's size. Of another queue nodes may come up or be added."""
-    return member.kind in _OURS
+    return "own-nodes" in member.capabilities or member.kind in _OWN_NODES
 
 
 def resizing(state: State, member: str) -> bool:

@@ -1,35 +1,34 @@
-"""The contract between the runtime and a queue back end.
+"""The contract between the runtime and a queue back end: what each promises the other.
 
-A member accepts jobs, runs or queues them, and tells what happens to them by events. The rules that
-every member keeps, and that `ensemble.testing.conformance` checks:
+A *member* takes jobs, runs or queues them, and reports what happens to them by events. Every promise stands in the
+docstring of the call or type that it concerns; `ensemble.testing.MemberConformance` checks them. `docs/members.md` has
+an example.
 
-* **Events, never polling by the engine.** A member calls `context.sink.put(events)`; the call returns
-  when the events have a durable place in the journal, and blocks (credit) while the engine is behind.
-* **Order.** Events of one attempt are put in the order in which they happened. `JobEvent.n` rises by one
-  from 1 over the member's stream; the stream's name is given by `Hello.stream`. After a restart of the
-  *engine* a member whose own process lived on keeps the stream and goes on from `Context.position`.
-* **Acceptance.** `Accepted` means: the queue holds the job and it survives our crash. An event that comes
-  before the receipt is acceptance too. `Refused(transient=True)` may be sent again later,
-  `Refused(transient=False)` never will be. `Unknown` means nobody knows: only an inventory can tell.
-* **Exactly one execution.** Submitting a ref that the member already knows is accepted and does nothing.
-  A back end that cannot promise that a ref runs at most once lacks the capability `exactly-once`.
-* **Ends.** Each accepted attempt ends with exactly one `inactive` event per incarnation, whose `outcome`
-  is success (exit code 0), failed, cancelled or lost; `valid` is not the member's business.
-* **Cancel** of an unknown or finished ref is accepted and does nothing. A cancelled job's event says
-  `cancelled` unless it had ended by itself before.
-* **Errors.** A call raises `MemberError`; `transient` says whether the same call may succeed later. Whatever
-  else is raised is a bug and puts the member `down`.
+What holds for all calls:
+
+* Calls are coroutines of one event loop, and none blocks it. A call may be cancelled at any `await`.
+* Many calls may be under way at once, except for `open` and `close`: while one of these runs, the runtime starts no
+  other call.
+* A call raises `MemberError`; its `transient` says whether the same call may succeed later. The message is for the
+  person who runs the ensemble. Any other exception is a bug in the member: the runtime reports it, counts the member as
+  `down` and opens it again.
+* A call that carries out a command (`submit`, `cancel`, `resize`, a page of `inventory`) is given up after 300 s
+  without an answer: the member is closed with `detach` and opened again. `close` is given 60 s, and 1 s when the run
+  must be left at once.
+* A member that can tell sooner that its queue does not answer puts `MemberEvent("down")`; the runtime then opens it
+  again until it answers.
+* "The queue cannot be reached" is a state of the member (`MemberEvent("down")`), never an outcome of a job.
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "CAPABILITIES",
     "Accepted",
     "CloseMode",
     "Context",
     "Hello",
     "InventoryItem",
-    "JobChange",
     "Member",
     "MemberFactory",
     "Page",
@@ -39,7 +38,8 @@ __all__ = [
     "Unknown",
 ]
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
 from msgspec import Struct
@@ -48,37 +48,41 @@ from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
 from ensemble.model.jobs import AttemptRef, JobSpec
 
 CloseMode = Literal["drain", "detach", "cancel"]
-"""drain: wait for what runs; detach: leave everything running for a later resume; cancel: end it."""
+"""How a member is closed; see `Member.close`."""
 
-CAPABILITIES: Final = (
-    "exactly-once",  # a ref never executes twice
-    "resize",  # grow and shrink
-    "durable",  # jobs survive the end of our process
-    "gpus",
-    "figures",  # reads `outputs` beside the files
-    "walltime",
-    "update",
-    "native-events",
-    "absence-is-proof",  # a ref missing from a complete inventory is gone
-    "reasons",  # says why jobs wait
+CAPABILITIES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "exactly-once": "a ref never runs twice, whoever crashes",
+        "durable": "jobs outlive the engine's process, and a new member object finds them",
+        "absence-is-proof": "a ref that a complete inventory does not name is gone",
+        "resize": "`resize` grows and shrinks; the nodes are paid for while they are held",
+        "own-nodes": "nobody but this run changes the member's nodes, so a job that they cannot hold never fits",
+        "gpus": "a job sees only its own GPUs",
+        "figures": "`JobSpec.outputs` are read",
+        "walltime": "`JobSpec.walltime` is enforced",
+        "native-events": "the queue's own events are sent as `NativeEvent`",
+        "reasons": "`MemberEvent.waiting` says why jobs wait",
+    }
 )
+"""What a member may claim in `Hello.capabilities`. Each must hold after a crash, too. What is not claimed is not asked
+for."""
 
 
 class Accepted(Struct, frozen=True, gc=False, tag="accepted"):
-    """The queue holds it. `native_id` may be empty when the queue names it later, by event."""
+    """The queue has the job. `native_id` may be empty when the queue names it later, by event."""
 
     native_id: str = ""
 
 
 class Refused(Struct, frozen=True, gc=False, tag="refused"):
-    """The queue does not take it; `transient`: it may later."""
+    """The queue does not take the job. `transient`: the very same job may be taken later."""
 
     reason: str
     transient: bool = False
 
 
 class Unknown(Struct, frozen=True, gc=False, tag="unknown"):
-    """No answer: the job may or may not be there."""
+    """Nobody knows whether the queue has the job. The runtime finds out by an inventory."""
 
     reason: str = ""
 
@@ -90,18 +94,41 @@ class Sink(Protocol):
     """Where a member puts its events."""
 
     async def put(self, events: Sequence[JobEvent | NativeEvent | MemberEvent]) -> int:
-        """Hand over events in order; return the last `n` that is durable. Waits while there is no credit."""
+        """Take events in order; return the last `n` that is durable in the run's journal.
+
+        The call waits while the engine is behind. A member keeps an event until a `put` has returned its number: what
+        was not taken is put again into the next sink. It never drops events because the sink is slow, and it answers
+        commands meanwhile.
+
+        Only one `put` may be under way at a time, from one task, or the order is lost.
+
+        Every event of the stream has a number `n`: 1, 2, 3, ... without gaps. Only `MemberEvent("down")` from a member
+        that has lost its queue may have `n=0`. Events of one attempt come in the order in which they happened, along
+        the states `submitted depend sched run cleanup inactive`. A member may leave states out, but never go back.
+
+        Each accepted attempt ends with exactly one `inactive` event per incarnation, with an `outcome` and a `reason`
+        (the table is in `docs/members.md`). A restart of the job by the queue itself raises `JobEvent.incarnation`.
+
+        `JobEvent.time` is in seconds on one clock of the queue: durations are differences of it.
+        """
         ...
 
 
 class Context(Struct, frozen=True):
     """What a member is told when it is opened.
 
-    `name` is its key in `members`; `run_dir` the run's absolute directory; `epoch` the writer's number, which the
-    member refuses to see fall; `options` those of the file; `nodes`, `cores`, `gpus` the size asked for (0 cores:
-    what there is); `stream` and `position` the stream and its last durable `n`, both empty/0 in a new run;
-    `resumed` whether jobs of this run may already be with the queue; `wanted` names of native events that rules
-    wait for (`*`: all).
+    * `run`, `run_dir`: name and absolute directory of the run; `name`: the member's name in the file.
+    * `epoch`: the number of the writer. A member that has seen a higher one raises `MemberError` and leaves the newer
+      writer undisturbed. This keeps two engines of one run apart.
+    * `sink`: where events go.
+    * `options`: the member's options in the file.
+    * `nodes`, `min_nodes`, `max_nodes`: the size asked for and its bounds (0: no bound); `cores`, `gpus`: of each node
+      (0 cores: what there is).
+    * `stream`, `position`: the stream that the engine knows and the last `n` of it that is durable; empty and 0 in a
+      new run.
+    * `resumed`: jobs of this run may already be in the queue.
+    * `wanted`: names of native events that rules wait for (`*`: all).
+    * `seed`: of the run, for members that draw random numbers.
     """
 
     run: str
@@ -123,8 +150,15 @@ class Context(Struct, frozen=True):
 
 
 class Hello(Struct, frozen=True):
-    """A member's answer to `open`. `stream` equal to `Context.stream`: the same stream goes on, so no inventory
-    is needed; another: a new one begins and the runtime takes an inventory."""
+    """A member's answer to `open`.
+
+    `stream` names the unbroken numbering of its events. Where it equals `Context.stream`, the same stream goes on after
+    `Context.position`: no event comes again and none is left out. Another name means that numbering begins at 1 and
+    that `Context.position` says nothing; the runtime then takes an inventory. Make the name unique, such as
+    `<member>@<epoch>-<random>`.
+
+    -1 (0 for `cores_per_node`): not known. `text` is for people.
+    """
 
     capabilities: frozenset[str]
     stream: str
@@ -134,7 +168,6 @@ class Hello(Struct, frozen=True):
     cores_free: int = -1
     gpus_up: int = -1
     cores_per_node: int = 0
-    launchers: tuple[str, ...] = ()
     text: str = ""
 
 
@@ -148,8 +181,8 @@ class InventoryItem(Struct, frozen=True, gc=False):
 
 
 class Page(Struct, frozen=True):
-    """Part of an inventory. On the last page `last` is true; `complete` then says whether a ref that no page
-    named is proven to be absent, and `text` why not."""
+    """Part of an inventory. On the last page `last` is true; `complete` then says whether a ref that no page named is
+    proven to be absent, and `text` why it is not."""
 
     items: tuple[InventoryItem, ...]
     last: bool = False
@@ -157,62 +190,94 @@ class Page(Struct, frozen=True):
     text: str = ""
 
 
-class JobChange(Struct, frozen=True, omit_defaults=True):
-    """A change to a queued or running job; None leaves a thing as it is."""
-
-    priority: int | None = None
-    walltime: float | None = None
-    hold: bool | None = None
-
-
 class Member(Protocol):
-    """A queue back end. Every call may be cancelled; none blocks the event loop.
+    """A queue back end.
 
-    A call that carries out a command (`submit`, `cancel`, `update`, `resize`, a page of `inventory`) is given up after
-    300 s without an answer: the member is closed with `detach` and opened again. A member that can tell sooner that its
-    queue does not answer puts `MemberEvent("down")`. `close` is given 60 s, and 1 s when the run must be left.
+    What a kind of member can do is said by attributes of its class (all optional), so that `ensemble check` knows it
+    before anything is opened:
+
+    * `group_options`: names of the options that a group's jobs may have here. Without it, nothing is said of them.
+    * `launchers`: the values of a group's `launcher` that the member carries out, besides `auto`. Without it, any.
+    * `fixed_size`: true where its size is the queue's own business, so that it can be neither grown nor shrunk.
+    * `own_nodes`: true where nobody but the run changes its nodes. The runtime then adds the capability `own-nodes`.
+    * `simulated_as`: options of the simulated queue that stands for this kind in `ensemble simulate`.
     """
 
     async def open(self, context: Context) -> Hello:
-        """Connect (or reconnect) and begin to send events. Raises `MemberUnavailable` when it cannot be used here
-        and `MemberError(transient=True)` when it may be later."""
+        """Connect to the queue, or connect again, and begin to send events.
+
+        It is the first call, and it comes again, with a new context, after the member was down or closed; what is left
+        of the former opening is let go first. Events may be put before it returns.
+
+        Raises `MemberUnavailable` where the queue can never be used from here (it is not installed), `MemberError`
+        with `transient` where it may be later, and `MemberError` for bad options and for an epoch that is over.
+        """
         ...
 
     async def submit(self, batch: int, jobs: Sequence[JobSpec]) -> Sequence[Receipt]:
-        """Hand over jobs; one receipt each, in order. `batch` is the command id: the same batch sent twice is
-        answered the same and runs once."""
+        """Hand over jobs; return one receipt each, in order.
+
+        `Accepted` means that the queue has the job and that it survives a crash of ours. An event of the job that comes
+        before the receipt is acceptance, too.
+
+        `batch` is the id of the command: the same batch sent twice is answered the same and runs once. So is a ref that
+        is known from another batch: `AttemptRef` is the identity of an attempt, and it must travel with the job into
+        the queue (a comment, a label, a name made from it), so that it is found again when the member's own memory is
+        gone. A retry is another attempt, never the same ref. A member that cannot promise that a ref runs at most once
+        lacks the capability `exactly-once`.
+
+        Raises `MemberError` with `transient` when the queue cannot be reached: the runtime sends the batch again.
+        """
         ...
 
     async def cancel(self, refs: Sequence[AttemptRef], grace: float) -> Sequence[Receipt]:
-        """End jobs: politely, and after `grace` seconds without mercy. Returns once the queue knows; the end
-        itself comes as an event."""
-        ...
+        """End attempts: SIGTERM at once, SIGKILL after `grace` seconds; jobs that wait leave the queue.
 
-    async def update(self, refs: Sequence[AttemptRef], change: JobChange) -> Sequence[Receipt]:
-        """Change queued or running jobs; `Refused` where the queue cannot."""
+        Returns once the queue knows; the ends come as events, with the outcome `cancelled` unless the job had ended by
+        itself. A ref that is unknown or has ended is `Accepted`, and nothing is done. The call may come again for the
+        same refs. A cancel of one attempt does not touch the next.
+
+        Raises `MemberError` with `transient` when the queue cannot be reached.
+        """
         ...
 
     async def resize(self, command: int, nodes: int) -> Receipt:
-        """Bring the member to `nodes` nodes. `Accepted`: under way; a `MemberEvent("nodes")` tells each change and
-        a `ResizeDone` is made by the runtime when `nodes_up` reaches the target. Running jobs are never killed."""
+        """Bring the member to `nodes` nodes (a target, not a difference).
+
+        `Accepted` means that it is under way: each change is reported by `MemberEvent("nodes")`. A later call replaces
+        an earlier one. Running jobs are never killed: a busy node leaves when its jobs have ended. `Refused` where the
+        member cannot do this, or not beyond its bounds.
+        """
         ...
 
     def inventory(self) -> AsyncIterator[Page]:
-        """Every attempt of this run that the back end still knows."""
+        """Every attempt of this run that the back end knows: queued, running, and ended with its last event.
+
+        Exactly one page is `last`, at the end. No attempt stands on two pages. Several inventories may be under way.
+        Raises `MemberError` with `transient` when the queue cannot be reached.
+        """
         ...
 
     async def fetch(self, ref: AttemptRef, path: str, offset: int, limit: int) -> bytes:
-        """Read part of a job's file (`stdout`, `stderr` or a path in its work directory), for people."""
+        """Return at most `limit` bytes, from byte `offset`, of `stdout`, `stderr` or a file below the job's directory.
+
+        `b""` past the end. Raises `MemberError` for a file that is not there and for one outside the directory.
+        """
         ...
 
     async def close(self, mode: CloseMode) -> None:
-        """Let go. After it returns no event is put."""
+        """Let the queue go; after it returns no `put` is under way and none follows.
+
+        * `drain`: wait until all jobs have ended.
+        * `cancel`: end all jobs. As with `drain`, their ends are put before the call returns.
+        * `detach`: leave everything running for a later `open`.
+        """
         ...
 
 
 class MemberFactory(Protocol):
-    """What the entry point group `ensemble.members` names: makes an unopened member."""
+    """What an entry point in the group `ensemble.members` names: it makes an unopened member."""
 
     def __call__(self) -> Member:
-        """Make one; nothing is connected before `open`."""
+        """Make a member. It connects, starts and imports nothing slow before `open`."""
         ...

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["KINDS", "Kind", "batch_queue_here", "member_factory", "member_kinds"]
+__all__ = ["KINDS", "Kind", "Traits", "batch_queue_here", "member_factory", "member_kinds", "traits_of"]
 
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ensemble.members.contract import Member
@@ -57,6 +58,26 @@ def member_factory(kind: str) -> Callable[[], Member]:
     except Exception as error:
         raise InputError(f"members of kind {kind!r} cannot be used here: {error}") from error
     return factory
+
+
+class Traits(NamedTuple):
+    """What a kind of member can do, by the attributes of its class; see `members.contract.Member`."""
+
+    group_options: tuple[str, ...] | None = None
+    launchers: tuple[str, ...] | None = None
+    fixed_size: bool = False
+    own_nodes: bool = False
+    simulated_as: Mapping[str, Any] = MappingProxyType({})
+
+
+def traits_of(kind: str) -> Traits | None:
+    """Return the traits of a kind of member; None where the kind cannot be loaded here."""
+    try:
+        member = member_factory(kind)
+    except InputError:
+        return None
+    defaults: dict[str, Any] = Traits._field_defaults
+    return Traits(**{name: getattr(member, name, default) for name, default in defaults.items()})
 
 
 def member_kinds() -> Collection[str]:

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from ensemble.members.contract import CloseMode, Context, Hello, JobChange, Member, Page, Receipt
+from ensemble.members.contract import CloseMode, Context, Hello, Member, Page, Receipt
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import AttemptRef, JobSpec
 
@@ -56,10 +56,6 @@ class Answering:
     async def cancel(self, refs: Sequence[AttemptRef], grace: float) -> Sequence[Receipt]:
         """End jobs."""
         return await self._within("cancel", self._member.cancel(refs, grace))
-
-    async def update(self, refs: Sequence[AttemptRef], change: JobChange) -> Sequence[Receipt]:
-        """Change jobs."""
-        return await self._within("update", self._member.update(refs, change))
 
     async def resize(self, command: int, nodes: int) -> Receipt:
         """Bring it to so many nodes."""

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from ensemble.members.kinds import member_factory, member_kinds
-from ensemble.model.errors import InputError, Problem, SpecError
+from ensemble.members.kinds import Traits, member_kinds, traits_of
+from ensemble.model.errors import Problem, SpecError
 from ensemble.model.placement import Size
 from ensemble.runtime.opening import members_of
 from ensemble.spec.check import check
@@ -27,8 +27,10 @@ def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None, *, st
     `places` say where in its file each value stands. `steered`: a script submits jobs beside the rules.
     """
     members = members_of(spec)
-    sizes = {name: size for name, member in members.items() if (size := _size(member)) is not None}
-    fixed = frozenset(name for name, member in members.items() if _fixed_size(member.kind))
+    kinds = {name: traits_of(member.kind) or Traits() for name, member in members.items()}
+    # what a file says of another queue need not be all of it
+    sizes = {name: _size(members[name]) for name, kind in kinds.items() if kind.own_nodes}
+    fixed = frozenset(name for name, kind in kinds.items() if kind.fixed_size)
     errors: list[Problem] = []
     warnings: list[Problem] = []
     first = _first_places(places or {})
@@ -38,27 +40,16 @@ def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None, *, st
         place = _place_of(found.where, first)
         problem = Problem(found.message, place.file, place.line, place.column, found.where, found.hint)
         (errors if found.error else warnings).append(problem)
+    errors += _strange_launchers(spec, kinds, places or {})
     if errors:
         raise SpecError(errors)
     return warnings + list(_strange_options(spec, first))
 
 
-def _fixed_size(kind: str) -> bool:
-    """Whether the size of members of a kind is their own business, not the file's."""
-    try:
-        return bool(getattr(member_factory(kind), "fixed_size", False))
-    except InputError:
-        return False
-
-
-def _size(member: MemberSpec) -> Size | None:
-    """The most a member can have; None where only it knows (what a file says of a queue need not be all of it)."""
-    if member.kind not in ("local", "simulated"):
-        return None
-    cores = member.cores
-    if member.kind == "local":
-        cores = cores or len(os.sched_getaffinity(0))
-    return Size(max(member.nodes, member.max_nodes), cores, member.gpus) if cores else None
+def _size(member: MemberSpec) -> Size:
+    """The most that a member with nodes of its own can have; where the file says no cores, they are this machine's."""
+    cores = member.cores or len(os.sched_getaffinity(0))
+    return Size(max(member.nodes, member.max_nodes), cores, member.gpus)
 
 
 def _first_places(places: Mapping[str, Place]) -> dict[str, Place]:
@@ -77,6 +68,24 @@ def _place_of(where: str, places: Mapping[str, Place]) -> Place:
     return places.get(where, Place())
 
 
+def _strange_launchers(
+    spec: EnsembleSpec, kinds: Mapping[str, Traits], places: Mapping[str, Place]
+) -> Iterator[Problem]:
+    """Launchers that no member has on which the group may run: its jobs would all fail there."""
+    for number, group in enumerate(spec.jobs):
+        if group.launcher == "auto":
+            continue
+        names = [group.member] if group.member in kinds else list(kinds)
+        known = [kinds[name].launchers for name in names]
+        if any(launchers is None or group.launcher in launchers for launchers in known):
+            continue
+        where = f"jobs[{number}].launcher"
+        place = _place_of(where, places)
+        there = ", ".join(dict.fromkeys(name for launchers in known for name in launchers or ()))
+        text = f"no member that this group may run on has the launcher {group.launcher!r}"
+        yield Problem(text, place.file, place.line, place.column, where, f"there are auto, {there}")
+
+
 def _strange_options(spec: EnsembleSpec, places: Mapping[str, Place]) -> Iterator[Problem]:
     """Options of a group that no kind of member has; where a kind does not say what it has, nobody can tell.
 
@@ -86,14 +95,13 @@ def _strange_options(spec: EnsembleSpec, places: Mapping[str, Place]) -> Iterato
         return
     known: set[str] = set()
     for kind in {*member_kinds(), *(member.kind for member in members_of(spec).values())}:
-        try:
-            options = getattr(member_factory(kind), "group_options", None)
-        except InputError:
+        traits = traits_of(kind)
+        if traits is None:
             # of no use here, so no member is of it
             continue
-        if options is None:
+        if traits.group_options is None:
             return
-        known.update(options)
+        known.update(traits.group_options)
     for number, group in enumerate(spec.jobs):
         for name in group.options:
             if name not in known:

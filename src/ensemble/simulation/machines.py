@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from ensemble.engine import Batch, Submission
+from ensemble.members.kinds import Traits, traits_of
 from ensemble.model.events import MemberEvent
 from ensemble.model.jobs import JobSpec
 from ensemble.simulation.jobs import JobShape, shape_of
@@ -46,9 +47,13 @@ class Machines:
         for group in spec.jobs:
             self._singular[group.name] = self._singular.get(group.name, False) or _differ(group)
             self._outputs.setdefault(group.name, {}).update(dict.fromkeys(group.outputs))
+        self.own_nodes: set[str] = set()
+        """Members whose nodes nobody but the run changes."""
         watched = _watched(spec)
         for name, member in (spec.members or {"local": MemberSpec()}).items():
             self.queues[name] = self._queue(name, member, emit, watched)
+            if (traits_of(member.kind) or Traits()).own_nodes:
+                self.own_nodes.add(name)
 
     def _queue(self, name: str, member: MemberSpec, emit: Callable[[Any], None], watched: bool) -> SimulatedQueue:
         cores = member.cores
@@ -101,8 +106,8 @@ class Machines:
             self.assumed.append(text)
 
 
-def opened(queue: SimulatedQueue) -> MemberEvent:
-    """What a member says first."""
+def opened(queue: SimulatedQueue, own_nodes: bool) -> MemberEvent:
+    """The first event of a member. `own_nodes`: nobody but the run changes its nodes."""
     sizes = queue.sizes()
     return MemberEvent(
         queue.name,
@@ -115,7 +120,7 @@ def opened(queue: SimulatedQueue) -> MemberEvent:
         cores_free=sizes["cores_free"],
         gpus_up=sizes["gpus_up"],
         cores_per_node=queue.pool.cores,
-        capabilities=CAPABILITIES,
+        capabilities=(*CAPABILITIES, "own-nodes") if own_nodes else CAPABILITIES,
     )
 
 

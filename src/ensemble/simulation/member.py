@@ -18,7 +18,6 @@ from ensemble.members.contract import (
     Context,
     Hello,
     InventoryItem,
-    JobChange,
     Page,
     Receipt,
     Refused,
@@ -30,7 +29,9 @@ from ensemble.simulation.jobs import QUEUED, shape_of
 from ensemble.simulation.options import here, read_options
 from ensemble.simulation.queue import SimulatedQueue
 
-CAPABILITIES = frozenset({"exactly-once", "resize", "gpus", "figures", "walltime", "absence-is-proof", "reasons"})
+CAPABILITIES = frozenset(
+    {"exactly-once", "resize", "gpus", "figures", "walltime", "absence-is-proof", "reasons", "own-nodes"}
+)
 
 LAST_WORDS_SECONDS = 1.0
 """How long `close` waits for its last events to be taken."""
@@ -46,8 +47,9 @@ class SimulatedMember:
     nothing is waited for. Jobs live in this process and end with it: after a crash the same attempts start again.
     """
 
+    # what this kind of member can do: `members.contract.Member`
     group_options: ClassVar = ()
-    """Options that a group's jobs may have here."""
+    own_nodes: ClassVar = True
 
     def __init__(self) -> None:
         self._context: Context | None = None
@@ -94,7 +96,6 @@ class SimulatedMember:
             sizes["cores_free"],
             sizes["gpus_up"],
             queue.pool.cores,
-            ("auto", "none", "mpiexec", "srun", "flux"),
             "simulated: nothing is really run",
         )
 
@@ -152,11 +153,6 @@ class SimulatedMember:
         self._at_present().cancel([(ref.key, ref.attempt) for ref in refs])
         self._wake.set()
         return [Accepted() for _ in refs]
-
-    async def update(self, refs: Sequence[AttemptRef], change: JobChange) -> Sequence[Receipt]:
-        """Nothing can be changed here."""
-        del change
-        return [Refused("the simulated member changes no job once it is submitted") for _ in refs]
 
     async def resize(self, command: int, nodes: int) -> Receipt:
         """Grow, after `provision`, or shrink, as nodes become idle."""

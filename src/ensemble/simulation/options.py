@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from ensemble.members.kinds import Traits, traits_of
 from ensemble.model.errors import InputError
 from ensemble.simulation.draws import Draw, distribution, recorded
 from ensemble.spec.expressions import nearest
@@ -132,6 +133,4 @@ def options_of(kind: str, options: Mapping[str, Any], member: str) -> SimulatedO
     if kind == "simulated":
         return read_options(options, member)
     given = options.get("simulate", {})
-    # what such a queue does unless its configuration says otherwise
-    usual = {"scheduler": "backfill"} if kind == "slurm" else {}
-    return read_options({**usual, **given}, member)
+    return read_options({**(traits_of(kind) or Traits()).simulated_as, **given}, member)

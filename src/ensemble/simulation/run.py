@@ -242,8 +242,8 @@ class Simulation:
         run_dir = str(self._record or "")
         data = to_builtins(self.spec)
         self._inbox.append(RunStarted(self.run_name, data, __version__, self.spec.seed, run_dir, "simulate"))
-        for queue in self.machines.queues.values():
-            self._inbox.append(opened(queue))
+        for name, queue in self.machines.queues.items():
+            self._inbox.append(opened(queue, name in self.machines.own_nodes))
 
     def _next_beat(self, heartbeat: float) -> float:
         """When waiting is looked at again; never, while nobody waits."""

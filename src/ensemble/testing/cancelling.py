@@ -6,7 +6,6 @@ __all__ = ["CancelPromises"]
 
 import asyncio
 
-from ensemble.members.contract import JobChange, Refused
 from ensemble.model.events import MemberEvent
 from ensemble.model.jobs import Resources
 from ensemble.testing.bench import LONG, Bench, live, refusals
@@ -14,7 +13,7 @@ from ensemble.testing.harness import Do
 
 
 class CancelPromises:
-    """Cancel, grace, update, resize."""
+    """Cancel, grace, resize."""
 
     @live
     async def test_a_running_job_that_is_cancelled_ends_as_cancelled(self, bench: Bench) -> None:
@@ -97,16 +96,6 @@ class CancelPromises:
         assert (await bench.ended("a-0")).outcome == "cancelled"
         await bench.run(member, bench.harness.job("z-0"))
         assert [e.key for e in bench.sink.ends()] == ["a-0", "z-0"]
-
-    @live
-    async def test_an_update_is_done_by_a_member_that_can_and_refused_by_one_that_cannot(self, bench: Bench) -> None:
-        member = await bench.open()
-        await member.submit(1, [bench.harness.job("a-0", Do(LONG), walltime=600.0)])
-        await bench.running("a-0")
-        (receipt,) = await member.update([bench.harness.ref("a-0")], JobChange(walltime=300.0))
-        if "update" not in bench.hello.capabilities:
-            assert isinstance(receipt, Refused)
-            assert receipt.reason
 
     @live
     async def test_nodes_can_be_added_and_removed_and_each_change_is_told(self, bench: Bench) -> None:

@@ -20,7 +20,7 @@ class JobPromises:
         await bench.open()
         hello = bench.hello
         assert hello.stream
-        assert hello.capabilities <= {*CAPABILITIES, "reopen"}
+        assert hello.capabilities <= {*CAPABILITIES}
         assert hello.nodes_up != 0
         assert hello.cores_up != 0
         if hello.nodes_up > 0 and hello.nodes_free > 0:

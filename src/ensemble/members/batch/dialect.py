@@ -208,7 +208,3 @@ class Dialect(ABC):
     @abstractmethod
     async def kill(self, ids: Sequence[str]) -> None:
         """End jobs at once, whatever they do."""
-
-    @abstractmethod
-    async def hold(self, ids: Sequence[str], hold: bool) -> str:
-        """Hold waiting jobs or let them go; return what the queue says against it."""

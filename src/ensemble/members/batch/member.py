@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
 from secrets import token_hex
+from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -26,7 +27,6 @@ from ensemble.members.contract import (
     Context,
     Hello,
     InventoryItem,
-    JobChange,
     Page,
     Receipt,
     Refused,
@@ -40,7 +40,7 @@ from ensemble.model.errors import MemberError, MemberUnavailable
 from ensemble.model.jobs import JobSpec
 
 CAPABILITIES: Final = frozenset(
-    {"exactly-once", "durable", "gpus", "figures", "walltime", "reasons", "absence-is-proof", "reopen"}
+    {"exactly-once", "durable", "gpus", "figures", "walltime", "reasons", "absence-is-proof"}
 )
 OWN: Final = ("poll", "settle")
 """Options that every member of a batch queue has."""
@@ -62,10 +62,11 @@ class BatchMember:
     """
 
     dialect: ClassVar[type[Dialect]]
+    # what this kind of member can do: `members.contract.Member`
     group_options: ClassVar[tuple[str, ...]]
-    """Options that a group's jobs may have here."""
+    launchers: ClassVar[tuple[str, ...]]
     fixed_size: ClassVar = True
-    """Its size is the queue's own business, not the file's."""
+    simulated_as: ClassVar = MappingProxyType({"scheduler": "backfill"})
 
     _attempts: Attempts
     _queue: Dialect
@@ -124,7 +125,6 @@ class BatchMember:
             cores_up=sizes.cores_up,
             cores_free=sizes.cores_free,
             cores_per_node=sizes.cores_per_node,
-            launchers=kind.launchers,
         )
 
     def _failed(self, error: Exception) -> None:
@@ -197,15 +197,6 @@ class BatchMember:
             attempts.ask.set()
 
         self._work.kill_later(grace, kill)
-
-    async def update(self, refs: Sequence[Any], change: JobChange) -> Sequence[Receipt]:
-        """Queued jobs can be held and let go; nothing else can be changed."""
-        if change.hold is None or change.walltime is not None or change.priority is not None:
-            return [Refused(f"a {self.dialect.name} member can only hold a queued job and let it go") for _ in refs]
-        attempts = self._attempts
-        ids = [attempts.known[ref.key, ref.attempt].native for ref in refs if (ref.key, ref.attempt) in attempts.open]
-        said = await self._queue.hold([one for one in ids if one], change.hold)
-        return [Refused(said) if said else Accepted() for _ in refs]
 
     async def resize(self, command: int, nodes: int) -> Receipt:
         """A cluster has the nodes it has."""

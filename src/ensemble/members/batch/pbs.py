@@ -70,7 +70,7 @@ class Pbs(Dialect):
 
     name = "PBS"
     folder = "pbs"
-    programs = ("qsub", "qstat", "qselect", "qdel", "qsig", "qhold", "qrls", "pbsnodes")
+    programs = ("qsub", "qstat", "qselect", "qdel", "qsig", "pbsnodes")
     launchers = ("mpiexec", "none")
     options = (*_OPTIONS, "mem")
     queue_option = "queue"
@@ -237,16 +237,13 @@ node=$HOSTNAME
         await self.commands.each(ids, "qsig", "-s", "SIGKILL")
         await self.remove(ids)
 
-    async def hold(self, ids: Sequence[str], hold: bool) -> str:
-        """`qhold` and `qrls`; PBS does not hold single tasks of an array, and says so."""
-        return await self.commands.each(ids, "qhold" if hold else "qrls", "-h", "u")
-
 
 class PbsMember(BatchMember):
     """Runs jobs as arrays of PBS; see `BatchMember` for its options."""
 
     dialect: ClassVar = Pbs
     group_options: ClassVar = Pbs.options
+    launchers: ClassVar = Pbs.launchers
 
 
 def _verdict(fields: Mapping[str, Any]) -> Verdict:

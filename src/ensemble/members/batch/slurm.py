@@ -247,19 +247,13 @@ node=${SLURMD_NODENAME:-$HOSTNAME}
         await self.commands.each(ids, "scancel", "-Q", "--full", "--signal=KILL")
         await self.remove(ids)
 
-    async def hold(self, ids: Sequence[str], hold: bool) -> str:
-        """`scontrol hold` and `scontrol release`."""
-        said = ""
-        for some in in_parts(ids):
-            said = said or await self.commands.each([",".join(some)], "scontrol", "hold" if hold else "release")
-        return said
-
 
 class SlurmMember(BatchMember):
     """Runs jobs as arrays of Slurm; see `BatchMember` for its options."""
 
     dialect: ClassVar = Slurm
     group_options: ClassVar = Slurm.options
+    launchers: ClassVar = Slurm.launchers
 
 
 def refusal(errors: str) -> SubmissionRefused:

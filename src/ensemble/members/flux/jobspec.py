@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OPTIONS", "jobspec", "prepare", "urgency"]
+__all__ = ["LAUNCHERS", "OPTIONS", "jobspec", "prepare", "urgency"]
 
 import contextlib
 import os
@@ -21,6 +21,7 @@ from ensemble.model.placement import UNKNOWN, nodes_for
 
 OPTIONS: Final = ("bank", "queue", "requires", "urgency")
 """Options, of the member or of a group, that say how a job is submitted."""
+LAUNCHERS: Final = ("flux", "mpiexec", "none")
 _URGENCY: Final = 16
 _MOST: Final = 31
 _AFFINITY: Final = {"core": "per-task", "none": "off", "socket": "on", "": "on"}
@@ -61,8 +62,8 @@ def prepare(spec: JobSpec, run_dir: str) -> list[str]:
 
 def runs_once(spec: JobSpec) -> bool:
     """Whether Flux starts one program for the whole job, which sees to its tasks itself."""
-    if spec.launcher not in ("auto", "flux", "mpiexec", "none"):
-        raise MemberError(f"this member has no launcher {spec.launcher!r}, only flux, mpiexec and none")
+    if spec.launcher not in ("auto", *LAUNCHERS):
+        raise MemberError(f"this member has no launcher {spec.launcher!r}, only {', '.join(LAUNCHERS)}")
     return spec.launcher in ("mpiexec", "none") or (spec.resources.tasks > 1 and bool(spec.setup or spec.cleanup))
 
 

@@ -19,7 +19,6 @@ from ensemble.members.contract import (
     Context,
     Hello,
     InventoryItem,
-    JobChange,
     Page,
     Receipt,
     Refused,
@@ -30,7 +29,7 @@ from ensemble.members.flux.broker import Broker, FluxError
 from ensemble.members.flux.ends import Completing
 from ensemble.members.flux.entries import SENTINEL, Entry
 from ensemble.members.flux.job import FluxJob
-from ensemble.members.flux.jobspec import OPTIONS, urgency
+from ensemble.members.flux.jobspec import LAUNCHERS, OPTIONS, urgency
 from ensemble.members.flux.records import Records, Ref, settle
 from ensemble.members.flux.register import Register
 from ensemble.members.flux.shipping import Broken, Shipping
@@ -45,7 +44,7 @@ from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
 from ensemble.model.jobs import FINISHED, AttemptRef, JobSpec
 
 CAPABILITIES: Final = frozenset(
-    {"exactly-once", "durable", "gpus", "figures", "walltime", "update", "native-events", "absence-is-proof", "reasons"}
+    {"exactly-once", "durable", "gpus", "figures", "walltime", "native-events", "absence-is-proof", "reasons"}
 )
 PING_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 20.0
@@ -71,10 +70,10 @@ class FluxMember:
     Options: `uri`, another instance than that of `FLUX_URI`; and those in `jobspec.OPTIONS`.
     """
 
+    # what this kind of member can do: `members.contract.Member`
     group_options: ClassVar = OPTIONS
-    """Options that a group's jobs may have here."""
+    launchers: ClassVar = LAUNCHERS
     fixed_size: ClassVar = True
-    """Its size is the instance's own business, not the file's."""
 
     def __init__(self) -> None:
         self._context: Context | None = None
@@ -115,7 +114,6 @@ class FluxMember:
             cores_free=sizes.cores_free,
             gpus_up=sizes.gpus_up,
             cores_per_node=sizes.cores_per_node,
-            launchers=("flux", "mpiexec", "none"),
         )
 
     def _reset(self, context: Context) -> None:
@@ -291,30 +289,6 @@ class FluxMember:
         """Send requests that need no answer: of a job that is over there is nothing to ask."""
         with contextlib.suppress(MemberError):
             await self._up().calls(asked)
-
-    async def update(self, refs: Sequence[AttemptRef], change: JobChange) -> Sequence[Receipt]:
-        """Urgency (`priority`, 0 to 31) and hold of queued jobs, walltime of queued and running ones."""
-        broker = self._up()
-        receipts: list[Receipt] = []
-        for ref in refs:
-            job = self._register.jobs.get(self._register.first.get((ref.key, ref.attempt), 0))
-            receipts.append(Accepted() if job is None else await self._update(broker, job, change))
-        return receipts
-
-    async def _update(self, broker: Broker, job: FluxJob, change: JobChange) -> Receipt:
-        asked: list[calls.Asked] = []
-        if change.hold is not None or change.priority is not None:
-            wanted = self._urgency_of(job) if change.priority is None else min(31, max(0, change.priority))
-            asked.append(calls.urgency(job.id, 0 if change.hold else wanted))
-        if change.walltime is not None:
-            updates = {"attributes.system.duration": change.walltime}
-            asked.append(calls.rpc("job-manager.update", {"id": job.id, "updates": updates}))
-        for answer in await broker.calls(asked):
-            if isinstance(answer, FluxError):
-                return Refused(str(answer))
-            if isinstance(answer, MemberError):
-                return Unknown(str(answer))
-        return Accepted()
 
     def _urgency_of(self, job: FluxJob) -> int:
         return self._urgency if job.mark.urgency < 0 else job.mark.urgency

@@ -22,7 +22,6 @@ from ensemble.members.contract import (
     Context,
     Hello,
     InventoryItem,
-    JobChange,
     Page,
     Receipt,
     Refused,
@@ -58,7 +57,7 @@ _GROUP = 5000
 """Events put into the journal at a time, about."""
 
 CAPABILITIES = frozenset(
-    {"exactly-once", "resize", "durable", "gpus", "figures", "walltime", "absence-is-proof", "reasons", "reopen"}
+    {"exactly-once", "resize", "durable", "gpus", "figures", "walltime", "absence-is-proof", "reasons", "own-nodes"}
 )
 
 
@@ -70,8 +69,10 @@ class LocalMember:
     `open` with the same context then starts another, which finds every job of the one before.
     """
 
+    # what this kind of member can do: `members.contract.Member`
     group_options: ClassVar = ("grace",)
-    """Options that a group's jobs may have here."""
+    launchers: ClassVar = ("mpiexec", "none")
+    own_nodes: ClassVar = True
 
     def __init__(self) -> None:
         self._context: Context | None = None
@@ -105,7 +106,6 @@ class LocalMember:
             CAPABILITIES,
             answer["stream"],
             cores_per_node=answer["cores_per_node"],
-            launchers=("mpiexec", "none"),
             **sizes,
         )
 
@@ -293,10 +293,6 @@ class LocalMember:
         """End jobs: SIGTERM to the process group, SIGKILL after `grace` seconds."""
         await self._ask("cancel", [[ref.key, ref.attempt] for ref in refs], grace)
         return [Accepted() for _ in refs]
-
-    async def update(self, refs: Sequence[AttemptRef], change: JobChange) -> Sequence[Receipt]:
-        """Nothing can be changed here."""
-        return [Refused("the local member changes no job once it is submitted") for _ in refs]
 
     async def resize(self, command: int, nodes: int) -> Receipt:
         """Make or remove virtual nodes; a busy one leaves when its jobs have ended."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "change_from",
     "error_from",
     "error_to",
     "hello_from",
@@ -18,7 +17,7 @@ __all__ = [
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ensemble.members.contract import Accepted, Hello, InventoryItem, JobChange, Page, Receipt, Refused, Unknown
+from ensemble.members.contract import Accepted, Hello, InventoryItem, Page, Receipt, Refused, Unknown
 from ensemble.model.errors import EnsembleError, MemberError, MemberUnavailable
 from ensemble.model.jobs import AttemptRef
 from ensemble.session import convert
@@ -74,7 +73,6 @@ def opened_to(hello: Hello, sequence: int, text: str) -> pb.Opened:
         capabilities=sorted(hello.capabilities),
         stream=hello.stream,
         cores_per_node=hello.cores_per_node,
-        launchers=hello.launchers,
         text=short(text),
         sequence=sequence,
     )
@@ -88,7 +86,6 @@ def hello_from(message: pb.Opened) -> Hello:
         frozenset(message.capabilities),
         message.stream,
         cores_per_node=message.cores_per_node,
-        launchers=tuple(message.launchers),
         text=message.text,
         **convert.sizes_from_message(message),
     )
@@ -124,15 +121,6 @@ def page_from(message: pb.InventoryPage, member: str, run: str) -> Page:
         event = convert.job_event_from_message(one.event, member) if one.HasField("event") else None
         items.append(InventoryItem(convert.ref_from_message(one.ref), state, one.native_id, event))
     return Page(tuple(items), message.last, message.complete, message.text)
-
-
-def change_from(message: pb.Update) -> JobChange:
-    """A change to jobs."""
-    return JobChange(
-        message.priority if message.HasField("priority") else None,
-        message.walltime if message.HasField("walltime") else None,
-        message.hold if message.HasField("hold") else None,
-    )
 
 
 def error_to(error: Exception) -> pb.CommandError:

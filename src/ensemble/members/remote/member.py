@@ -10,7 +10,7 @@ from secrets import token_hex
 from typing import ClassVar, Final, NoReturn
 
 from ensemble import __version__
-from ensemble.members.contract import CloseMode, Context, Hello, JobChange, Page, Receipt, Refused
+from ensemble.members.contract import CloseMode, Context, Hello, Page, Receipt, Refused
 from ensemble.members.remote import answers
 from ensemble.members.remote.doors import RECEPTION, AnotherAgent, Caller, Doorway, Reception, ServiceStream
 from ensemble.members.remote.options import RemoteOptions, read_options
@@ -52,8 +52,8 @@ class RemoteMember:
     `MemberEvent("down")` is put and `open` with the same context goes on.
     """
 
+    # what this kind of member can do: `members.contract.Member`
     group_options: ClassVar = ()
-    """Options that a group's jobs may have here."""
 
     def __init__(self, reception: Reception | None = None) -> None:
         """`reception`: where the agent dials in; default: that of the service we are made in (`RECEPTION`)."""
@@ -131,19 +131,6 @@ class RemoteMember:
             some = answers.keyed(refs[place : place + REFS])
             result = await self._ask(pb.Command(cancel=pb.Cancel(refs=some, grace=grace)))
             receipts += answers.receipts_from(result.receipts)
-        return receipts
-
-    async def update(self, refs: Sequence[AttemptRef], change: JobChange) -> Sequence[Receipt]:
-        """Change jobs."""
-        receipts: list[Receipt] = []
-        for place in range(0, len(refs), REFS):
-            asked = pb.Update(
-                refs=answers.keyed(refs[place : place + REFS]),
-                priority=change.priority,
-                walltime=change.walltime,
-                hold=change.hold,
-            )
-            receipts += answers.receipts_from((await self._ask(pb.Command(update=asked))).receipts)
         return receipts
 
     async def resize(self, command: int, nodes: int) -> Receipt:

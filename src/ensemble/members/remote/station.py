@@ -236,11 +236,6 @@ class Station:
         receipts = await self._queue().cancel(answers.keyed_from(asked.refs, self.run), asked.grace)
         await answer(pb.CommandResult(receipts=answers.receipts_to(receipts)))
 
-    async def _do_update(self, asked: pb.Update, answer: Any) -> None:
-        refs = answers.keyed_from(asked.refs, self.run)
-        receipts = await self._queue().update(refs, answers.change_from(asked))
-        await answer(pb.CommandResult(receipts=answers.receipts_to(receipts)))
-
     async def _do_resize(self, asked: pb.Resize, answer: Any) -> None:
         receipt = await self._queue().resize(asked.command, asked.nodes)
         await answer(pb.CommandResult(receipts=answers.receipts_to([receipt])))

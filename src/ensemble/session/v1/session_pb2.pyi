@@ -446,7 +446,6 @@ class Command(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     SUBMIT_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
-    UPDATE_FIELD_NUMBER: _builtins.int
     RESIZE_FIELD_NUMBER: _builtins.int
     INVENTORY_FIELD_NUMBER: _builtins.int
     FETCH_FIELD_NUMBER: _builtins.int
@@ -458,8 +457,6 @@ class Command(_message.Message):
     def submit(self) -> Global___Submit: ...
     @_builtins.property
     def cancel(self) -> Global___Cancel: ...
-    @_builtins.property
-    def update(self) -> Global___Update: ...
     @_builtins.property
     def resize(self) -> Global___Resize: ...
     @_builtins.property
@@ -476,18 +473,17 @@ class Command(_message.Message):
         id: _builtins.int = ...,
         submit: Global___Submit | None = ...,
         cancel: Global___Cancel | None = ...,
-        update: Global___Update | None = ...,
         resize: Global___Resize | None = ...,
         inventory: Global___Inventory | None = ...,
         fetch: Global___Fetch | None = ...,
         close: Global___Close | None = ...,
         open: Global___Open | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "close", b"close", "fetch", b"fetch", "inventory", b"inventory", "kind", b"kind", "open", b"open", "resize", b"resize", "submit", b"submit", "update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "close", b"close", "fetch", b"fetch", "inventory", b"inventory", "kind", b"kind", "open", b"open", "resize", b"resize", "submit", b"submit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "close", b"close", "fetch", b"fetch", "id", b"id", "inventory", b"inventory", "kind", b"kind", "open", b"open", "resize", b"resize", "submit", b"submit", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "close", b"close", "fetch", b"fetch", "id", b"id", "inventory", b"inventory", "kind", b"kind", "open", b"open", "resize", b"resize", "submit", b"submit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["submit", "cancel", "update", "resize", "inventory", "fetch", "close", "open"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["submit", "cancel", "resize", "inventory", "fetch", "close", "open"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -602,48 +598,6 @@ class Cancel(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
-
-@_typing.final
-class Update(_message.Message):
-    """Change jobs."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REFS_FIELD_NUMBER: _builtins.int
-    PRIORITY_FIELD_NUMBER: _builtins.int
-    WALLTIME_FIELD_NUMBER: _builtins.int
-    HOLD_FIELD_NUMBER: _builtins.int
-    priority: _builtins.int
-    walltime: _builtins.float
-    hold: _builtins.bool
-    @_builtins.property
-    def refs(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.KeyedAttempt]: ...
-    def __init__(
-        self,
-        *,
-        refs: _abc.Iterable[_model_pb2.KeyedAttempt] | None = ...,
-        priority: _builtins.int | None = ...,
-        walltime: _builtins.float | None = ...,
-        hold: _builtins.bool | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_hold", b"_hold", "_priority", b"_priority", "_walltime", b"_walltime", "hold", b"hold", "priority", b"priority", "walltime", b"walltime"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hold", b"_hold", "_priority", b"_priority", "_walltime", b"_walltime", "hold", b"hold", "priority", b"priority", "refs", b"refs", "walltime", b"walltime"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__hold: _TypeAlias = _typing.Literal["hold"]  # noqa: Y015
-    _WhichOneofArgType__hold: _TypeAlias = _typing.Literal["_hold", b"_hold"]  # noqa: Y015
-    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
-    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
-    _WhichOneofReturnType__walltime: _TypeAlias = _typing.Literal["walltime"]  # noqa: Y015
-    _WhichOneofArgType__walltime: _TypeAlias = _typing.Literal["_walltime", b"_walltime"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold) -> _WhichOneofReturnType__hold | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__walltime) -> _WhichOneofReturnType__walltime | None: ...
-
-Global___Update: _TypeAlias = Update  # noqa: Y015
 
 @_typing.final
 class Resize(_message.Message):
@@ -925,7 +879,6 @@ class Opened(_message.Message):
     CORES_FREE_FIELD_NUMBER: _builtins.int
     GPUS_UP_FIELD_NUMBER: _builtins.int
     CORES_PER_NODE_FIELD_NUMBER: _builtins.int
-    LAUNCHERS_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     stream: _builtins.str
@@ -940,8 +893,6 @@ class Opened(_message.Message):
     """The first event of this session has the number after this."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
-    @_builtins.property
-    def launchers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -953,13 +904,12 @@ class Opened(_message.Message):
         cores_free: _builtins.int | None = ...,
         gpus_up: _builtins.int | None = ...,
         cores_per_node: _builtins.int = ...,
-        launchers: _abc.Iterable[_builtins.str] | None = ...,
         text: _builtins.str = ...,
         sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_gpus_up", b"_gpus_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "cores_free", b"cores_free", "cores_up", b"cores_up", "gpus_up", b"gpus_up", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_gpus_up", b"_gpus_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "capabilities", b"capabilities", "cores_free", b"cores_free", "cores_per_node", b"cores_per_node", "cores_up", b"cores_up", "gpus_up", b"gpus_up", "launchers", b"launchers", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up", "sequence", b"sequence", "stream", b"stream", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free", "_cores_up", b"_cores_up", "_gpus_up", b"_gpus_up", "_nodes_free", b"_nodes_free", "_nodes_up", b"_nodes_up", "capabilities", b"capabilities", "cores_free", b"cores_free", "cores_per_node", b"cores_per_node", "cores_up", b"cores_up", "gpus_up", b"gpus_up", "nodes_free", b"nodes_free", "nodes_up", b"nodes_up", "sequence", b"sequence", "stream", b"stream", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cores_free: _TypeAlias = _typing.Literal["cores_free"]  # noqa: Y015
     _WhichOneofArgType__cores_free: _TypeAlias = _typing.Literal["_cores_free", b"_cores_free"]  # noqa: Y015
