@@ -208,7 +208,9 @@ class Attempts:
             await asyncio.shield(asyncio.to_thread(self.spool.mark_cancelled, refs, until))
 
     def _store(self, events: list[JobEvent], reports: Sequence[Report]) -> None:
-        self.spool.take(({"event": msgspec.to_builtins(event)} for event in events), reports)
+        # not that of a restart which the queue has given up: there another still runs
+        records = {one.name for one in reports if one.ended and one.ref in self.known and self.event_of(one)}
+        self.spool.take(({"event": msgspec.to_builtins(event)} for event in events), reports, records)
         for event in events:
             spec = self.known[event.key, event.attempt].spec
             if event.state == "inactive":

@@ -49,10 +49,11 @@ begin() {
     now; begun=$REPLY
     claim=$spool/claims/$ref
     incarnation=0 terminated= figures= reason=
-    [ -e "$claim.end" ] && exit 0
     if ! create "$claim"; then
         [ -e "$claim" ] || exit 75
         local owner= before= name text
+        # its end may have been reported before the node was given up, and read or not
+        for name in "$claim.end" "$spool/new/$ref".*.2end; do [ -e "$name" ] && exit 0; done
         while IFS='=' read -r name text; do
             case $name in job) owner=$text ;; restart) before=$text ;; esac
         done < "$claim"
@@ -90,11 +91,9 @@ finish() {  # code, reason, text
     exit 74
 }
 record() {
-    tell "$claim.end" "$@" && sync "$claim.end" && tell "$spool/new/$ref.$incarnation.2end" "$@"
-}
-tell() {  # file, code, reason, text
+    local report=$spool/new/$ref.$incarnation.2end
     printf '%s\\n' "ref=$ref" "job=$native" "host=$node" "start=$begun" "end=$end" "incarnation=$incarnation" \\
-        "code=$2" "reason=$3" "text=$4" "figures=$figures" "complete=1" > "$1"
+        "code=$1" "reason=$2" "text=$3" "figures=$figures" "complete=1" > "$report" && sync "$report"
 }
 """
 

@@ -3,7 +3,7 @@
 <run>/<dialect>/<member>/
     epoch          the highest engine that was here; a lower one is refused
     ships/<id>/    one array: `jobs.json`, a script for each task, `native` (the queue's id) once it is known
-    claims/        <ref>: who executes it; <ref>.end: how it ended. Never listed.
+    claims/        <ref>: who executes it; <ref>.end: how it ended, once that was read. Never listed.
     new/           reports that nobody has read yet; few at a time, so that listing them costs nothing
     log.<stream>   what was read, durable before the report is removed
 """
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 __all__ = ["Array", "Cancelled", "Ref", "Report", "Spool"]
 
+import contextlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -148,8 +149,11 @@ class Spool:
         os.close(os.open(self.folder / "claims", os.O_RDONLY | os.O_DIRECTORY))
 
     def end_of(self, ref: Ref) -> Report | None:
-        """The record of an end, wherever its report is."""
-        return self._report("claim.2end", self.folder / "claims" / f"{ref[0]}.{ref[1]}.end")
+        """The record of an end whose report was read."""
+        return self._report("claim.2end", self._end(ref))
+
+    def _end(self, ref: Ref) -> Path:
+        return self.folder / "claims" / f"{ref[0]}.{ref[1]}.end"
 
     def claim_of(self, ref: Ref) -> Report | None:
         """Who executes a ref."""
@@ -167,11 +171,18 @@ class Spool:
             (self.folder / "claims" / f"{key}.{attempt}.cancel").touch()
         self.take([{"cancel": list(ref), "until": until} for ref in refs])
 
-    def take(self, entries: Iterable[dict[str, Any]], reports: Iterable[Report] = ()) -> None:
-        """Make entries durable, then remove the reports they come from."""
+    def take(
+        self, entries: Iterable[dict[str, Any]], reports: Iterable[Report] = (), records: Collection[str] = ()
+    ) -> None:
+        """Make entries durable, then remove the reports they come from; those named in `records` are kept as an end."""
         self._log.append(b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
         for report in reports:
-            (self.folder / "new" / report.name).unlink(missing_ok=True)
+            path = self.folder / "new" / report.name
+            with contextlib.suppress(FileNotFoundError):
+                if report.name in records:
+                    path.rename(self._end(report.ref))
+                else:
+                    path.unlink()
 
     def remembered(self) -> Iterator[JobEvent | Cancelled]:
         """What earlier members read: events, and what was to be cancelled. A torn line is passed over."""

@@ -39,6 +39,12 @@ _OWN_FAULT: Final = frozenset(
 """What a path of the job's own can be wrong in; all else is the file system's trouble, and may pass."""
 
 
+_FIRST: Final = 32
+"""Jobs of the first array on an idle cluster."""
+_GROWTH: Final = 4
+"""How many times larger each array is than the one before it."""
+
+
 class Submission:
     """Sends jobs, one array at a time; `sizes` is what the queue has, `limits` how many tasks an array may have."""
 
@@ -69,14 +75,18 @@ class Submission:
             return [receipts[spec.ref.key, spec.ref.attempt] for spec in jobs]
 
     async def _fit(self, request: Sequence[str], specs: list[JobSpec], receipts: dict[Ref, Receipt]) -> None:
-        """Send jobs in as few arrays as there is room for; what is left then may come again later."""
-        size = self._limits.largest_array
+        """Send jobs in as few arrays as there is room for; what is left then may come again later.
+
+        An idle cluster gets a small array first: it has begun to run when the files of the next are made.
+        """
+        size, growth = (self._limits.largest_array, 1) if self._attempts.open else (_FIRST, _GROWTH)
         while specs and size:
-            part = specs[:size]
+            part = specs[: min(size, self._limits.largest_array)]
             if await self._send(request, part, receipts):
-                specs = specs[size:]
+                specs = specs[len(part) :]
+                size *= growth
             else:
-                size = len(part) // 2
+                size, growth = len(part) // 2, 1
                 # those that have failed before they were sent have their receipts
                 specs = [spec for spec in specs if (spec.ref.key, spec.ref.attempt) not in self._attempts.known]
         for spec in specs:
@@ -158,7 +168,8 @@ class Submission:
                 workdir = os.path.join(run_dir, spec.workdir)
                 if workdir != job_folder:
                     os.makedirs(workdir, exist_ok=True)
-                stage(spec.inputs, workdir)
+                if spec.inputs:
+                    stage(spec.inputs, workdir)
                 script, others = job_script(spec, run_dir, self._dialect, f"{folder}/{len(scripts)}.sh.json")
                 if "\0" in script + "".join(others.values()):
                     raise MemberError("it contains a NUL character, which no script can")
