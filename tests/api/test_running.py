@@ -226,4 +226,4 @@ def test_ctrl_c_while_iterating_drains_then_cancels(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
     assert seen[-1] == ["cancelled"]
-    assert [one[1] for one in seen if one[0] == "Requested"] == ["release", "drain", "cancel"]
+    assert [one[1] for one in seen if one[0] == "Requested"] == ["release", "pause", "cancel"]

@@ -79,7 +79,7 @@ def test_an_outage_is_told_from_its_beginning_to_its_end():
 
 def test_ctrl_c_says_what_happens_and_what_a_second_one_does():
     watched = Watched()
-    assert watched.lines(Requested("drain", "SIGINT"), at=1.0) == [
+    assert watched.lines(Requested("pause", "SIGINT"), at=1.0) == [
         "Ctrl-C: no more jobs start, and those that run may finish. Ctrl-C again cancels them."
     ]
     assert watched.lines(Requested("drain", "alice"), at=2.0) == ["alice asked for: drain"]

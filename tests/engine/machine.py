@@ -20,6 +20,7 @@ from ensemble.model.events import (
     NativeEvent,
     Requested,
     ResizeDone,
+    RunResumed,
     RunStarted,
     SubmitAnswered,
     TimerFired,
@@ -323,6 +324,8 @@ class Universe:
             known = self.engine.state.members[member]
             if known.state in ("new", "down") or not known.opened or known.nodes_up <= 0:
                 self.open(member, 2)
+        if self.engine.status().draining == "pause":
+            self.tell(RunResumed(2, "0"))
         for turn in range(3000):
             if self.engine.ended is not None:
                 return

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from msgspec import to_builtins
 
 from ensemble.model.decisions import Call
+from ensemble.model.events import RunResumed
 from tests.engine import machine
 
 EXAMPLES = int(os.environ.get("ENSEMBLE_ENGINE_EXAMPLES", "100"))
@@ -190,6 +191,13 @@ class Life(RuleBasedStateMachine):
     def wants_it_over(self, what, chance):
         if chance == 0:
             self.world.request(what)
+
+    @rule(chance=st.integers(0, 4))
+    def pauses_or_goes_on(self, chance):
+        if chance == 0:
+            self.world.request("pause")
+        elif chance == 1:
+            self.world.tell(RunResumed(2, "0"))
 
     # ---- replays and snapshots ---------------------------------------------------------------------
 

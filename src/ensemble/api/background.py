@@ -124,7 +124,7 @@ class BackgroundRun:
         # no lock: this thread may hold it
         if self._interrupts > 2 or self._loop is None or self._run_loop is None or self.over:
             raise KeyboardInterrupt
-        request = Requested("drain" if self._interrupts == 1 else "cancel", "SIGINT")
+        request = Requested("pause" if self._interrupts == 1 else "cancel", "SIGINT")
         self._loop.call_soon_threadsafe(self._run_loop.post, request)
 
     # ---- the thread --------------------------------------------------------------------------------

@@ -267,7 +267,7 @@ class Run:
 
     def drain(self) -> None:
         """Let the jobs that run finish, start no others, then end."""
-        self._ask(Requested("drain", "api"))
+        self._ask(Requested("pause", "api"))
 
     def cancel(self) -> None:
         """Cancel its jobs, then end."""

@@ -37,6 +37,7 @@ from ensemble.model.decisions import (
     Held,
     Keyed,
     Note,
+    Pause,
     Remember,
     Resize,
     Retry,
@@ -119,6 +120,7 @@ class Applier:
             SwitchAlgorithm: self._switch,
             Avoid: self._avoid,
             Drain: self._drain,
+            Pause: self._pause,
             End: self._end,
             Forget: self.attempts.forget,
             Remember: self._remember,
@@ -320,6 +322,10 @@ class Applier:
             for name in state.groups:
                 self.backlog.discard(Discard(name))
             self.attempts.drop_waiting(effect.reason)
+
+    def _pause(self, effect: Pause) -> None:
+        self.state.paused = effect.on
+        self.impact.release = self.impact.release or not effect.on
 
     def _end(self, effect: End) -> None:
         for member in self.state.members.values():

@@ -9,7 +9,23 @@ from ensemble.engine.backlog import REFILL, Backlog
 from ensemble.engine.build import Builder
 from ensemble.engine.impact import WAKES, Impact
 from ensemble.engine.placement import nodes_of
-from ensemble.engine.state import CLEANUP, CODES, DEPEND, INACTIVE, NEW, RUN, SCHED, SUBMITTED, Cell, Job, State, count
+from ensemble.engine.state import (
+    CANCELLED,
+    CLEANUP,
+    CODES,
+    DEPEND,
+    INACTIVE,
+    NEW,
+    PARKED,
+    PAUSE,
+    RUN,
+    SCHED,
+    SUBMITTED,
+    Cell,
+    Job,
+    State,
+    count,
+)
 from ensemble.model.decisions import Cancel, Finish, Forget, Note, Retry
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import split_key
@@ -282,7 +298,7 @@ class Attempts:
         for key, attempt in effect.refs:
             job = self._jobs.get(key)
             if job is not None and job.attempt == attempt:
-                job.cancelling = True
+                job.cancelling = PARKED if effect.reason == PAUSE else CANCELLED
                 if job.code == NEW:
                     self._unready(job)
                     self.finished(job, "cancelled", effect.reason)
@@ -307,7 +323,7 @@ class Attempts:
             if effect.spent:
                 job.retries += 1
                 self._count_attempt(job)
-            elif event is not None and event.reason != "later":
+            elif event is not None and event.reason != "later" and job.cancelling != PARKED:
                 job.losses += 1
             self.impact.wake(job.group, job.point, "job-retry", job)
         if effect.elsewhere:
@@ -317,7 +333,7 @@ class Attempts:
         job.code = NEW
         job.run_at = job.run_time = job.ended = 0.0
         job.last = None
-        job.cancelling = False
+        job.cancelling = 0
         if effect.after > state.now:
             heappush(state.timers, (effect.after, job.number, "retry", job.key))
         else:
@@ -351,9 +367,10 @@ class Attempts:
             self.stop_waiting(job)
         self._let_go(job)
         job.code = NEW
-        if job.cancelling or self.state.dropped:
+        if job.cancelling == CANCELLED or self.state.dropped:
             self.impact.over.append(job)
         else:
+            job.cancelling = 0
             job.group.ready.append(key)
             self.impact.release = True
 

@@ -21,7 +21,7 @@ from ensemble.engine.build import Builder
 from ensemble.engine.calls import given_up, room
 from ensemble.engine.release import Release, under_way
 from ensemble.engine.rules import Rule, Watch
-from ensemble.engine.state import INACTIVE, NEW, Job, State
+from ensemble.engine.state import CANCELLED, INACTIVE, NEW, PARKED, Job, State
 from ensemble.model.decisions import (
     Call,
     Create,
@@ -35,6 +35,7 @@ from ensemble.model.decisions import (
     Held,
     Keyed,
     Note,
+    Pause,
     Resize,
     Retry,
     Step,
@@ -48,6 +49,7 @@ from ensemble.model.events import (
     NativeEvent,
     Requested,
     ResizeDone,
+    RunResumed,
     RunStarted,
 )
 from ensemble.model.wording import counted
@@ -160,6 +162,8 @@ class Decider:
             self._upkeep(self.context.start(self.builder.starting), "start")
         elif type(event) is Requested:
             self._upkeep(self._requested(event), "request")
+        elif type(event) is RunResumed and self.state.paused and not event.paused:
+            self._upkeep([Pause(on=False)], "resume")
         elif type(event) is FunctionReturned and impact.asked is not None:
             self._upkeep(self._returned(event, impact.asked), impact.asked or "nobody")
             self._call_next(impact.asked)
@@ -185,14 +189,17 @@ class Decider:
                 return [*effects, Finish(job.key, "success")]
             outcome = "failed"
         if reason == "later":
-            if self.state.dropped or job.cancelling:
+            if self.state.dropped or job.cancelling == CANCELLED:
                 # it never ran, and is not wanted any more
                 return [*effects, Finish(job.key, "cancelled", self.state.draining or "cancelled")]
             return [*effects, Retry(job.key, job.attempt, self.state.now + REFUSED_DELAY, spent=False)]
+        if job.cancelling == PARKED and not self.state.dropped and outcome in ("cancelled", "lost"):
+            # taken back by a pause before it ran
+            return [*effects, Retry(job.key, job.attempt + 1, self.state.now, spent=False)]
         if outcome == "cancelled" or (job.cancelling and outcome == "lost"):
             return [*effects, Finish(job.key, "cancelled", reason or "cancelled")]
         infrastructure = outcome == "lost" or reason == "infrastructure"
-        if self.state.dropped or job.cancelling:
+        if self.state.dropped or job.cancelling == CANCELLED:
             return [*effects, Finish(job.key, "lost" if outcome == "lost" else "failed", reason)]
         retries = self.builder.template(job.point).retries
         elsewhere = job.hosts if retries.elsewhere else ""
@@ -216,6 +223,8 @@ class Decider:
 
     def _asked(self, event: Requested) -> list[Effect]:
         context = self.context
+        if event.what == "pause":
+            return context.pause()
         if event.what == "drain":
             return context.drain("request-drain")
         if event.what in ("cancel", "terminate"):
@@ -392,7 +401,7 @@ class Decider:
     def _release(self) -> bool:
         """Send out what there is room for; whether jobs were given up instead."""
         self.impact.release = False
-        if self.state.dropped:
+        if self.state.dropped or self.state.paused:
             return False
         self.context.begin()
         effects, blocked = self.release.effects(self.context.command)

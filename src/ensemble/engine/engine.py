@@ -19,7 +19,7 @@ from ensemble.engine.facts import described, facts, find
 from ensemble.engine.invariants import check
 from ensemble.engine.snapshot import restore, snapshot
 from ensemble.engine.state import State
-from ensemble.engine.status import Status, status
+from ensemble.engine.status import Status, at_rest, status
 from ensemble.engine.view import EngineView
 from ensemble.model.decisions import End, Record
 from ensemble.model.errors import JournalError
@@ -111,6 +111,11 @@ class Engine:
     def ended(self) -> End | None:
         """How the run ended, once it has."""
         return self.state.ended
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether a pause has come to its end: nothing runs and no answer is awaited; what waits is kept."""
+        return at_rest(self.state)
 
     @property
     def waiting(self) -> bool:

@@ -87,6 +87,7 @@ _STATE = (
     "notes",
     "backlog",
     "cancelled_outside",
+    "paused",
 )
 _RULE = ("left", "skip", "fired", "last", "until", "open", "interval_at", "removed")
 

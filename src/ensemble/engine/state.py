@@ -26,6 +26,13 @@ RUN: Final = 4
 CLEANUP: Final = 5
 INACTIVE: Final = 6
 
+CANCELLED: Final = 1
+PARKED: Final = 2
+"""`Job.cancelling`: it is being ended for good, or was taken back from its queue by a pause and goes again later."""
+
+PAUSE: Final = "pause"
+"""The reason of a cancel that takes jobs back from their queues."""
+
 CODES: Final = {
     "new": NEW,
     "submitted": SUBMITTED,
@@ -307,7 +314,7 @@ class Job:
         self.cost = 0.0
         self.retries = 0
         self.losses = 0
-        self.cancelling = False
+        self.cancelling = 0
         self.outcome = ""
         self.reason = ""
         self.hosts = ""
@@ -393,6 +400,7 @@ class State:
         "commands",
         "draining",
         "dropped",
+        "paused",
         "ended",
         "firings",
         "function_error",
@@ -458,6 +466,8 @@ class State:
         self.draining = ""
         """Why nothing more is created; empty while it is."""
         self.dropped = False
+        self.paused = False
+        """Nothing is handed to members; what waits is kept."""
         """Whether what was waiting is given up too (a limit on jobs lets those within it run)."""
         self.stopping = False
         self.terminating = False

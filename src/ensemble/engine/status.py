@@ -6,10 +6,12 @@ from msgspec import Struct
 
 from ensemble.engine.build import Builder
 from ensemble.engine.resolve import Resolver
-from ensemble.engine.state import Cell, State
+from ensemble.engine.state import PAUSE, Cell, State
 from ensemble.engine.view import own_cell
+from ensemble.model.decisions import Call, Submit
 from ensemble.model.errors import EnsembleError
 from ensemble.model.jobs import Scalar
+from ensemble.model.wording import counted
 from ensemble.spec.expressions import ALL_POINTS, MetricPath
 from ensemble.spec.model import EnsembleSpec
 
@@ -143,6 +145,7 @@ def status(state: State, builder: Builder) -> Status:
         for rule in state.rules.values()
         if not rule.removed
     ]
+    outcome, reason = _outcome(state)
     return Status(
         run=state.run,
         elapsed=state.now - state.started if state.started >= 0 else 0.0,
@@ -157,10 +160,10 @@ def status(state: State, builder: Builder) -> Status:
         cost=state.spent_cost,
         reserved_node_hours=state.reserved_node_seconds / 3600.0,
         reserved_cost=state.reserved_cost,
-        draining=state.draining,
+        draining=state.draining or (PAUSE if state.paused else ""),
         limit=state.limit,
-        outcome=state.ended.outcome if state.ended is not None else "",
-        reason=state.ended.reason if state.ended is not None else "",
+        outcome=outcome,
+        reason=reason,
         cancelled_outside=dict(state.cancelled_outside),
         failures=_failures(state),
         currency=_currency(builder.spec),
@@ -179,6 +182,27 @@ def _failures(state: State) -> tuple[FailureStatus, ...]:
         for (reason, exit_code, signal), one in group.failures.items()
     ]
     return tuple(sorted(found, key=lambda one: -one.count))
+
+
+def _outcome(state: State) -> tuple[str, str]:
+    """How the run ended, or that it rests; with the reason."""
+    if state.ended is not None:
+        return state.ended.outcome, state.ended.reason
+    if not at_rest(state):
+        return "", ""
+    waiting = state.total.pending
+    kept = f"{counted(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} for `ensemble resume`"
+    return "drained", f"on request; {kept if waiting else '`ensemble resume` continues it'}"
+
+
+def at_rest(state: State) -> bool:
+    """Whether a pause has come to its end: nothing runs and no answer is awaited; what waits is kept."""
+    return (
+        state.paused
+        and state.ended is None
+        and not any(member.outstanding for member in state.members.values())
+        and not any(isinstance(command, (Submit, Call)) for command in state.commands.values())
+    )
 
 
 def _cell(cell: Cell, values: dict[str, Scalar], state: State, builder: Builder) -> CellStatus:

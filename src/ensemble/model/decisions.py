@@ -184,6 +184,12 @@ class Drain(Struct, frozen=True, gc=False, tag="drain", omit_defaults=True):
     drop: bool = True
 
 
+class Pause(Struct, frozen=True, gc=False, tag="pause", omit_defaults=True):
+    """No job starts until `on` is false; what waits is kept. `drain` of a request comes to this."""
+
+    on: bool = True
+
+
 class End(Struct, frozen=True, gc=False, tag="end", omit_defaults=True):
     """The ensemble is over. `outcome`: success, failed, limit, cancelled, terminated, stopped."""
 
@@ -235,6 +241,7 @@ Effect = Union[
     SwitchAlgorithm,
     Avoid,
     Drain,
+    Pause,
     End,
     Forget,
     Remember,

@@ -50,13 +50,15 @@ class RunStarted(Struct, frozen=True, gc=False, tag="start", omit_defaults=True)
 
 
 class RunResumed(Struct, frozen=True, gc=False, tag="resume", omit_defaults=True):
-    """A new writer took over; decisions from here on are of `version`. `held` as in `RunStarted`."""
+    """A new writer took over; decisions from here on are of `version`. `held` as in `RunStarted`. A run that was paused
+    goes on, unless it is to stay `paused`."""
 
     epoch: int
     version: str
     by: str = ""
     host: str = ""
     held: bool = False
+    paused: bool = False
 
 
 class JobEvent(Struct, frozen=True, gc=False, tag="job", omit_defaults=True):
@@ -169,8 +171,8 @@ class TimerFired(Struct, frozen=True, gc=False, tag="timer", omit_defaults=True)
 
 
 class Requested(Struct, frozen=True, gc=False, tag="request", omit_defaults=True):
-    """A person or program asked: `what` is drain, cancel (all), terminate, cancel-jobs, add-rule, release (the run may
-    end), or an action of the file format in `action`.
+    """A person or program asked: `what` is pause, cancel (all), terminate, cancel-jobs, add-rule, release (the run may
+    end), or an action of the file format in `action`. (`drain`, of version 0.1.0, drops what waits.)
 
     `id` names the request, so that whoever asked finds its answer. What was done under a `key` is not done again: the
     jobs that it made are the answer to the same key.

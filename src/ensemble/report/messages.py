@@ -24,7 +24,7 @@ SUMMARY_SECONDS: Final = 10.0
 """Time of the run between two lines about what was only counted."""
 
 _ASKED: Final = {
-    ("drain", "SIGINT"): "Ctrl-C: no more jobs start, and those that run may finish. Ctrl-C again cancels them.",
+    ("pause", "SIGINT"): "Ctrl-C: no more jobs start, and those that run may finish. Ctrl-C again cancels them.",
     ("cancel", "SIGINT"): "Ctrl-C: all jobs are being cancelled. Ctrl-C again leaves at once; "
     "`ensemble resume` goes on with the run.",
     ("cancel", "SIGTERM"): "SIGTERM: all jobs are being cancelled.",

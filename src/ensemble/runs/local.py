@@ -118,7 +118,9 @@ class LocalRun:
         if end is not None:
             return msgspec.structs.replace(about, state="over", outcome=end.outcome, reason=end.reason)
         if process_at(self.run_dir) is None:
-            return msgspec.structs.replace(about, state="interrupted")
+            status = self._current().status() if started else None
+            outcome, reason = (status.outcome, status.reason) if status is not None else ("", "")
+            return msgspec.structs.replace(about, state="interrupted", outcome=outcome, reason=reason)
         if started is None:
             return about
         draining = self._current().status().draining
@@ -224,8 +226,8 @@ class LocalRun:
         return self._end_with(Requested("cancel-jobs" if keys else "cancel", who(), tuple(keys)), what)
 
     def drain(self) -> Answer:
-        """Start no more jobs. A run that no process works on is taken over for this."""
-        return self._end_with(Requested("drain", who()), "was asked to start no more jobs")
+        """Start no more jobs. A run that no process works on is taken over until its jobs have finished."""
+        return self._end_with(Requested("pause", who()), "was asked to start no more jobs")
 
     def _end_with(self, request: Requested, text: str) -> Answer:
         if process_at(self.run_dir) is not None:
@@ -235,7 +237,7 @@ class LocalRun:
         if end is not None:
             raise InputError(f"run {self.name} is over ({end.outcome}); there is nothing to cancel")
         # with keys the run is left again as it was, once they are cancelled
-        options = RunOptions(requests=(request,), detach=bool(request.keys))
+        options = RunOptions(requests=(request,), detach=bool(request.keys), wake=False)
         result = asyncio.run(resume_run(self.run_dir, options))
         return Answer(True, f"no process worked on it; it was taken over, and ended: {result.outcome}")
 

@@ -213,7 +213,7 @@ class RemoteRun:
             asked = pb.SteerRequest(run=self._name, **{"rule" if rule else "action": message})
             self._connection.call("Steer", asked, again=False)
         else:
-            modes = {"drain": pb.CANCEL_MODE_DRAIN, "detach": pb.CANCEL_MODE_DETACH}
+            modes = {"pause": pb.CANCEL_MODE_DRAIN, "detach": pb.CANCEL_MODE_DETACH}
             mode = modes.get(request.what, pb.CANCEL_MODE_CANCEL)
             self._connection.call("Cancel", pb.CancelRequest(run=self._name, mode=mode, keys=request.keys), again=False)
         return Answer(True)
@@ -225,7 +225,7 @@ class RemoteRun:
 
     def drain(self) -> Answer:
         """Start no more jobs."""
-        return self._ended_with(Requested("drain"), "was asked to start no more jobs")
+        return self._ended_with(Requested("pause"), "was asked to start no more jobs")
 
     def _ended_with(self, request: Requested, text: str) -> Answer:
         answer = self.ask(request)

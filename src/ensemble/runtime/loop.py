@@ -71,7 +71,7 @@ EXIT_CODES: Final = {
 class RunResult:
     """How a run ended.
 
-    `outcome` is success, stopped, terminated, failed, limit, drained, cancelled, or, where `resume` goes on with it:
+    `outcome` is success, stopped, terminated, failed, limit, cancelled, or, where `resume` continues it: drained,
     detached, unavailable (a member cannot be used here), fenced (another process took it over), storage.
     """
 
@@ -186,9 +186,12 @@ class RunLoop:
 
     # ---- the loop ----------------------------------------------------------------------------------
 
-    async def drive(self, first: Event, *then: Event) -> RunResult:
-        """Run to the end. `first` is `RunStarted` or `RunResumed`. The links must be there, not yet opened."""
-        self.post(first, *then)
+    async def drive(self, first: Event, *before: Event) -> RunResult:
+        """Run to the end. `first` is `RunStarted` or `RunResumed`; requests may come `before` it.
+
+        The links must be there, not yet opened.
+        """
+        self.post(*before, first)
         for link in self.links.values():
             link.start(resumed=isinstance(first, RunResumed))
         try:
@@ -256,6 +259,8 @@ class RunLoop:
             beat = self.engine.waiting
         if self.engine.ended is None and (beat or (wakeup is not None and wakeup <= now)):
             self._decide(TimerFired(beat))
+        if self.engine.at_rest and not self._inbox:
+            self.leave("drained", self.engine.status().reason, EXIT_CODES["drained"])
 
     def _decide(self, event: Event) -> Record:
         record = self.engine.handle(event, self.clock.now())

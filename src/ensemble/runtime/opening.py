@@ -57,7 +57,7 @@ class RunOptions:
     `script` is the Python script that built it, if one did. `detach`: leave once everything is submitted. `signals`:
     listen to Ctrl-C and its like. `opened` is told of the loop before it begins, so that others can steer it. `by`: who
     asked for it, for the journal; else the user whose process this is. `pace`: how fast jobs may be submitted.
-    `requests` are decided on before anything else. `held`: the run does not end by itself until it is released.
+    `requests` are decided on before anything else. `wake`: a run that was paused goes on when it is resumed. `held`: the run does not end by itself until it is released.
     """
 
     base: str = "runs"
@@ -71,6 +71,7 @@ class RunOptions:
     pace: Pace | None = None
     requests: tuple[Requested, ...] = ()
     held: bool = False
+    wake: bool = True
 
 
 async def run(spec: EnsembleSpec, options: RunOptions = RunOptions(), observers: Sequence[Observer] = ()) -> RunResult:
@@ -123,7 +124,7 @@ async def resume(
     run_dir = Path(run_dir).absolute()
     folded = fold(run_dir)
     engine, started, warnings = folded
-    if engine.ended is not None:
+    if engine.ended is not None or (engine.at_rest and not options.wake):
         return _over(run_dir, folded)
     if not force:
         refuse_if_alive(run_dir, "`--force` takes the run over from there (its jobs continue)")
@@ -144,7 +145,8 @@ async def resume(
     if engine.ended is not None:
         journal.close()
         return _over(run_dir, Folded(engine, started, warnings))
-    first = RunResumed(journal.epoch, __version__, options.by or who(), _text(socket.gethostname()), options.held)
+    host = _text(socket.gethostname())
+    first = RunResumed(journal.epoch, __version__, options.by or who(), host, options.held, not options.wake)
     functions = FunctionWorkers(engine.spec, str(run_dir), script)
     functions.check(_function_names(engine.spec))
     result = await _drive(engine, journal, run_dir, factories, first, options, observers, functions)
@@ -154,10 +156,9 @@ async def resume(
 
 def _over(run_dir: Path, folded: Folded) -> RunResult:
     engine = folded.engine
-    assert engine.ended is not None
-    outcome, reason = engine.ended.outcome, engine.ended.reason
-    code = EXIT_CODES.get(outcome, 1)
-    return RunResult(engine.view.run, str(run_dir), outcome, reason, code, engine.status(), folded.warnings)
+    status = engine.status()
+    code = EXIT_CODES.get(status.outcome, 1)
+    return RunResult(status.run, str(run_dir), status.outcome, status.reason, code, status, folded.warnings)
 
 
 async def _drive(

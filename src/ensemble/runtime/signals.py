@@ -58,7 +58,7 @@ class Signals:
         """Somebody pressed Ctrl-C."""
         self._interrupts += 1
         if self._interrupts == 1:
-            self._loop.post(Requested("drain", "SIGINT"))
+            self._loop.post(Requested("pause", "SIGINT"))
         elif self._interrupts == 2:
             self._loop.post(Requested("cancel", "SIGINT"))
         else:

@@ -66,6 +66,8 @@ class Hosted:
         self.task: asyncio.Task[None] | None = None
         self.result: RunResult | None = None
         self.trouble = ""
+        self.wake_up = True
+        """Whether a run that was paused goes on when it is resumed."""
         self.seq = 0
         self._news: asyncio.Event = asyncio.Event()
 
@@ -120,7 +122,9 @@ class Host:
             except (OSError, msgspec.MsgspecError) as error:
                 self.log("bad-submission", f"{path}: {error}")
                 continue
-            self._begin(self._note(submission))
+            hosted = self._note(submission)
+            hosted.wake_up = False
+            self._begin(hosted)
 
     def submit(self, submission: Submission) -> Hosted:
         """Accept an ensemble; the same request of the same person again is the same run. Raises `CeilingError`."""
@@ -151,6 +155,7 @@ class Host:
         if self._stopping:
             raise Stopping("the server is stopping; try again")
         self._refuse_more()
+        hosted.wake_up = True
         self._begin(hosted)
         return hosted
 
@@ -262,6 +267,7 @@ class Host:
             opened=opened,
             by=asked.by,
             pace=self._pace,
+            wake=hosted.wake_up,
         )
         if (hosted.run_dir / "journal").is_dir():
             try:

@@ -37,7 +37,7 @@ PAGE: Final = 500
 ROWS: Final = 200
 WATCH_SECONDS: Final = 0.5
 
-_CANCELS: Final = {pb.CANCEL_MODE_DRAIN: "drain", pb.CANCEL_MODE_CANCEL: "cancel", pb.CANCEL_MODE_UNSPECIFIED: "cancel"}
+_CANCELS: Final = {pb.CANCEL_MODE_DRAIN: "pause", pb.CANCEL_MODE_CANCEL: "cancel", pb.CANCEL_MODE_UNSPECIFIED: "cancel"}
 _CODES: Final[tuple[tuple[type[Exception], grpc.StatusCode], ...]] = (
     (UnknownRun, grpc.StatusCode.NOT_FOUND),
     (CeilingError, grpc.StatusCode.RESOURCE_EXHAUSTED),

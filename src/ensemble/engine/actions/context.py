@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from ensemble.engine.build import Builder
 from ensemble.engine.rules import Rule
-from ensemble.engine.state import NEW, RUN, Binding, Group, Job, State
-from ensemble.model.decisions import AddRule, Cancel, Create, Drain, Effect, Note, Span
+from ensemble.engine.state import NEW, PAUSE, RUN, Binding, Group, Job, State
+from ensemble.model.decisions import AddRule, Cancel, Create, Drain, Effect, Note, Pause, Span
 from ensemble.model.events import Event, JobEvent
 from ensemble.model.jobs import Scalar
 from ensemble.spec.actions import ActionType, find_action
@@ -138,6 +138,11 @@ class Context:
         cancels = self.cancel_keys(queued, reason)
         # what is already being ended keeps the reason it is ended for
         return cancels if self.state.dropped else [Drain(reason, limit), *cancels]
+
+    def pause(self) -> list[Effect]:
+        """Start nothing new and drop nothing: what waits in a queue is taken back, what runs goes on."""
+        queued = [job.key for job in self.state.jobs.values() if NEW < job.code < RUN and not job.cancelling]
+        return [Pause(), *self.cancel_keys(queued, PAUSE)]
 
     # ---- rules -------------------------------------------------------------------------------------
 
