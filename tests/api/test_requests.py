@@ -54,13 +54,13 @@ def test_what_cannot_be_done_is_refused_with_the_reason(action, why) -> None:
     assert run.outcome == "success"
 
 
-def test_what_comes_while_the_run_drains_is_refused() -> None:
+def test_what_is_submitted_while_the_run_drains_waits_for_a_resume() -> None:
     with study("sleep 0.5").start() as run:
         next(one for one in run.records() if isinstance(one.event, JobEvent) and one.event.state == "run")
         run.drain()
-        with pytest.raises(Refused, match="nothing new starts"):
-            run.act({"name": "submit", "label": "a"})
-    assert (run.outcome, len(run.results())) == ("drained", 1)
+        run.act({"name": "submit", "label": "a"})
+    assert (run.outcome, sorted(row["outcome"] for row in run.results())) == ("drained", ["active", "success"])
+    assert ensemble.resume(run.path, output="quiet").outcome == "success"
 
 
 def test_a_run_that_is_over_refuses_and_says_how_it_ended() -> None:

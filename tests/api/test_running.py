@@ -221,7 +221,7 @@ def test_ctrl_c_while_iterating_drains_then_cancels(tmp_path: Path) -> None:
     for line in process.stdout:
         seen.append(line.split())
         runs = line.startswith("JobEvent") and line.endswith("run\n")
-        if (runs and pressed == 0) or (line.startswith("Requested drain") and pressed == 1):
+        if (runs and pressed == 0) or (line.startswith("Requested pause") and pressed == 1):
             pressed += 1
             process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0

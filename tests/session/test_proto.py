@@ -2,10 +2,17 @@
 
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
+STATUS = {
+    "Status": "RunStatus",
+    "CellStatus": "CellStatus",
+    "RuleExplanation": "RuleExplanation",
+}
+FROM_MEMBERS = ("JobEvent", "MemberEvent", "NativeEvent")
 ROOT = Path(__file__).parents[2]
 
 
@@ -16,6 +23,27 @@ def test_the_committed_stubs_are_current(tmp_path):
     committed = ROOT / "src/ensemble/session/v1"
     fresh = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert fresh == {path.name: path.read_text() for path in committed.iterdir() if path.is_file()}
+
+
+def test_every_effect_event_and_status_is_in_the_proto_with_all_its_fields():
+    """What a journal can hold, a server can send."""
+    from ensemble import engine
+    from ensemble.model import decisions, events
+    from ensemble.session.messages import TAGS
+    from ensemble.session.v1 import ensembles_pb2, model_pb2, record_pb2
+
+    pairs = [(getattr(engine, name), getattr(ensembles_pb2, other)) for name, other in STATUS.items()]
+    pairs += [(getattr(events, name), getattr(model_pb2, name)) for name in FROM_MEMBERS]
+    for union, message in ((decisions.Effect, record_pb2.Effect), (events.Event, record_pb2.Event)):
+        kinds = {field.name: field.message_type for field in message.DESCRIPTOR.oneofs_by_name["kind"].fields}
+        for struct in typing.get_args(union):
+            tag = struct.__struct_config__.tag
+            assert TAGS.get(tag, tag) in kinds
+            if struct.__name__ not in FROM_MEMBERS:
+                pairs.append((struct, kinds[TAGS.get(tag, tag)]))
+    for struct, message in pairs:
+        named = {field.name for field in getattr(message, "DESCRIPTOR", message).fields}
+        assert set(struct.__struct_fields__) - named <= {"member"}, struct
 
 
 def test_every_message_field_and_call_has_a_name_of_its_kind():

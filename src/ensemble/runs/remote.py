@@ -49,6 +49,12 @@ _INPUT: Final = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.ALREADY_EXISTS,
 }
+_MODES: Final = {
+    "cancel": pb.CANCEL_MODE_CANCEL,
+    "cancel-jobs": pb.CANCEL_MODE_CANCEL,
+    "pause": pb.CANCEL_MODE_DRAIN,
+    "detach": pb.CANCEL_MODE_DETACH,
+}
 _STATES: Final[dict[int, RunState]] = {
     pb.RUN_PHASE_STARTING: "starting",
     pb.RUN_PHASE_RUNNING: "running",
@@ -210,13 +216,16 @@ class RemoteRun:
         if request.action is not None:
             message = map_to_message(request.action)
             rule = request.what == "add-rule"
-            asked = pb.SteerRequest(run=self._name, **{"rule" if rule else "action": message})
-            self._connection.call("Steer", asked, again=False)
-        else:
-            modes = {"pause": pb.CANCEL_MODE_DRAIN, "detach": pb.CANCEL_MODE_DETACH}
-            mode = modes.get(request.what, pb.CANCEL_MODE_CANCEL)
-            self._connection.call("Cancel", pb.CancelRequest(run=self._name, mode=mode, keys=request.keys), again=False)
-        return Answer(True)
+            asked = pb.SteerRequest(run=self._name, key=request.key, **{"rule" if rule else "action": message})
+            given = self._connection.call("Steer", asked, again=bool(request.key))
+            return Answer(given.done, given.text, tuple(given.jobs), given.seq)
+        if request.what not in _MODES:
+            raise InputError(f"a server takes no request {request.what!r}; it takes {', '.join(_MODES)}")
+        mode = _MODES[request.what]
+        given = self._connection.call(
+            "Cancel", pb.CancelRequest(run=self._name, mode=mode, keys=request.keys), again=False
+        )
+        return Answer(given.done, given.text, (), given.seq)
 
     def cancel(self, keys: Sequence[str] = ()) -> Answer:
         """Cancel jobs, or all."""

@@ -57,7 +57,8 @@ class RunOptions:
     `script` is the Python script that built it, if one did. `detach`: leave once everything is submitted. `signals`:
     listen to Ctrl-C and its like. `opened` is told of the loop before it begins, so that others can steer it. `by`: who
     asked for it, for the journal; else the user whose process this is. `pace`: how fast jobs may be submitted.
-    `requests` are decided on before anything else. `wake`: a run that was paused goes on when it is resumed. `held`: the run does not end by itself until it is released.
+    `requests` are decided on before anything else. `held`: the run does not end by itself until it is released. `wake`:
+    a run that was paused goes on when it is resumed.
     """
 
     base: str = "runs"

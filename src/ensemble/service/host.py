@@ -18,13 +18,14 @@ from msgspec import Struct
 from ensemble.model.decisions import Call, Cancel, Record, Resize, StopMember, Submit
 from ensemble.model.errors import EnsembleError, InputError, UnknownRun
 from ensemble.model.events import Requested
-from ensemble.runtime import RunOptions
+from ensemble.runtime import RunOptions, requests
 from ensemble.runtime import resume as resume_run
 from ensemble.runtime import run as run_ensemble
 from ensemble.runtime.folding import fold
 from ensemble.runtime.index import forget, make_run_dir
 from ensemble.runtime.loop import RunLoop, RunResult
 from ensemble.runtime.pace import Pace
+from ensemble.runtime.requests import Answer
 from ensemble.service.durations import Durations
 from ensemble.service.limits import CeilingError, Ceilings
 from ensemble.service.logs import Log
@@ -66,6 +67,8 @@ class Hosted:
         self.task: asyncio.Task[None] | None = None
         self.result: RunResult | None = None
         self.trouble = ""
+        self.requests: tuple[Requested, ...] = ()
+        """What is asked of it when it is taken over."""
         self.wake_up = True
         """Whether a run that was paused goes on when it is resumed."""
         self.seq = 0
@@ -155,7 +158,7 @@ class Host:
         if self._stopping:
             raise Stopping("the server is stopping; try again")
         self._refuse_more()
-        hosted.wake_up = True
+        hosted.wake_up, hosted.requests = True, ()
         self._begin(hosted)
         return hosted
 
@@ -199,12 +202,20 @@ class Host:
             raise Busy(f"run {hosted.submission.run} is not going on; there is nothing to steer")
         return hosted.loop
 
-    async def ask(self, run: str, request: Requested) -> int:
-        """Put a request into the journal of a run; return the record up to which it is durable. Raises `Busy`."""
-        loop = self.loop_of(run)
-        if not await loop.enter([request]):
+    async def ask(self, run: str, request: Requested) -> Answer:
+        """Make a request of a run; return what came of it once that is durable.
+
+        A run that no process works on is taken over to be cancelled or drained. Raises `Busy` for one that is over.
+        """
+        hosted = self.find(run)
+        if not hosted.busy and request.action is None and not await asyncio.to_thread(_nothing_left, hosted.run_dir):
+            hosted.wake_up, hosted.requests = False, (request,)
+            self._begin(hosted)
+            return Answer(True, "no process worked on the run; it was taken over for this")
+        record = await self.loop_of(run).enter([request])
+        if isinstance(record, bool):
             raise Busy(f"run {run} ended before this reached it")
-        return loop.journal.durable
+        return requests.answer(record)
 
     # ---- inside ------------------------------------------------------------------------------------
 
@@ -262,11 +273,12 @@ class Host:
             base=str(self.state / "runs"),
             run_dir=str(hosted.run_dir),
             source=asked.source,
-            detach=asked.detach,
+            detach=asked.detach or any(request.keys for request in hosted.requests),
             signals=False,
             opened=opened,
             by=asked.by,
             pace=self._pace,
+            requests=hosted.requests,
             wake=hosted.wake_up,
         )
         if (hosted.run_dir / "journal").is_dir():

@@ -284,9 +284,10 @@ class EnsemblesService(rpc.EnsemblesServicer):
         run = hosted.submission.run
         if request.mode == pb.CANCEL_MODE_DETACH:
             self._host.loop_of(run).detach()
-            return pb.CancelResponse(seq=hosted.seq)
+            return pb.CancelResponse(seq=hosted.seq, done=True)
         what = "cancel-jobs" if request.keys else _CANCELS[request.mode]
-        return pb.CancelResponse(seq=await self._host.ask(run, Requested(what, by, tuple(request.keys))))
+        answer = await self._host.ask(run, Requested(what, by, tuple(request.keys)))
+        return pb.CancelResponse(seq=answer.seq, done=answer.done, text=answer.text)
 
     @_unary
     async def Steer(self, request: pb.SteerRequest, context: Any) -> pb.SteerResponse:  # noqa: N802
@@ -298,9 +299,10 @@ class EnsemblesService(rpc.EnsemblesServicer):
         plain = map_from_message(getattr(request, kind))
         if names_code(plain) and not self._host.ceilings.custom:
             raise InputError("custom functions run only on a server that was started with --allow-custom")
-        asked = Requested("add-rule" if kind == "rule" else "", by, (), plain)
+        asked = Requested("add-rule" if kind == "rule" else "action", by, (), plain, key=request.key)
         asked = requests.complete(asked, self._host.loop_of(hosted.submission.run).engine.spec)
-        return pb.SteerResponse(seq=await self._host.ask(hosted.submission.run, asked))
+        answer = await self._host.ask(hosted.submission.run, asked)
+        return pb.SteerResponse(seq=answer.seq, done=answer.done, text=answer.text, jobs=answer.jobs)
 
     @_unary
     async def Remove(self, request: pb.RemoveRequest, context: Any) -> pb.RemoveResponse:  # noqa: N802

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["message_to_plain", "record_from_message", "record_to_message", "struct_to_message"]
+__all__ = ["TAGS", "message_to_plain", "record_from_message", "record_to_message", "struct_to_message"]
 
 from typing import Any, Final
 
@@ -12,8 +12,15 @@ from ensemble.model.decisions import Record
 from ensemble.session import convert
 from ensemble.session.v1 import record_pb2
 
-_TAGS: Final = {"stop-member": "stop_member", "add-rule": "add_rule", "switch": "switch_algorithm"}
-_NAMES: Final = {name: tag for tag, name in _TAGS.items()}
+TAGS: Final = {
+    "stop-member": "stop_member",
+    "add-rule": "add_rule",
+    "switch": "switch_algorithm",
+    "call-waits": "call_waits",
+    "drop-calls": "drop_calls",
+}
+"""Tags in the journal and the fields of the proto for them, where these differ."""
+_NAMES: Final = {name: tag for tag, name in TAGS.items()}
 _ARRAYS: Final = {"KeyedAttempt", "RefusedAttempt", "Span"}
 """Tuples and arrays in the journal, their fields in the same order."""
 _FROM_MEMBER: Final = {"job", "native", "member"}
@@ -83,7 +90,7 @@ def _fill(message: Any, value: Any) -> None:
 
 def _fill_kind(message: Any, value: Any) -> None:
     tag = str(value.__struct_config__.tag)
-    name = _TAGS.get(tag, tag)
+    name = TAGS.get(tag, tag)
     inner = getattr(message, name)
     inner.SetInParent()
     if message.DESCRIPTOR.name == "Event" and name in _FROM_MEMBER:

@@ -78,7 +78,7 @@ class _CancelModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CancelMode
     DESCRIPTOR: _descriptor.EnumDescriptor
     CANCEL_MODE_UNSPECIFIED: _CancelMode.ValueType  # 0
     CANCEL_MODE_DRAIN: _CancelMode.ValueType  # 1
-    """Nothing new; what runs goes on."""
+    """No job starts; those that run finish, those that wait are kept for a resume."""
     CANCEL_MODE_CANCEL: _CancelMode.ValueType  # 2
     """Jobs are cancelled, then the run ends."""
     CANCEL_MODE_DETACH: _CancelMode.ValueType  # 3
@@ -89,7 +89,7 @@ class CancelMode(_CancelMode, metaclass=_CancelModeEnumTypeWrapper):
 
 CANCEL_MODE_UNSPECIFIED: CancelMode.ValueType  # 0
 CANCEL_MODE_DRAIN: CancelMode.ValueType  # 1
-"""Nothing new; what runs goes on."""
+"""No job starts; those that run finish, those that wait are kept for a resume."""
 CANCEL_MODE_CANCEL: CancelMode.ValueType  # 2
 """Jobs are cancelled, then the run ends."""
 CANCEL_MODE_DETACH: CancelMode.ValueType  # 3
@@ -1319,20 +1319,27 @@ Global___CancelRequest: _TypeAlias = CancelRequest  # noqa: Y015
 
 @_typing.final
 class CancelResponse(_message.Message):
-    """It is in the journal."""
+    """What came of it, once that is in the journal."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQ_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
+    done: _builtins.bool
+    text: _builtins.str
+    """Remarks; where nothing was done, the reason."""
     def __init__(
         self,
         *,
         seq: _builtins.int = ...,
+        done: _builtins.bool = ...,
+        text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "seq", b"seq", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1347,7 +1354,10 @@ class SteerRequest(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
     RULE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     run: _builtins.str
+    key: _builtins.str
+    """What was done under a key is not done again."""
     @_builtins.property
     def action(self) -> _model_pb2.ValueMap:
         """An action of the file format."""
@@ -1362,10 +1372,11 @@ class SteerRequest(_message.Message):
         run: _builtins.str = ...,
         action: _model_pb2.ValueMap | None = ...,
         rule: _model_pb2.ValueMap | None = ...,
+        key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "rule", b"rule", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "rule", b"rule", "run", b"run", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "key", b"key", "rule", b"rule", "run", b"run", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["action", "rule"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
@@ -1375,20 +1386,33 @@ Global___SteerRequest: _TypeAlias = SteerRequest  # noqa: Y015
 
 @_typing.final
 class SteerResponse(_message.Message):
-    """It is in the journal."""
+    """What came of it, once that is in the journal."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQ_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
+    done: _builtins.bool
+    text: _builtins.str
+    """Remarks; where nothing was done, the reason."""
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the jobs that it made."""
+
     def __init__(
         self,
         *,
         seq: _builtins.int = ...,
+        done: _builtins.bool = ...,
+        text: _builtins.str = ...,
+        jobs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "jobs", b"jobs", "seq", b"seq", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

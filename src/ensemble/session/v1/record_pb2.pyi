@@ -210,6 +210,7 @@ class RunStarted(_message.Message):
     SCRIPT_FIELD_NUMBER: _builtins.int
     SCRIPT_SHA256_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     version: _builtins.str
     seed: _builtins.int
@@ -219,6 +220,8 @@ class RunStarted(_message.Message):
     script: _builtins.str
     script_sha256: _builtins.str
     host: _builtins.str
+    held: _builtins.bool
+    """The run does not end by itself until it is released."""
     @_builtins.property
     def spec(self) -> _model_pb2.ValueMap:
         """The checked file."""
@@ -236,10 +239,11 @@ class RunStarted(_message.Message):
         script: _builtins.str = ...,
         script_sha256: _builtins.str = ...,
         host: _builtins.str = ...,
+        held: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "host", b"host", "run", b"run", "run_dir", b"run_dir", "script", b"script", "script_sha256", b"script_sha256", "seed", b"seed", "source", b"source", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "held", b"held", "host", b"host", "run", b"run", "run_dir", b"run_dir", "script", b"script", "script_sha256", b"script_sha256", "seed", b"seed", "source", b"source", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -255,10 +259,15 @@ class RunResumed(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     version: _builtins.str
     by: _builtins.str
     host: _builtins.str
+    held: _builtins.bool
+    paused: _builtins.bool
+    """A run that was paused stays so."""
     def __init__(
         self,
         *,
@@ -266,10 +275,12 @@ class RunResumed(_message.Message):
         version: _builtins.str = ...,
         by: _builtins.str = ...,
         host: _builtins.str = ...,
+        held: _builtins.bool = ...,
+        paused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "epoch", b"epoch", "host", b"host", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "epoch", b"epoch", "held", b"held", "host", b"host", "paused", b"paused", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -435,9 +446,14 @@ class Requested(_message.Message):
     BY_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     what: _builtins.str
-    """drain, cancel, terminate, cancel-jobs, add-rule, or empty with an `action`."""
+    """pause, cancel, terminate, cancel-jobs, add-rule, release, or an `action` (drain: version 0.1.0)."""
     by: _builtins.str
+    id: _builtins.str
+    key: _builtins.str
+    """The same key again does nothing."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -449,10 +465,12 @@ class Requested(_message.Message):
         by: _builtins.str = ...,
         keys: _abc.Iterable[_builtins.str] | None = ...,
         action: _model_pb2.ValueMap | None = ...,
+        id: _builtins.str = ...,
+        key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "by", b"by", "keys", b"keys", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "by", b"by", "id", b"id", "key", b"key", "keys", b"keys", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -654,6 +672,10 @@ class Effect(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     FORGET_FIELD_NUMBER: _builtins.int
     REMEMBER_FIELD_NUMBER: _builtins.int
+    CALL_WAITS_FIELD_NUMBER: _builtins.int
+    DROP_CALLS_FIELD_NUMBER: _builtins.int
+    KEYED_FIELD_NUMBER: _builtins.int
+    PAUSE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create(self) -> Global___CreateEffect: ...
     @_builtins.property
@@ -688,6 +710,14 @@ class Effect(_message.Message):
     def forget(self) -> Global___ForgetEffect: ...
     @_builtins.property
     def remember(self) -> Global___RememberEffect: ...
+    @_builtins.property
+    def call_waits(self) -> Global___CallWaitsEffect: ...
+    @_builtins.property
+    def drop_calls(self) -> Global___DropCallsEffect: ...
+    @_builtins.property
+    def keyed(self) -> Global___KeyedEffect: ...
+    @_builtins.property
+    def pause(self) -> Global___PauseEffect: ...
     def __init__(
         self,
         *,
@@ -708,12 +738,16 @@ class Effect(_message.Message):
         note: Global___NoteEffect | None = ...,
         forget: Global___ForgetEffect | None = ...,
         remember: Global___RememberEffect | None = ...,
+        call_waits: Global___CallWaitsEffect | None = ...,
+        drop_calls: Global___DropCallsEffect | None = ...,
+        keyed: Global___KeyedEffect | None = ...,
+        pause: Global___PauseEffect | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_rule", b"add_rule", "avoid", b"avoid", "call", b"call", "cancel", b"cancel", "create", b"create", "discard", b"discard", "drain", b"drain", "end", b"end", "finish", b"finish", "forget", b"forget", "kind", b"kind", "note", b"note", "remember", b"remember", "resize", b"resize", "retry", b"retry", "stop_member", b"stop_member", "submit", b"submit", "switch_algorithm", b"switch_algorithm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_rule", b"add_rule", "avoid", b"avoid", "call", b"call", "call_waits", b"call_waits", "cancel", b"cancel", "create", b"create", "discard", b"discard", "drain", b"drain", "drop_calls", b"drop_calls", "end", b"end", "finish", b"finish", "forget", b"forget", "keyed", b"keyed", "kind", b"kind", "note", b"note", "pause", b"pause", "remember", b"remember", "resize", b"resize", "retry", b"retry", "stop_member", b"stop_member", "submit", b"submit", "switch_algorithm", b"switch_algorithm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_rule", b"add_rule", "avoid", b"avoid", "call", b"call", "cancel", b"cancel", "create", b"create", "discard", b"discard", "drain", b"drain", "end", b"end", "finish", b"finish", "forget", b"forget", "kind", b"kind", "note", b"note", "remember", b"remember", "resize", b"resize", "retry", b"retry", "stop_member", b"stop_member", "submit", b"submit", "switch_algorithm", b"switch_algorithm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_rule", b"add_rule", "avoid", b"avoid", "call", b"call", "call_waits", b"call_waits", "cancel", b"cancel", "create", b"create", "discard", b"discard", "drain", b"drain", "drop_calls", b"drop_calls", "end", b"end", "finish", b"finish", "forget", b"forget", "keyed", b"keyed", "kind", b"kind", "note", b"note", "pause", b"pause", "remember", b"remember", "resize", b"resize", "retry", b"retry", "stop_member", b"stop_member", "submit", b"submit", "switch_algorithm", b"switch_algorithm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "submit", "cancel", "resize", "call", "stop_member", "retry", "finish", "discard", "add_rule", "switch_algorithm", "avoid", "drain", "end", "note", "forget", "remember"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "submit", "cancel", "resize", "call", "stop_member", "retry", "finish", "discard", "add_rule", "switch_algorithm", "avoid", "drain", "end", "note", "forget", "remember", "call_waits", "drop_calls", "keyed", "pause"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -883,11 +917,19 @@ class CallEffect(_message.Message):
     FUNCTION_FIELD_NUMBER: _builtins.int
     RULE_FIELD_NUMBER: _builtins.int
     ARGS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    WAITED_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     function: _builtins.str
     rule: _builtins.str
+    key: _builtins.str
+    waited: _builtins.bool
+    """It is the call that waited longest."""
     @_builtins.property
     def args(self) -> _model_pb2.ValueMap: ...
+    @_builtins.property
+    def action(self) -> _model_pb2.ValueMap: ...
     def __init__(
         self,
         *,
@@ -895,14 +937,111 @@ class CallEffect(_message.Message):
         function: _builtins.str = ...,
         rule: _builtins.str = ...,
         args: _model_pb2.ValueMap | None = ...,
+        key: _builtins.str = ...,
+        action: _model_pb2.ValueMap | None = ...,
+        waited: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "args", b"args"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "function", b"function", "id", b"id", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "args", b"args", "function", b"function", "id", b"id", "key", b"key", "rule", b"rule", "waited", b"waited"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CallEffect: _TypeAlias = CallEffect  # noqa: Y015
+
+@_typing.final
+class CallWaitsEffect(_message.Message):
+    """A function is to be called once the calls before it have returned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUNCTION_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    function: _builtins.str
+    rule: _builtins.str
+    key: _builtins.str
+    @_builtins.property
+    def action(self) -> _model_pb2.ValueMap: ...
+    def __init__(
+        self,
+        *,
+        function: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        key: _builtins.str = ...,
+        action: _model_pb2.ValueMap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "function", b"function", "key", b"key", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallWaitsEffect: _TypeAlias = CallWaitsEffect  # noqa: Y015
+
+@_typing.final
+class DropCallsEffect(_message.Message):
+    """The calls that wait are not made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropCallsEffect: _TypeAlias = DropCallsEffect  # noqa: Y015
+
+@_typing.final
+class KeyedEffect(_message.Message):
+    """What a request under a key came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    SPANS_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    @_builtins.property
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Span]: ...
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        spans: _abc.Iterable[Global___Span] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "spans", b"spans"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyedEffect: _TypeAlias = KeyedEffect  # noqa: Y015
+
+@_typing.final
+class PauseEffect(_message.Message):
+    """No job starts until `on` is false."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ON_FIELD_NUMBER: _builtins.int
+    on: _builtins.bool
+    def __init__(
+        self,
+        *,
+        on: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseEffect: _TypeAlias = PauseEffect  # noqa: Y015
 
 @_typing.final
 class StopMemberEffect(_message.Message):
@@ -1000,19 +1139,22 @@ class DiscardEffect(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     POINT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     point: _builtins.int
     reason: _builtins.str
+    outcome: _builtins.str
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
         point: _builtins.int | None = ...,
         reason: _builtins.str = ...,
+        outcome: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_point", b"_point", "point", b"point"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_point", b"_point", "group", b"group", "point", b"point", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_point", b"_point", "group", b"group", "outcome", b"outcome", "point", b"point", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__point: _TypeAlias = _typing.Literal["point"]  # noqa: Y015
     _WhichOneofArgType__point: _TypeAlias = _typing.Literal["_point", b"_point"]  # noqa: Y015
