@@ -13,6 +13,7 @@ Or one method, alone:
                           n: {from: 1, to: 64, integer: true}, m: {choice: [a, b]}}}
     parameters: {latin-hypercube: {samples: 20, ...}}                 # the same axes, each evenly stratified
     parameters: {sobol: {samples: 16, ...}}                           # the same axes; needs ensemble-hpc[sobol]
+    parameters: {from: points.csv}                                    # a row is a point, a column is an axis
     parameters: {function: "sweep.py:points"}                         # or module:name; returns a list of mappings
 
 `method: random` beside the keys of the method says the same (`{method: random, samples: 20, x: ...}`). Everything
@@ -30,6 +31,7 @@ import math
 import os.path
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -37,8 +39,10 @@ from typing import Any, Final, cast
 
 from ensemble.model.errors import InputError
 from ensemble.model.jobs import Scalar
+from ensemble.model.wording import counted
 from ensemble.spec.expressions import nearest
 from ensemble.spec.placeholders import JOB_NAMES
+from ensemble.spec.table import Cell, read_table
 from ensemble.spec.tree import RESERVED
 
 __all__ = ["LARGEST_SWEEP", "METHODS", "expand"]
@@ -64,6 +68,11 @@ def expand(parameters: Mapping[str, Any], seed: int, directory: str = "") -> tup
         raise InputError(f"parameters must be a mapping from axis to values, not {_kind(parameters)}")
     if not parameters:
         return (), ({},)
+    if isinstance(file := parameters.get("from"), str):
+        if len(parameters) > 1:
+            raise InputError("parameters: from names a file of points and stands alone, not beside axes")
+        points = _from_file(file, directory)
+        return tuple(points[0]), points
     method, given = _method(parameters)
     points = _points(method, given, seed, directory)
     if not points:
@@ -173,6 +182,51 @@ def _listed_points(given: Sequence[Any], where: str) -> Iterator[dict[str, Scala
                 f"{where}: point {index + 1} has the axes {', '.join(map(str, point))}; the first has {', '.join(axes)}"
             )
         yield {axis: _scalar(axis, point[axis]) for axis in axes}
+
+
+def _from_file(file: str, directory: str) -> Points:
+    """The rows of a CSV file, whose first row names the axes."""
+    header, *rows = read_table(Path(directory or ".", file), file) or [[]]
+    if not header:
+        raise InputError(f"{file} is empty; its first row must name the axes")
+    if not rows:
+        raise InputError(f"{file} has no row below the names of the axes")
+    axes: list[str] = []
+    for cell in header:
+        with _at(file, cell):
+            axis = _axis_name(cell.text)
+            if axis in axes:
+                raise InputError(f"there is a column {axis!r} already")
+            axes.append(axis)
+    _check_size(len(rows))
+    points, lines = [], dict[tuple[tuple[str, Scalar], ...], int]()
+    for row in rows:
+        with _at(file, row[min(len(row), len(axes) + 1) - 1]):
+            if len(row) != len(axes):
+                raise InputError(f"the row has {counted(len(row), 'value')} for {counted(len(axes), 'column')}")
+        point = {}
+        for axis, cell in zip(axes, row, strict=True):
+            with _at(file, cell):
+                if cell.value is None:
+                    raise InputError(f"there is no value of {axis} here")
+                point[axis] = _scalar(axis, cell.value)
+        key = tuple((_sort(value), value) for value in point.values())
+        if key in lines:
+            with _at(file, row[0]):
+                raise InputError(f"line {lines[key]} is the same point; `count` repeats the jobs of a point")
+        lines[key] = row[0].line
+        points.append(point)
+    return tuple(points)
+
+
+@contextmanager
+def _at(file: str, cell: Cell) -> Iterator[None]:
+    """Let what is wrong with a cell name its file, line and column."""
+    try:
+        yield
+    except InputError as error:
+        what = str(error).removeprefix("parameters: ")
+        raise InputError(f"{file}:{cell.line}:{cell.column}: {what}") from None
 
 
 def _values(name: str, given: Any) -> list[Scalar]:

@@ -136,7 +136,9 @@ def _about_jobs() -> Iterator[str]:
     yield from ("", "### Parameters", "")
     yield (
         "Every combination of the values is a *point*, and each point gets `count` jobs. Instead of a grid, one method "
-        "may stand alone: `zip`, `list`, `random`, `latin-hypercube`, `sobol` or `function`."
+        "may stand alone: `zip`, `list`, `random`, `latin-hypercube`, `sobol`, `from` or `function`. The file of "
+        "`from` is found beside the ensemble file; its first row names the axes, its values are read as YAML reads them. "
+        "Its rows are kept with the run, so that a resumed run does not read it again."
     )
     yield from (
         "",
@@ -147,6 +149,7 @@ def _about_jobs() -> Iterator[str]:
         "parameters: {random: {samples: 20, x: {from: 0, to: 1}}}        # also scale, integer, choice",
         "parameters: {latin-hypercube: {samples: 20, x: {from: 0, to: 1}}}",
         "parameters: {sobol: {samples: 16, x: {from: 0, to: 1}}}         # needs ensemble-hpc[sobol]",
+        "parameters: {from: points.csv}                                  # a row is a point, a column is an axis",
         'parameters: {function: "sweep.py:points"}                       # returns a list of mappings',
         "```",
     )
