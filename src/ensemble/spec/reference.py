@@ -137,8 +137,8 @@ def _about_jobs() -> Iterator[str]:
     yield (
         "Every combination of the values is a *point*, and each point gets `count` jobs. Instead of a grid, one method "
         "may stand alone: `zip`, `list`, `random`, `latin-hypercube`, `sobol`, `from` or `function`. The file of "
-        "`from` is found beside the ensemble file; its first row names the axes, its values are read as YAML reads them. "
-        "Its rows are kept with the run, so that a resumed run does not read it again."
+        "`from` is found beside the ensemble file; its first row names the axes, and its values are read as YAML reads "
+        "them. Its rows are kept with the run, so that a resumed run does not read it again."
     )
     yield from (
         "",
