@@ -29,7 +29,7 @@ Takes = Mapping[str, frozenset[str] | None]
 """What each function names in its signature; None where it takes everything."""
 
 
-class Occasion(Struct, frozen=True, array_like=True):
+class Occasion(Struct, frozen=True, gc=False, array_like=True):
     """What a function is called for. `action` is None where it is that of the rule."""
 
     function: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["JobFacts", "described", "facts", "find"]
 
 import os.path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ensemble.engine.build import Builder
 
 
-class JobFacts(Struct, frozen=True, array_like=True):
+class JobFacts(Struct, frozen=True, gc=False, array_like=True):
     """A job as it was at an event. `duration` in seconds, on its member's clock; None when it has not run to an end.
 
     `outcome` is empty while the job is not over; `attempt` is 0 where no member was ever given the job.
@@ -33,13 +33,16 @@ class JobFacts(Struct, frozen=True, array_like=True):
     figures: dict[str, float] = {}
 
 
+_NO_FIGURES: Final[dict[str, float]] = {}
+
+
 def facts(job: Job) -> JobFacts:
     """What is to be known of a job, as it is now."""
     last = job.last
     duration = None
     if last is not None and job.run_time:
         duration = max(0.0, (job.ended or last.time) - job.run_time)
-    figures = dict(last.figures) if last is not None and last.figures else {}
+    figures = (last.figures if last is not None else None) or _NO_FIGURES
     outcome = job.outcome or (last.outcome if last is not None else "")
     reason = job.reason or (last.reason if last is not None else "")
     return JobFacts(job.key, job.group.name, job.point.index, job.attempt, outcome, reason, duration, figures)

@@ -11,6 +11,7 @@ from ensemble.model.decisions import (
     AddRule,
     Avoid,
     Call,
+    CallWaits,
     Cancel,
     Create,
     Discard,
@@ -62,6 +63,8 @@ def _phrase(effect: Effect) -> str:
             return f"{member} is resized to {counted(nodes, 'node')}"
         case Call(function=function):
             return f"{function} is called"
+        case CallWaits(function=function):
+            return f"{function} will be called after the calls before it"
         case StopMember(member=member):
             return f"{member} gets no more jobs"
         case Discard(group=group):

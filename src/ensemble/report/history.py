@@ -31,11 +31,11 @@ class History:
         for step in record.steps:
             if isinstance(step, Firing):
                 self._say(step.rule, _fired(step, at))
-                for effect in step.effects:
-                    if isinstance(effect, Call):
-                        self._calls[effect.id] = step.rule
             elif isinstance(step, Held):
                 self._say(step.rule, _held(step, at, self._started))
+            for effect in getattr(step, "effects", ()):
+                if isinstance(effect, Call):
+                    self._calls[effect.id] = effect.rule
 
     def _say(self, rule: str, line: str) -> None:
         self.lines.setdefault(rule, []).append(line)

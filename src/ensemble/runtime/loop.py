@@ -18,7 +18,7 @@ from ensemble.functions import FunctionWorkers
 from ensemble.journal import JournalWriter, write_snapshot
 from ensemble.model.decisions import Call, Drain, Held, Record
 from ensemble.model.errors import Fenced, JournalError, JournalFull
-from ensemble.model.events import Event, Fault, FunctionReturned, RunResumed, TimerFired
+from ensemble.model.events import Event, Fault, FunctionReturned, Requested, RunResumed, TimerFired
 from ensemble.model.failpoints import failpoint
 from ensemble.runtime.clock import RunClock
 
@@ -131,6 +131,8 @@ class RunLoop:
         """What is kept with the next commit, and the value it then has."""
         self._decided = asyncio.Event()
         self._durable = asyncio.Event()
+        self._hurried = asyncio.Event()
+        """Set when somebody waits for a record: the next call of a function, or whoever made a request."""
         self._finishing = False
         self._over = False
         self._heartbeat = engine.spec.logging.heartbeat
@@ -266,6 +268,8 @@ class RunLoop:
         record = self.engine.handle(event, self.clock.now())
         self.journal.append(record)
         self._records.append((record, self.engine.commands(record)))
+        if type(event) is FunctionReturned or type(event) is Requested:
+            self._hurried.set()
         return record
 
     async def _something(self) -> None:
@@ -291,14 +295,18 @@ class RunLoop:
 
     async def _commit_all(self) -> None:
         loop = asyncio.get_running_loop()
-        due = 0.0
+        soon = due = 0.0
         while True:
             await self._decided.wait()
             early = due - loop.time()
             if early > 0 and not self._finishing:
                 # under load a moment makes groups of what would be many syncs
-                await asyncio.sleep(early)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(early):
+                        await self._hurried.wait()
+                await asyncio.sleep(max(0.0, soon - loop.time()))
             self._decided.clear()
+            self._hurried.clear()
             # before the await: what comes in meanwhile belongs to the next group
             finishing = self._finishing
             records, self._records = self._records, []
@@ -312,6 +320,8 @@ class RunLoop:
                 self._waiting[:0] = waiting
                 raise
             ended = loop.time()
+            # a chain of calls has half of the disk at most
+            soon = ended + min(ended - began, COMMIT_MOST)
             due = ended + min(max(COMMIT_SECONDS, COMMIT_SHARE * (ended - began)), COMMIT_MOST)
             self._durable.set()
             for record, commands in records:
