@@ -195,6 +195,7 @@ class Keeper:
         if self.no_room and self.room_at <= now:
             self.can_start = True
         self._start_some()
+        self.log.pay()
         self._tell_durable()
         self._tell_sizes(now)
         self._prepare_ahead()
@@ -423,13 +424,12 @@ class Keeper:
             if job is not None:
                 # while its leader is not reaped the group's number cannot be anybody else's
                 self._signal(pid, signal.SIGKILL)
-                ended = job.now()
-                if not job.strays:
-                    # its slot works on while its end is written down
-                    self._give_back(job)
-                    self._start_some()
-                # and how it ended is written down first: once it is reaped nobody else can see it
-                self._finish(job, wait_status(found), ended)
+                self._finish(job, wait_status(found), job.now())
+                # one write takes how it ended and what starts in its place
+                self._start_some()
+                # and it is written before it is reaped: after that nobody else can see it
+                self.log.pay()
+                failpoint("keeper.after-exit-record")
             os.waitpid(pid, 0)
             failpoint("keeper.after-reap")
 
@@ -483,7 +483,6 @@ class Keeper:
         )
         failpoint("keeper.before-exit-record")
         self.log.note(Ended(full))
-        failpoint("keeper.after-exit-record")
         keep = spec.keep
         if job is not None and (keep == "none" or (keep == "failed" and full.outcome == "success")):
             shutil.rmtree(spec.workdir, ignore_errors=True)

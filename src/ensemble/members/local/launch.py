@@ -82,11 +82,9 @@ def program(spec: JobSpec, files: JobFiles, path: str) -> list[str]:
 def _executable(word: str, path: str, workdir: str) -> str:
     if "/" in word:
         full = word if word.startswith("/") else f"{workdir}/{word}"
-        if not os.path.exists(full):
-            raise LaunchError(f"{word}: no such program")
-        if not os.access(full, os.X_OK) or os.path.isdir(full):
-            raise LaunchError(f"{word}: not executable")
-        return full
+        if os.access(full, os.X_OK) and not os.path.isdir(full):
+            return full
+        raise LaunchError(f"{word}: not executable" if os.path.exists(full) else f"{word}: no such program")
     found = _find(word, path)
     if not found:
         raise LaunchError(f"{word}: not found on PATH")

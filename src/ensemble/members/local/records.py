@@ -81,16 +81,22 @@ class KeeperLog:
     def write(self, entry: Entry) -> None:
         """Hand an entry to the operating system. Raises `OSError`; then it counts for nothing."""
         with self._lock:
-            line = self._line(entry)
-            self._pay()
-            self._put(line)
-            self._unsynced.append(line)
+            self._owed.append(self._line(entry))
+            try:
+                self._pay()
+            except OSError:
+                self._owed.pop()
+                raise
 
     def note(self, entry: Entry) -> None:
-        """The same for what has happened and must not be lost: what cannot be written now is written later."""
+        """Remember what has happened and must not be lost: it goes with the next `write`, `pay` or `sync`."""
         with self._lock:
             self._owed.append(self._line(entry))
-            with contextlib.suppress(OSError):
+
+    def pay(self) -> None:
+        """Hand what was noted to the operating system; what cannot be written now is written later."""
+        if self._owed:
+            with self._lock, contextlib.suppress(OSError):
                 self._pay()
 
     def sync(self) -> None:
@@ -114,16 +120,14 @@ class KeeperLog:
         return encode_line(self._number, self._encoder.encode(entry))
 
     def _pay(self) -> None:
+        """Write all that is owed, in one go where the disk takes it; what was written is owed no more."""
         while self._owed:
-            self._put(self._owed[0])
-            self._unsynced.append(self._owed.pop(0))
-
-    def _put(self, line: bytes) -> None:
-        data = b"\n" + line if self._torn else line
-        while data:
-            gone = os.write(self._file, data)
-            self._torn = gone < len(data)
-            data = data[gone:]
+            data = (b"\n" if self._torn else b"") + b"".join(self._owed)
+            gone = os.write(self._file, data) - self._torn
+            while self._owed and gone >= len(self._owed[0]):
+                gone -= len(self._owed[0])
+                self._unsynced.append(self._owed.pop(0))
+            self._torn = gone > 0
 
 
 def read_keeper_log(path: Path) -> Iterator[Entry]:
