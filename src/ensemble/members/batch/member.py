@@ -44,7 +44,7 @@ CAPABILITIES: Final = frozenset(
 )
 OWN: Final = ("poll", "settle")
 """Options that every member of a batch queue has."""
-_LOOK: Final = (0.02, 1.0)
+_LOOK: Final = (0.1, 1.0)
 """Seconds between looks into the spool: from the first to the second while nothing comes."""
 _PAGE: Final = 5000
 _QUEUED: Final = ("submitted", "sched")
