@@ -55,6 +55,11 @@ def test_a_chain_goes_on_from_each_points_own_directory(tmp_path):
     assert {row["jobs"] for row in rows.values()} == {1}
 
 
+def test_halving_spends_most_jobs_on_the_best_point(tmp_path):
+    rows = {row["x"]: row["jobs"] for row in run("halving/ensemble.yaml", tmp_path)}
+    assert rows == {0: 1, 1: 1, 2: 3, 3: 15, 4: 7, 5: 3, 6: 1, 7: 1}
+
+
 def test_a_hundred_valid_results(tmp_path):
     (row,) = run("hundred-valid/ensemble.yaml", tmp_path)
     assert row["success"] >= 100

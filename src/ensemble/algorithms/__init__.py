@@ -11,6 +11,7 @@ from ensemble.algorithms.packaged import Packaged, Settings
 from ensemble.algorithms.random_selection import RandomSelection
 from ensemble.algorithms.select_fastest_runtime import SelectFastestRuntime
 from ensemble.algorithms.select_longest_runtime import SelectLongestRuntime
+from ensemble.algorithms.successive_halving import SuccessiveHalving
 from ensemble.algorithms.workload_demand import WorkloadDemand
 from ensemble.algorithms.workload_success import WorkloadSuccess
 from ensemble.engine.algorithm import Algorithm
@@ -23,6 +24,7 @@ __all__ = [
     "SelectFastestRuntime",
     "SelectLongestRuntime",
     "Settings",
+    "SuccessiveHalving",
     "WorkloadDemand",
     "WorkloadSuccess",
 ]
@@ -34,6 +36,7 @@ _ALL: Final[tuple[Algorithm, ...]] = (
     SelectFastestRuntime(),
     SelectLongestRuntime(),
     CostSelection(),
+    SuccessiveHalving(),
 )
 
 BUILTIN: Final[dict[str, Algorithm]] = {algorithm.name: algorithm for algorithm in _ALL}

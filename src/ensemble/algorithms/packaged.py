@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from ensemble.engine.algorithm import GroupView, Outcome, View
 from ensemble.model.errors import InputError
-from ensemble.spec.model import UNLIMITED, ActionSpec, RuleSpec
+from ensemble.spec.model import UNLIMITED, ActionSpec, EnsembleSpec, RuleSpec
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
@@ -57,6 +57,9 @@ class Packaged(Generic[S]):
     def refine(self, options: S) -> S:
         """Check what takes more than one option to see. Raises `InputError`."""
         return options
+
+    def check(self, options: Mapping[str, Any], spec: EnsembleSpec) -> None:
+        """Check validated options against a file, before it is run. Raises `InputError`."""
 
     def validate(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options complete and checked, as plain data.

@@ -44,7 +44,7 @@ def check_meaning(
 ) -> None:
     """Note every problem of a whole file."""
     if spec.algorithm is not None:
-        _algorithm(reader, spec.algorithm.name, spec.algorithm.options, algorithms, "algorithm", "name")
+        _algorithm(reader, spec, spec.algorithm.name, spec.algorithm.options, algorithms, "algorithm", "name")
     for name, member in spec.members.items():
         if kinds and member.kind not in kinds:
             where = f"members.{name}"
@@ -77,7 +77,13 @@ def check_meaning(
 
 
 def _algorithm(
-    reader: Converter, name: str, options: Mapping[str, Any], algorithms: Collection[str], where: str, key: str
+    reader: Converter,
+    spec: EnsembleSpec,
+    name: str,
+    options: Mapping[str, Any],
+    algorithms: Collection[str],
+    where: str,
+    key: str,
 ) -> None:
     if not algorithms:
         return
@@ -86,10 +92,12 @@ def _algorithm(
             _place(reader, where, key), where, f"there is no algorithm {name!r}", nearest(name, sorted(algorithms))
         )
         return
-    validate = getattr(algorithms[name], "validate", None) if isinstance(algorithms, Mapping) else None
-    if validate is not None:
+    algorithm = algorithms[name] if isinstance(algorithms, Mapping) else None
+    if algorithm is not None:
         try:
-            validate(options)
+            checked = algorithm.validate(options)
+            if hasattr(algorithm, "check"):
+                algorithm.check(checked, spec)
         except InputError as error:
             reader.complain(_place(reader, where, "options", key), f"{where}.options", str(error))
 
@@ -264,7 +272,7 @@ def check_rule(
             f"{where}.action",
             functions=lambda: functions_in(None, spec),
             algorithm=lambda action: _algorithm(
-                reader, action.label, action.options, algorithms, f"{where}.action", "label"
+                reader, spec, action.label, action.options, algorithms, f"{where}.action", "label"
             ),
         ),
         rule.action,
