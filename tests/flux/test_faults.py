@@ -181,7 +181,7 @@ class TestOnce:
         assert bench.harness.lines("start", "a-0") == ["start a-0 1"]
 
     @live
-    async def test_a_job_whose_engine_died_before_it_was_let_go_is_let_go_by_the_next(self, bench: Bench) -> None:
+    async def test_a_job_whose_engine_died_before_it_was_released_is_released_by_the_next(self, bench: Bench) -> None:
         member = await bench.open()
         await member.submit(1, [bench.harness.job("b-0", Do(1.0))])
         await bench.running("b-0")

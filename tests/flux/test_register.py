@@ -46,7 +46,7 @@ def told(*events: dict[str, Any]) -> list[JobEvent]:
 
 
 class TestWhoExecutes:
-    def test_of_two_jobs_with_one_ref_the_first_is_let_go_and_the_other_ends(self) -> None:
+    def test_of_two_jobs_with_one_ref_the_first_is_released_and_the_other_ends(self) -> None:
         one = register()
         one.learn([])
         one.follow(submitted(7, 1.0))
@@ -62,7 +62,7 @@ class TestWhoExecutes:
         assert [job.id for job in one.to_release] == [9]
         assert sorted(one.doubles) == [7, 8]
 
-    def test_what_was_let_go_once_stays_the_one_although_flux_has_forgotten_it(self) -> None:
+    def test_what_was_released_once_stays_the_one_although_flux_has_forgotten_it(self) -> None:
         one = register(released={REF: 7})
         one.learn([submitted(8, 2.0)])
         assert one.doubles == [8]
@@ -205,10 +205,10 @@ SIZES = Sizes(2, 2, 0, 4, 4, 0, 0, 2)
 class TestWhyJobsWait:
     """One job that was let go (unless it says otherwise), and what its journal says after that."""
 
-    def why(self, *events: dict[str, Any], sizes: Sizes = SIZES, let_go: bool = True) -> dict[str, int]:
+    def why(self, *events: dict[str, Any], sizes: Sizes = SIZES, released: bool = True) -> dict[str, int]:
         one = register()
         one.learn([])
-        one.follow(submitted(7, 1.0, urgency=16 if let_go else 0))
+        one.follow(submitted(7, 1.0, urgency=16 if released else 0))
         one.follow(entry(7, event(1.5, "priority", priority=16), *events))
         return reasons(one.jobs.values(), sizes, {})
 
@@ -229,7 +229,7 @@ class TestWhyJobsWait:
         assert self.why(told) == {"resources, the first is expected to start at 13:49 UTC": 1}
 
     def test_what_is_held_says_by_whom(self) -> None:
-        assert self.why(let_go=False) == {"held by this ensemble until Flux has confirmed it": 1}
+        assert self.why(released=False) == {"held by this ensemble until Flux has confirmed it": 1}
         assert self.why(event(2, "urgency", urgency=0)) == {"held in Flux (urgency 0)": 1}
 
     def test_dependencies_are_named_by_their_kind_until_they_are_met(self) -> None:

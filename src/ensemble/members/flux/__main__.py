@@ -28,10 +28,10 @@ class Watch:
         self._past = True
         self._dirty, self._over = asyncio.Event(), asyncio.Event()
         self._why = ""
-        self._broker = Broker(uri, self._hear, self._lost, self._dirty.set)
+        self._broker = Broker(uri, self._receive, self._lost, self._dirty.set)
 
     async def run(self) -> int:
-        """Until the broker is gone, or we are told to stop. Raises `MemberError` without a broker."""
+        """Until the broker is gone, or it is stopped. Raises `MemberError` without a broker."""
         await self._broker.open()
         over = asyncio.create_task(self._over.wait())
         status = asyncio.create_task(self._status())
@@ -55,7 +55,7 @@ class Watch:
         self._why = why
         self._over.set()
 
-    def _hear(self, entries: list[Entry]) -> None:
+    def _receive(self, entries: list[Entry]) -> None:
         for entry in entries:
             if entry.id == SENTINEL:
                 self._past = False
@@ -63,19 +63,19 @@ class Watch:
                 continue
             self._register.count(entry)
             if not self._past or self._history:
-                self._print(entry)
+                self._print_events(entry)
         if not self._past:
             self._dirty.set()
 
-    def _print(self, entry: Entry) -> None:
+    def _print_events(self, entry: Entry) -> None:
         name = self._broker.named(entry.id)
         for event in entry.events:
             if self._json:
-                self._say({"id": name, "time": event.timestamp, "name": event.name, "context": event.context})
+                self._print_line({"id": name, "time": event.timestamp, "name": event.name, "context": event.context})
             else:
                 at = time.strftime("%H:%M:%S", time.localtime(event.timestamp))
                 context = " ".join(f"{key}={value}" for key, value in event.context.items())
-                self._say(f"{at} {name} {event.name} {context}".rstrip())
+                self._print_line(f"{at} {name} {event.name} {context}".rstrip())
 
     async def _status(self) -> None:
         before: Any = None
@@ -83,13 +83,13 @@ class Watch:
             await self._dirty.wait()
             self._dirty.clear()
             sizes = read_sizes(await self._broker.call(calls.sizes()))
-            told = status(sizes, self._register)
-            if told != before:
-                before = told
-                self._say(told if self._json else _line(sizes, told["queue"]))
+            now = status(sizes, self._register)
+            if now != before:
+                before = now
+                self._print_line(now if self._json else _line(sizes, now["queue"]))
             await asyncio.sleep(1.0)
 
-    def _say(self, what: Any) -> None:
+    def _print_line(self, what: Any) -> None:
         try:
             print(json.dumps(what) if self._json else what, flush=True)
         except BrokenPipeError:

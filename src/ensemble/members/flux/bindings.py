@@ -67,6 +67,6 @@ def _ask(command: str) -> tuple[str, str]:
         )
         folder, python = answer.stdout.split("\n")[:2]
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        said = getattr(error, "stderr", "") or str(error)
-        raise MemberUnavailable(f"{command} has no Python bindings: {said.strip().splitlines()[-1]}") from error
+        text = getattr(error, "stderr", "") or str(error)
+        raise MemberUnavailable(f"{command} has no Python bindings: {text.strip().splitlines()[-1]}") from error
     return folder, python

@@ -46,18 +46,19 @@ _ENTRY: Final = msgspec.json.Decoder(Entry)
 
 
 class Broker:
-    """A connection. `heard` is called on the event loop with what the journal said, in order; `lost` once, when the
-    broker is gone. `resources` is called when nodes came or went, `ending` when the instance begins to end."""
+    """A connection. What it calls is called on the event loop: `received` with the entries of the journal, in order;
+    `lost` once, when the broker is gone; `resources` when nodes came or went; `ending` when the instance begins to end.
+    """
 
     def __init__(
         self,
         uri: str,
-        heard: Callable[[list[Entry]], None],
+        received: Callable[[list[Entry]], None],
         lost: Callable[[str], None],
         resources: Callable[[], None] = lambda: None,
         ending: Callable[[], None] = lambda: None,
     ) -> None:
-        self._uri, self._heard, self._lost, self._resources, self._ending = uri, heard, lost, resources, ending
+        self._uri, self._received, self._lost, self._resources, self._ending = uri, received, lost, resources, ending
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._calls: deque[Callable[[], None]] = deque()
@@ -70,7 +71,7 @@ class Broker:
         self.mark = ""
         """Known by every connection to this instance, and by none to another."""
         self._hosts: frozenset[str] | None = None
-        """The instance's, up or not; None where it does not say."""
+        """The instance's hosts, up or not; None: not known."""
         self._thread = threading.Thread(target=self._run, name="flux", daemon=True)
         self._guard = threading.Lock()
 
@@ -139,8 +140,8 @@ class Broker:
         return str(hostlist.Hostlist(known).encode())
 
     async def close(self) -> None:
-        """Let go of the broker; nothing is heard any more."""
-        self._heard = lambda entries: None
+        """Disconnect; nothing is received any more."""
+        self._received = lambda entries: None
         self._resources = self._ending = lambda: None
         self._stop()
         if self._thread.is_alive():
@@ -178,7 +179,7 @@ class Broker:
         try:
             why = self._converse()
         except Exception as error:
-            why = f"the Flux broker: {_said(error)}"
+            why = f"the Flux broker: {_text(error)}"
         finally:
             with self._guard:
                 os.close(self._wake)
@@ -209,10 +210,10 @@ class Broker:
             if not self._stopping:
                 return f"the Flux broker is gone: {error.strerror or error}"
         finally:
-            self._let_go(watcher, flush)
+            self._free(watcher, flush)
         return "closed" if self._stopping else self._failed or "the Flux broker is gone"
 
-    def _let_go(self, *watchers: Any) -> None:
+    def _free(self, *watchers: Any) -> None:
         """Leave nothing that knows the handle, so that the connection ends with this thread.
 
         Until then Flux would send to it, and keep what nobody reads. Its bindings keep every future that may yet be
@@ -243,15 +244,15 @@ class Broker:
 
     def _flush(self) -> None:
         if self._entries:
-            self._out.append((self._hear, (self._entries,)))
+            self._out.append((self._hand_over, (self._entries,)))
             self._entries = []
         if self._out:
             out, self._out = self._out, []
             with contextlib.suppress(RuntimeError):  # the loop has been closed
                 self._loop.call_soon_threadsafe(self._deliver, out)
 
-    def _hear(self, entries: list[Entry]) -> None:
-        self._heard(entries)
+    def _hand_over(self, entries: list[Entry]) -> None:
+        self._received(entries)
 
     def _woken(self, *_: Any) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -278,7 +279,7 @@ class Broker:
     def _journal(self, stream: Any) -> None:
         try:
             text = stream.get_str()
-            # what was heard before goes out before the answers to calls that came after it
+            # what was received before goes out before the answers to calls that came after it
             self._entries.append(_ENTRY.decode(text))
             stream.reset()
         except OSError as error:
@@ -289,7 +290,7 @@ class Broker:
                 else f"the job manager's journal ended: {error.strerror or error}"
             )
         except Exception as error:
-            self._failed = f"the job manager's journal: {_said(error)}"
+            self._failed = f"the job manager's journal: {_text(error)}"
 
     def _nodes(self, stream: Any) -> None:
         try:
@@ -372,11 +373,11 @@ def _settle(future: asyncio.Future[Any], found: Any) -> None:
         future.set_result(found)
 
 
-def _said(error: Exception) -> str:
+def _text(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else "") or f"{type(error).__name__}: {error}"
 
 
 def _error(error: Exception) -> MemberError:
     if isinstance(error, OSError):
-        return FluxError(_said(error), error.errno or 0)
-    return FluxError(_said(error))
+        return FluxError(_text(error), error.errno or 0)
+    return FluxError(_text(error))

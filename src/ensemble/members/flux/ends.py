@@ -55,13 +55,13 @@ class Completing:
             end = self._kept.get((bare.key, bare.attempt))
             if end is None:
                 end = _read_end(self._run_dir, bare, mark)
-                if mark.told_in_files and mark.removed(end.outcome):
+                if mark.reads_files and mark.removed(end.outcome):
                     fresh.append(end)
             if mark.removed(end.outcome):
                 workdirs.append(os.path.join(self._run_dir, mark.workdir))
             ends.append(end)
         if fresh:
-            # we may be killed before anybody has heard of it
+            # we may be killed before the engine has it
             self._records.keep(fresh)
         for workdir in workdirs:
             shutil.rmtree(workdir, ignore_errors=True)

@@ -37,18 +37,18 @@ class Mark(Struct, frozen=True, omit_defaults=True):
     outputs: tuple[OutputSpec, ...] = ()
     keep: str = "all"
     phases: bool = False
-    """Whether the script tells which of its parts failed."""
+    """Whether the script writes down which of its parts failed."""
     urgency: int = -1
-    """What it is let go with; -1: as the member says."""
+    """The urgency with which it is released; -1: that of the member."""
 
     @property
     def in_files(self) -> bool:
-        """Whether files say something of this job's end, or are to be removed after it."""
-        return self.told_in_files or self.keep != "all"
+        """Whether files complete this job's end, or are to be removed after it."""
+        return self.reads_files or self.keep != "all"
 
     @property
-    def told_in_files(self) -> bool:
-        """Whether files say something of this job's end."""
+    def reads_files(self) -> bool:
+        """Whether files complete this job's end."""
         return bool(self.outputs) or self.phases
 
     def removed(self, outcome: str) -> bool:
@@ -67,7 +67,7 @@ class Attributes(Struct, frozen=True, gc=False):
 
     system: System = System()
     user: Any = None
-    """Anything at all: Flux looks at it in nobody's jobs, and the journal tells of everybody's."""
+    """Anything at all: Flux looks at it in nobody's jobs, and the journal has the jobs of everybody."""
 
 
 class Jobspec(Struct, frozen=True, gc=False):
@@ -78,11 +78,11 @@ class Jobspec(Struct, frozen=True, gc=False):
     def mark(self, token: str) -> Mark | None:
         """Our mark, where the job is one of this token's."""
         user = self.attributes.user
-        told = user.get("ensemble") if isinstance(user, dict) else None
-        if not isinstance(told, dict) or told.get("token") != token:
+        given = user.get("ensemble") if isinstance(user, dict) else None
+        if not isinstance(given, dict) or given.get("token") != token:
             return None
         try:
-            return msgspec.convert(told, Mark)
+            return msgspec.convert(given, Mark)
         except msgspec.ValidationError:
             return None
 

@@ -1,4 +1,4 @@
-"""Who executes each ref: the jobs of one run as the job manager's journal tells of them. Pure: no Flux needed."""
+"""Which Flux job executes each attempt, by the job manager's journal. Needs no Flux."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _STATES: Final = {
 class Register:
     """Every job that bears our token. Of all that bear one ref the first in the journal executes it.
 
-    `named` writes a job's id as people do; `released` are the jobs that were let go before, by ref; `wanted` the names
-    of native events that rules wait for (`*`: all).
+    `named` writes a job's id as people do; `released` are the jobs that were released before, by ref; `wanted` are the
+    names of native events that rules wait for (`*`: all).
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Register:
                 self.ends[ref] = self._forgotten(ref, number)
 
     def _forgotten(self, ref: Ref, number: int) -> JobEvent:
-        """The end of a job that was let go, and that Flux has forgotten since."""
+        """The end of a job that was released, and that Flux has forgotten since."""
         text = "Flux no longer knows it: its instance has ended, or its record was purged"
         return JobEvent(
             self._member, ref[0], FINISHED, time.time(), attempt=ref[1], outcome="lost", reason="infrastructure",
@@ -92,7 +92,7 @@ class Register:
                 self.active[entry.id] = _STATES[event.name]
 
     def follow(self, entry: Entry, quiet: bool = False) -> list[JobEvent | NativeEvent]:
-        """Take in what is told of one job; return what the engine is to be told, ends without what is in files."""
+        """Take one entry into account; return the events for the engine, ends still without what is in files."""
         if entry.jobspec is not None and entry.id not in self.jobs:
             mark = entry.jobspec.mark(self._token)
             if mark is None or not self._executes(entry.id, mark, str(entry.jobspec.attributes.system.queue)):
@@ -107,11 +107,11 @@ class Register:
                 found.append(self._native(job, event))
             if self.ending and event.name == "exception" and job.exception is None:
                 job.evicted = True
-            told = job.take(event, hosts)
-            if told is not None:
-                found.append(told)
-                if told.state == FINISHED:
-                    self._over(job, told)
+            change = job.take(event, hosts)
+            if change is not None:
+                found.append(change)
+                if change.state == FINISHED:
+                    self._over(job, change)
         return found
 
     def _native(self, job: FluxJob, event: Event) -> NativeEvent:

@@ -69,7 +69,7 @@ class Shipping:
         try:
             await self._broker.call(feasible(msgspec.json.decode(text)))
         except FluxError as error:
-            # a scheduler that offers no such check says so at its own time, by an exception
+            # a scheduler without this check raises an exception for the job later
             return "" if error.number == _NO_SERVICE else str(error)
         return ""
 
@@ -87,14 +87,14 @@ class Shipping:
             except MemberError as error:
                 broken.append(Broken(spec, "launch", str(error)))
             except ValueError as error:
-                broken.append(Broken(spec, "launch", f"it cannot be said to Flux: {error}"))
+                broken.append(Broken(spec, "launch", f"no jobspec can be made of it: {error}"))
             except OSError as error:
                 reason = "launch" if isinstance(error, FileExistsError) else "storage"
                 broken.append(Broken(spec, reason, f"{error.filename}: {error.strerror}"))
         return ready, broken
 
     def _jobspec(self, spec: JobSpec, words: list[str], environment: dict[str, str]) -> bytes:
-        """Raises `MemberError` for what cannot be said in a jobspec."""
+        """Raises `MemberError` for a job of which no jobspec can be made."""
         options = {**self._context.options, **spec.options}
         constraints: list[Any] = []
         if "requires" in options:

@@ -1,6 +1,6 @@
 """The member for a Flux Operator MiniCluster: the Flux member in a pod beside the broker, found in the shared view.
 
-It is the agent's end: sizes are told, and a change of size is asked for through the session.
+It runs in the agent: it reports sizes, and asks for another size through the session.
 """
 
 from __future__ import annotations

@@ -53,13 +53,13 @@ class MiniClusterMember(FluxMember):
         return Accepted()
 
 
-def _seconds(told: object) -> float:
+def _seconds(given: object) -> float:
     try:
-        found = float(str(told))
+        found = float(str(given))
     except ValueError:
         found = -1.0
     if not found >= 0:
-        raise MemberError(f"option `wait` of a MiniCluster is a number of seconds, not {told!r}")
+        raise MemberError(f"option `wait` of a MiniCluster is a number of seconds, not {given!r}")
     return found
 
 
