@@ -99,18 +99,18 @@ def test_the_older_words_for_yes_and_no_are_read():
 def test_a_group_that_does_not_exist_is_refused_with_the_nearest_name(name):
     algorithm = BUILTIN[name]
     with pytest.raises(InputError, match="did you mean 'melt'"):
-        algorithm.rules(algorithm.validate({"groups": ["mel"]}), OneGroup())
+        algorithm.rules(algorithm.validate({**NEEDED.get(name, {}), "groups": ["mel"]}), OneGroup())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_group_may_be_named_without_a_list(name):
-    assert BUILTIN[name].validate({"groups": "melt"})["groups"] == ["melt"]
+    assert BUILTIN[name].validate({**NEEDED.get(name, {}), "groups": "melt"})["groups"] == ["melt"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rules_call_steps_the_algorithm_has_and_are_named_apart(name):
     algorithm = BUILTIN[name]
-    rules = algorithm.rules(algorithm.validate({"groups": ["melt"]}), OneGroup())
+    rules = algorithm.rules(algorithm.validate({**NEEDED.get(name, {}), "groups": ["melt"]}), OneGroup())
     assert rules[0].trigger == "start"
     assert len({rule.id for rule in rules}) == len(rules)
     for rule in rules:
