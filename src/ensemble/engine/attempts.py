@@ -26,7 +26,7 @@ from ensemble.engine.state import (
     State,
     count,
 )
-from ensemble.model.decisions import Cancel, Finish, Forget, Note, Retry
+from ensemble.model.decisions import Cancel, Finish, Note, Retry
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import split_key
 
@@ -373,11 +373,6 @@ class Attempts:
             job.cancelling = 0
             job.group.ready.append(key)
             self.impact.release = True
-
-    def forget(self, effect: Forget) -> None:
-        """Attempts that turned out never to have been sent."""
-        for key, attempt in effect.refs:
-            self.unsend(key, attempt)
 
     def lose(self, job: Job, event: JobEvent) -> None:
         """The attempt ended without a word of its own: by refusal, or with the infrastructure under it."""

@@ -59,7 +59,7 @@ class Engine:
         self.takes: Takes = {}
         """What each function names in its signature: a call is given nothing else of what is costly to work out."""
 
-    def handle(self, event: Event, at: float, cause: int = 0) -> Record:
+    def handle(self, event: Event, at: float) -> Record:
         """Take in one event at `at` (seconds, never less than before) and decide what follows.
 
         Returns the record to be journaled; its commands may be sent once it is durable.
@@ -80,7 +80,7 @@ class Engine:
             self._job(event)
         else:
             self._applier.event(event, at)
-        return Record(seq, at, event, self._decide(event), cause)
+        return Record(seq, at, event, self._decide(event))
 
     def apply(self, record: Record) -> None:
         """Carry out a recorded event and its recorded decision.

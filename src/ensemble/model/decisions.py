@@ -20,7 +20,6 @@ __all__ = [
     "End",
     "Finish",
     "Firing",
-    "Forget",
     "Held",
     "Keyed",
     "Note",
@@ -197,12 +196,6 @@ class End(Struct, frozen=True, gc=False, tag="end", omit_defaults=True):
     reason: str = ""
 
 
-class Forget(Struct, frozen=True, gc=False, tag="forget", omit_defaults=True):
-    """A job handed to a member is taken back as never run: it goes to `new` again under the same attempt."""
-
-    refs: tuple[tuple[str, int], ...]
-
-
 class Remember(Struct, frozen=True, gc=False, tag="remember", omit_defaults=True):
     """An algorithm's own memory, kept in the engine's state under its name; replaces what was there."""
 
@@ -243,7 +236,6 @@ Effect = Union[
     Drain,
     Pause,
     End,
-    Forget,
     Remember,
     Keyed,
     Note,
@@ -282,12 +274,10 @@ class Record(Struct, frozen=True, gc=False, omit_defaults=True):
     """One line of the journal: an event and what was decided on it.
 
     `seq` counts from 1 without gaps over the whole run; `at` is the engine's clock in seconds since the
-    Unix epoch (virtual in a simulation) and never decreases; `cause` is the `seq` of the record whose
-    command this event answers (0: none).
+    Unix epoch (virtual in a simulation) and never decreases.
     """
 
     seq: int
     at: float
     event: Event
     steps: tuple[Step, ...] = ()
-    cause: int = 0

@@ -13,7 +13,6 @@ EnsembleError                  anything this package raises on purpose
 │   └── Fenced                 a newer writer has taken this run over
 ├── MemberError                a back end failed; `transient` says whether trying again can help
 │   └── MemberUnavailable      the back end is not installed here
-├── FunctionError              a custom function raised, hung, died or returned nonsense
 └── InvariantError             a bug of ours: `check()` found the engine's state inconsistent
 """
 
@@ -24,7 +23,6 @@ __all__ = [
     "ExpressionError",
     "Fenced",
     "FileError",
-    "FunctionError",
     "InputError",
     "InvariantError",
     "JournalCorrupt",
@@ -131,10 +129,6 @@ class MemberError(EnsembleError):
 
 class MemberUnavailable(MemberError):
     """The back end cannot be used on this machine."""
-
-
-class FunctionError(EnsembleError):
-    """A custom function raised, hung, died or returned something that is not an action or a rule."""
 
 
 class InvariantError(EnsembleError):

@@ -17,7 +17,6 @@ from ensemble.model.decisions import (
     Drain,
     Effect,
     Finish,
-    Forget,
     Held,
     Record,
     Retry,
@@ -127,8 +126,6 @@ class _Jobs:
         elif isinstance(effect, Retry):
             self._between[effect.key] = effect.attempt
             self._over.pop(effect.key, None)
-        elif isinstance(effect, Forget):
-            self._take_back(effect.refs)
         elif isinstance(effect, Discard):
             self._discard(effect.group, effect.point, effect.outcome, effect.reason)
         elif isinstance(effect, Drain) and effect.drop:

@@ -49,7 +49,7 @@ def verify(run_dir: Path) -> Verification:
             engine = Engine(
                 msgspec.convert(record.event.spec, EnsembleSpec), run=record.event.run, algorithms=algorithms()
             )
-        again = engine.handle(record.event, record.at, record.cause)
+        again = engine.handle(record.event, record.at)
         count += 1
         if again.steps != record.steps and list(map(decided, again.steps)) != list(map(decided, record.steps)):
             return Verification(count, _difference(record, again))

@@ -27,13 +27,10 @@ class Record(_message.Message):
 
     SEQ_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
-    CAUSE_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     at: _builtins.float
-    cause: _builtins.int
-    """The record that led to this one; 0: none."""
     @_builtins.property
     def event(self) -> Global___Event: ...
     @_builtins.property
@@ -43,13 +40,12 @@ class Record(_message.Message):
         *,
         seq: _builtins.int = ...,
         at: _builtins.float = ...,
-        cause: _builtins.int = ...,
         event: Global___Event | None = ...,
         steps: _abc.Iterable[Global___Step] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "cause", b"cause", "event", b"event", "seq", b"seq", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "event", b"event", "seq", b"seq", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -670,7 +666,6 @@ class Effect(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
-    FORGET_FIELD_NUMBER: _builtins.int
     REMEMBER_FIELD_NUMBER: _builtins.int
     CALL_WAITS_FIELD_NUMBER: _builtins.int
     DROP_CALLS_FIELD_NUMBER: _builtins.int
@@ -707,8 +702,6 @@ class Effect(_message.Message):
     @_builtins.property
     def note(self) -> Global___NoteEffect: ...
     @_builtins.property
-    def forget(self) -> Global___ForgetEffect: ...
-    @_builtins.property
     def remember(self) -> Global___RememberEffect: ...
     @_builtins.property
     def call_waits(self) -> Global___CallWaitsEffect: ...
@@ -736,18 +729,17 @@ class Effect(_message.Message):
         drain: Global___DrainEffect | None = ...,
         end: Global___EndEffect | None = ...,
         note: Global___NoteEffect | None = ...,
-        forget: Global___ForgetEffect | None = ...,
         remember: Global___RememberEffect | None = ...,
         call_waits: Global___CallWaitsEffect | None = ...,
         drop_calls: Global___DropCallsEffect | None = ...,
         keyed: Global___KeyedEffect | None = ...,
         pause: Global___PauseEffect | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_rule", b"add_rule", "avoid", b"avoid", "call", b"call", "call_waits", b"call_waits", "cancel", b"cancel", "create", b"create", "discard", b"discard", "drain", b"drain", "drop_calls", b"drop_calls", "end", b"end", "finish", b"finish", "forget", b"forget", "keyed", b"keyed", "kind", b"kind", "note", b"note", "pause", b"pause", "remember", b"remember", "resize", b"resize", "retry", b"retry", "stop_member", b"stop_member", "submit", b"submit", "switch_algorithm", b"switch_algorithm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_rule", b"add_rule", "avoid", b"avoid", "call", b"call", "call_waits", b"call_waits", "cancel", b"cancel", "create", b"create", "discard", b"discard", "drain", b"drain", "drop_calls", b"drop_calls", "end", b"end", "finish", b"finish", "keyed", b"keyed", "kind", b"kind", "note", b"note", "pause", b"pause", "remember", b"remember", "resize", b"resize", "retry", b"retry", "stop_member", b"stop_member", "submit", b"submit", "switch_algorithm", b"switch_algorithm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_rule", b"add_rule", "avoid", b"avoid", "call", b"call", "call_waits", b"call_waits", "cancel", b"cancel", "create", b"create", "discard", b"discard", "drain", b"drain", "drop_calls", b"drop_calls", "end", b"end", "finish", b"finish", "forget", b"forget", "keyed", b"keyed", "kind", b"kind", "note", b"note", "pause", b"pause", "remember", b"remember", "resize", b"resize", "retry", b"retry", "stop_member", b"stop_member", "submit", b"submit", "switch_algorithm", b"switch_algorithm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_rule", b"add_rule", "avoid", b"avoid", "call", b"call", "call_waits", b"call_waits", "cancel", b"cancel", "create", b"create", "discard", b"discard", "drain", b"drain", "drop_calls", b"drop_calls", "end", b"end", "finish", b"finish", "keyed", b"keyed", "kind", b"kind", "note", b"note", "pause", b"pause", "remember", b"remember", "resize", b"resize", "retry", b"retry", "stop_member", b"stop_member", "submit", b"submit", "switch_algorithm", b"switch_algorithm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "submit", "cancel", "resize", "call", "stop_member", "retry", "finish", "discard", "add_rule", "switch_algorithm", "avoid", "drain", "end", "note", "forget", "remember", "call_waits", "drop_calls", "keyed", "pause"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "submit", "cancel", "resize", "call", "stop_member", "retry", "finish", "discard", "add_rule", "switch_algorithm", "avoid", "drain", "end", "note", "remember", "call_waits", "drop_calls", "keyed", "pause"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -927,7 +919,9 @@ class CallEffect(_message.Message):
     waited: _builtins.bool
     """It is the call that waited longest."""
     @_builtins.property
-    def args(self) -> _model_pb2.ValueMap: ...
+    def args(self) -> _model_pb2.ValueMap:
+        """Only in records of version 0.1."""
+
     @_builtins.property
     def action(self) -> _model_pb2.ValueMap: ...
     def __init__(
@@ -1150,14 +1144,19 @@ class DiscardEffect(_message.Message):
         group: _builtins.str = ...,
         point: _builtins.int | None = ...,
         reason: _builtins.str = ...,
-        outcome: _builtins.str = ...,
+        outcome: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_point", b"_point", "point", b"point"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_outcome", b"_outcome", "_point", b"_point", "outcome", b"outcome", "point", b"point"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_point", b"_point", "group", b"group", "outcome", b"outcome", "point", b"point", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_outcome", b"_outcome", "_point", b"_point", "group", b"group", "outcome", b"outcome", "point", b"point", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__outcome: _TypeAlias = _typing.Literal["outcome"]  # noqa: Y015
+    _WhichOneofArgType__outcome: _TypeAlias = _typing.Literal["_outcome", b"_outcome"]  # noqa: Y015
     _WhichOneofReturnType__point: _TypeAlias = _typing.Literal["point"]  # noqa: Y015
     _WhichOneofArgType__point: _TypeAlias = _typing.Literal["_point", b"_point"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__outcome) -> _WhichOneofReturnType__outcome | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__point) -> _WhichOneofReturnType__point | None: ...
 
 Global___DiscardEffect: _TypeAlias = DiscardEffect  # noqa: Y015
@@ -1314,28 +1313,6 @@ class NoteEffect(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NoteEffect: _TypeAlias = NoteEffect  # noqa: Y015
-
-@_typing.final
-class ForgetEffect(_message.Message):
-    """Jobs taken back as never run."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REFS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def refs(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.KeyedAttempt]: ...
-    def __init__(
-        self,
-        *,
-        refs: _abc.Iterable[_model_pb2.KeyedAttempt] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refs", b"refs"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ForgetEffect: _TypeAlias = ForgetEffect  # noqa: Y015
 
 @_typing.final
 class RememberEffect(_message.Message):
