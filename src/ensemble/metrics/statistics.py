@@ -1,9 +1,9 @@
 """The statistics there are, each declared once: its name, what it means, and how it is worked out.
 
-Expressions, the reference and the schema take them from `STATISTICS`. Another package adds one with `register`, in a
-module that its entry point in the group `ensemble.statistics` names:
+Expressions, the reference and the hints for misspelt names take them from `STATISTICS`. Another package adds one with
+`register`, or has an entry point in the group `ensemble.statistics` that names it:
 
-    register(Statistic("cv", "coefficient of variation, std / abs(mean)", lambda values: ...))
+    cv = Statistic("cv", "coefficient of variation, std / abs(mean)", lambda values: ...)
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from ensemble.algorithms import BUILTIN
 from ensemble.engine import Engine
 from ensemble.engine.algorithm import Algorithm
 from ensemble.journal import load, read
+from ensemble.metrics.statistics import STATISTICS, Statistic, look_up_with, register
 from ensemble.model.decisions import Record
 from ensemble.model.errors import JournalError, UnknownRun
 from ensemble.model.events import RunStarted
@@ -63,6 +64,21 @@ def algorithms() -> Mapping[str, Algorithm]:
     One that does not load is left out, so that only the files that name it suffer.
     """
     return _Algorithms()
+
+
+def _other_statistics() -> None:
+    """Register the statistics of other packages (entry points `ensemble.statistics`); one that does not load is left
+    out, so that only the files that name it suffer."""
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group="ensemble.statistics"):
+        with contextlib.suppress(Exception):
+            loaded = entry.load()
+            if isinstance(loaded, Statistic) and loaded.name not in STATISTICS:
+                register(loaded)
+
+
+look_up_with(_other_statistics)
 
 
 def begin(record: Record | None, run_dir: Path) -> tuple[Engine, RunStarted]:
