@@ -83,6 +83,10 @@ def _label(cell: CellStatus) -> str:
     return f"{cell.group} [{values}]" if values else cell.group
 
 
+_COUNTS = ("waiting", "running", "success", "failed", "cancelled", "lost")
+"""Columns of counts; all but `success` are left out where they hold nothing but zeros."""
+
+
 def closing(status: Status, warnings: Sequence[str] = ()) -> str:
     """The table at the end of a run, with everything a person should know before looking further."""
     split = {cell.group for cell in status.points}
@@ -97,16 +101,17 @@ def closing(status: Status, warnings: Sequence[str] = ()) -> str:
         )
     )
     derived = list(dict.fromkeys(name for cell in cells for name in cell.derived))
-    header = ["group", "jobs", "success", "failed", "cancelled", "lost", "duration", *figures, *derived]
+    header = ["group", "jobs", *_COUNTS, "duration", *figures, *derived]
     rows = []
     for cell in cells:
-        row = [_label(cell), *(str(n) for n in (cell.submitted, cell.success, cell.failed, cell.cancelled, cell.lost))]
+        counts = (cell.submitted, cell.pending, cell.running, cell.success, cell.failed, cell.cancelled, cell.lost)
+        row = [_label(cell), *map(str, counts)]
         row.append(_summary(cell, "duration", " s"))
         row += [_summary(cell, name) for name in figures]
         row += [number(cell.derived.get(name)) for name in derived]
         rows.append(row)
     for column, name in reversed(list(enumerate(header))):
-        if name in ("failed", "cancelled", "lost") and all(row[column] == "0" for row in rows):
+        if name in _COUNTS and name != "success" and all(row[column] == "0" for row in rows):
             del header[column]
             for row in rows:
                 del row[column]

@@ -164,10 +164,10 @@ class LocalRun:
 
     def logs(self, key: str, file: str = "stdout", attempt: int = 0, *, follow: bool = False) -> Iterator[bytes]:
         """What a job wrote."""
-        over = self._job_is_over(key, attempt) if follow else None
+        over = self.job_is_over(key, attempt) if follow else None
         return read_file(job_file(self.run_dir, key, file, attempt), over)
 
-    def _job_is_over(self, key: str, attempt: int) -> Callable[[], bool]:
+    def job_is_over(self, key: str, attempt: int) -> Callable[[], bool]:
         """Tells whether an attempt of a job (0: any) has ended, or no process works on the run."""
         follower, ended = Follower(self.run_dir), False
 

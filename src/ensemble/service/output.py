@@ -9,7 +9,8 @@ from typing import Final
 
 from ensemble.model.errors import InputError, MemberError
 from ensemble.model.jobs import AttemptRef
-from ensemble.runs.logs import job_file, job_folder
+from ensemble.runs.local import LocalRun
+from ensemble.runs.logs import LOOK_SECONDS, job_file, job_folder
 from ensemble.runtime.results import rows
 from ensemble.service.host import Hosted
 from ensemble.session.v1 import ensembles_pb2 as pb
@@ -21,16 +22,24 @@ PIECE: Final = 256 << 10
 async def pieces(hosted: Hosted, request: pb.LogsRequest) -> AsyncIterator[bytes]:
     """A file of a job from `offset` on, at most `limit` bytes (0: all there is).
 
-    Raises `InputError` when there is none, or the member that has it does not give it.
+    With `follow`, also what is written until the job is over. Raises `InputError` when there is none, or when the member
+    that has it does not give it.
     """
     path = request.path or "stdout"
     left = request.limit or float("inf")
     offset = request.offset
     read = await _here(hosted, request, path) or await _elsewhere(hosted, request, path)
-    while left > 0 and (data := await read(offset, int(min(PIECE, left)))):
-        yield data
-        offset += len(data)
-        left -= len(data)
+    is_over = LocalRun(hosted.run_dir).job_is_over(request.key, request.attempt) if request.follow else None
+    while True:
+        # asked before the reading: what was written until then is read
+        over = is_over is None or await asyncio.to_thread(is_over)
+        while left > 0 and (data := await read(offset, int(min(PIECE, left)))):
+            yield data
+            offset += len(data)
+            left -= len(data)
+        if over or left <= 0:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 class _File:

@@ -270,8 +270,6 @@ class EnsemblesService(rpc.EnsemblesServicer):
     async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsResponse]:  # noqa: N802
         """What a job wrote, in pieces."""
         hosted, _ = self._run(request.run, context)
-        if request.follow:
-            raise InputError("what a job writes is not followed yet; ask again from the offset that was reached")
         async for data in output.pieces(hosted, request):
             yield pb.LogsResponse(data=data)
 
