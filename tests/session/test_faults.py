@@ -414,7 +414,7 @@ def test_nothing_listens_on_tcp_without_a_token_not_even_on_loopback(address):
 def test_an_agent_on_loopback_takes_no_command_without_its_token(tmp_path):
     async def work():
         async with AgentProcess("listen", "127.0.0.1:0", tmp_path, security={"token_file": SECRET}) as agent:
-            with pytest.raises(MemberError, match="a token is needed, and none came"):
+            with pytest.raises(MemberError, match="a token is needed, and none was sent"):
                 await RemoteMember().open(context(Sink(), options={"address": agent.address}))
             async with aio.insecure_channel(agent.address) as channel:
                 with pytest.raises(aio.AioRpcError, match="a token is needed") as raised:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+from prometheus_client import Histogram
 
 from ensemble.model.decisions import Call, Cancel, Record, Resize, StopMember, Submit
 from ensemble.model.errors import EnsembleError, InputError, UnknownRun
@@ -26,7 +27,6 @@ from ensemble.runtime.index import forget, make_run_dir
 from ensemble.runtime.loop import RunLoop, RunResult
 from ensemble.runtime.pace import Pace
 from ensemble.runtime.requests import Answer
-from ensemble.service.durations import Durations
 from ensemble.service.limits import CeilingError, Ceilings
 from ensemble.service.logs import Log
 from ensemble.spec.model import EnsembleSpec
@@ -110,7 +110,12 @@ class Host:
         """Events that became durable, by their kind."""
         self.commands: Counter[str] = Counter()
         """Commands that followed from them, by their kind."""
-        self.syncs = Durations(SYNC_BOUNDS)
+        self.syncs = Histogram(
+            "ensemble_journal_sync_seconds",
+            "How long groups of records took to be durable.",
+            buckets=SYNC_BOUNDS,
+            registry=None,
+        )
         """How long the journals took to make a group of records durable."""
         for name in ("runs", "submissions", "files"):
             (state / name).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -266,7 +271,7 @@ class Host:
     async def _run(self, hosted: Hosted) -> RunResult:
         def opened(loop: RunLoop) -> None:
             hosted.loop = loop
-            loop.synced = self.syncs.add
+            loop.synced = self.syncs.observe
 
         asked = hosted.submission
         options = RunOptions(

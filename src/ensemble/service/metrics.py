@@ -13,14 +13,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from ensemble.model.errors import InputError
 from ensemble.session.security import Security
 
 if TYPE_CHECKING:
     from ensemble.members.remote import Reception
-    from ensemble.service.durations import Durations
     from ensemble.service.host import Host, Hosted
 
 _SCRAPE_SECONDS: Final = 10.0
@@ -60,6 +59,7 @@ def expose(where: str, host: Host, reception: Reception, security: Security) -> 
     collector = _Collector(host, reception)
     registry = CollectorRegistry()
     registry.register(collector)
+    registry.register(host.syncs)
     ProcessCollector(registry=registry)
     try:
         server, thread = start_http_server(int(text), name, registry, **tls)
@@ -113,9 +113,6 @@ class _Collector:
             _gauge("ensemble_jobs", "Jobs of the ensembles gone on with since the start.", "state", jobs),
             _counter("ensemble_events", "Events that became durable.", "kind", self._host.records),
             _counter("ensemble_commands", "Commands that followed from events.", "kind", self._host.commands),
-            _histogram(
-                "ensemble_journal_sync_seconds", "How long groups of records took to be durable.", self._host.syncs
-            ),
             GaugeMetricFamily("ensemble_sessions", "Streams of agents that dialled in.", self._reception.streams),
             GaugeMetricFamily("ensemble_event_loop_lag_seconds", "How late the event loop is, lately.", self._lag),
         ]
@@ -143,8 +140,3 @@ def _counter(name: str, text: str, label: str, counts: Counter[str]) -> CounterM
     for key in sorted(counts):
         family.add_metric([key.lower()], counts[key])
     return family
-
-
-def _histogram(name: str, text: str, durations: Durations) -> HistogramMetricFamily:
-    buckets = [("+Inf" if bound == float("inf") else repr(bound), count) for bound, count in durations.cumulative()]
-    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=durations.total)

@@ -22,8 +22,8 @@ PIECE: Final = 256 << 10
 async def pieces(hosted: Hosted, request: pb.LogsRequest) -> AsyncIterator[bytes]:
     """A file of a job from `offset` on, at most `limit` bytes (0: all there is).
 
-    With `follow`, also what is written until the job is over. Raises `InputError` when there is none, or when the member
-    that has it does not give it.
+    With `follow`, also what is written until the job is over. Raises `InputError` when there is none, or when the
+    member that has it does not give it.
     """
     path = request.path or "stdout"
     left = request.limit or float("inf")

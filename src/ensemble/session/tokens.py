@@ -1,7 +1,6 @@
 """Tokens: who may open which session, until when; signed by the key of the server.
 
-A token is `ens1.<payload>.<signature>`: the payload is JSON in URL-safe base64, the signature HMAC-SHA256 over all
-that is before it (RFC 2104, through the standard library). It is a bearer secret: it goes only over a Unix socket,
+A token is a JSON Web Token (RFC 7519) with HMAC-SHA256. It is a bearer secret: it is sent only over a Unix socket,
 loopback, or a TLS connection whose certificate was verified.
 """
 
@@ -9,23 +8,25 @@ from __future__ import annotations
 
 __all__ = ["ANY", "Claims", "Held", "SignedBy", "TokenError", "Verifier", "issue", "new_key", "read_secret"]
 
-import base64
-import binascii
-import hashlib
 import hmac
 import os
 import secrets
 import stat
 import time
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
+import jwt
 import msgspec
 from msgspec import Struct
 
 from ensemble.model.errors import EnsembleError, InputError
 
-PREFIX: Final = "ens1"
+_ALGORITHM: Final = "HS256"
+_NAMES: Final = {"expires": "exp", "subject": "sub", "id": "jti"}
+"""Our fields and the registered names for them (RFC 7519, section 4.1)."""
+_OLD: Final = "ens1."
+"""How tokens of version 0.1.0 begin."""
 ANY: Final = "*"
 """Stands for every run, or every member."""
 
@@ -40,7 +41,7 @@ Role = Literal["agent", "service", "user", "admin"]
 
 
 class TokenError(EnsembleError):
-    """A token is missing, not ours, expired, or for something else. `bound`: it is good, but not for this."""
+    """A token is missing, forged, expired, or for something else. `bound`: it is valid, but not for this."""
 
     def __init__(self, message: str, *, bound: bool = False) -> None:
         self.bound = bound
@@ -81,19 +82,31 @@ def issue(key: bytes, claims: Claims) -> str:
         raise ValueError(f"a key of {len(key)} bytes; {KEY_BYTES} are needed")
     if not claims.id:
         claims = msgspec.structs.replace(claims, id=secrets.token_hex(6))
-    body = f"{PREFIX}.{_encode(msgspec.json.encode(claims))}"
-    return f"{body}.{_encode(_sign(key, body))}"
+    plain = {_NAMES.get(name, name): value for name, value in msgspec.structs.asdict(claims).items()}
+    if not claims.expires:
+        del plain["exp"]
+    return jwt.encode(plain, key, _ALGORITHM)
 
 
-def claims_of(token: str) -> Claims:
-    """What a token says, without any proof that it is true. Raises `TokenError` when it is none."""
-    parts = token.split(".")
-    if len(token) > LONGEST or len(parts) != 3 or parts[0] != PREFIX:
-        raise TokenError("this is no token of ensemble")
+def claims_of(token: str, key: bytes = b"") -> Claims:
+    """What a token says; without a key there is no proof that it is true. Raises `TokenError`."""
+    if token.startswith(_OLD):
+        raise TokenError("the token is of Ensemble 0.1.0; ask for a new one (`ensemble-server token`)")
+    if len(token) > LONGEST or not token.isascii():
+        raise TokenError("this is not a token of Ensemble")
+    # our own check of the time says how long ago it was
+    options: Any = {"verify_signature": bool(key), "verify_exp": False, "verify_sub": False}
     try:
-        return msgspec.json.decode(_decode(parts[1]), type=Claims)
-    except (msgspec.MsgspecError, binascii.Error, ValueError) as error:
-        raise TokenError("the token is damaged") from error
+        plain = jwt.decode(token, key, [_ALGORITHM], options)
+        return msgspec.convert({name: plain[other] for name, other in _fields() if other in plain}, Claims)
+    except jwt.InvalidSignatureError as error:
+        raise TokenError("the token was not issued by this server, or the server's key has changed") from error
+    except (jwt.InvalidTokenError, msgspec.ValidationError) as error:
+        raise TokenError(f"this is not a token of Ensemble ({error})") from error
+
+
+def _fields() -> list[tuple[str, str]]:
+    return [(name, _NAMES.get(name, name)) for name in Claims.__struct_fields__]
 
 
 class Verifier(Protocol):
@@ -117,14 +130,8 @@ class SignedBy:
     def verify(self, token: str) -> Claims:
         """Return what a token says. Raises `TokenError`."""
         if not token:
-            raise TokenError("a token is needed, and none came")
-        if len(token) > LONGEST or not token.isascii():
-            raise TokenError("this is no token of ensemble")
-        body, _, signature = token.rpartition(".")
-        # the signature first: nothing of a forged token is looked at
-        if not hmac.compare_digest(_encode(_sign(self._key, body)), signature):
-            raise TokenError("the token was not issued by this server (or its key was changed)")
-        claims = claims_of(token)
+            raise TokenError("a token is needed, and none was sent")
+        claims = claims_of(token, self._key)
         if claims.id in self.revoked:
             raise TokenError("the token was revoked")
         _still_good(claims)
@@ -147,7 +154,7 @@ class Held:
     def verify(self, token: str) -> Claims:
         """Return what the token says; a secret that says nothing covers everything. Raises `TokenError`."""
         if not token:
-            raise TokenError("a token is needed, and none came")
+            raise TokenError("a token is needed, and none was sent")
         if not hmac.compare_digest(token.encode(), self._token):
             raise TokenError("the token is not the one that is expected here")
         if self._claims is None:
@@ -182,15 +189,3 @@ def _ago(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _sign(key: bytes, body: str) -> bytes:
-    return hmac.new(key, body.encode(), hashlib.sha256).digest()
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
