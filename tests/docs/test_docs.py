@@ -28,7 +28,10 @@ def ensemble(where, *args):
     )
 
 
-@pytest.mark.parametrize(("document", "place"), [("README.md", 0), ("docs/tutorial.md", 0), ("docs/tutorial.md", 1)])
+FILES = [("README.md", 0), *(("docs/tutorial.md", place) for place in (0, 1, 4, 5))]
+
+
+@pytest.mark.parametrize(("document", "place"), FILES)
 def test_the_files_of_the_documents_run(document, place, tmp_path):
     (tmp_path / "file.yaml").write_text(blocks(document)[place])
     done = ensemble(tmp_path, "run", "file.yaml")
@@ -36,7 +39,7 @@ def test_the_files_of_the_documents_run(document, place, tmp_path):
 
 
 def test_the_rule_of_the_tutorial_fits_the_jobs_before_it(tmp_path):
-    _, jobs, rules = blocks("docs/tutorial.md")[:3]
+    _, jobs, _, rules = blocks("docs/tutorial.md")[:4]
     (tmp_path / "file.yaml").write_text(jobs + rules)
     done = ensemble(tmp_path, "check", "file.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
