@@ -31,17 +31,17 @@ rules:
 """
 
 FAULTS = {
-    "hangs": ("hung", "function-hung: hangs took more than 1 s"),
-    "raises": ("raised", "function-raised: raises: ValueError: no such thing"),
-    "nonsense": ("nonsense", "function-nonsense: nonsense returned nonsense: 42 is not an action"),
+    "hangs": ("hung", "hangs took more than 1 s"),
+    "raises": ("raised", "raises: ValueError: no such thing"),
+    "nonsense": ("nonsense", "nonsense returned nonsense: 42 is not an action"),
     "nobody": (
         "nonsense",
-        "function-nonsense: nobody returned nonsense: rule.action.label: there is no group 'nobody'",
+        "nobody returned nonsense: rule.action.label: there is no group 'nobody'",
     ),
     "misspelt": ("nonsense", "Did you mean submit?"),
-    "leaves": ("raised", "function-raised: leaves: SystemExit: 5"),
-    "dies": ("died", "function-died: dies ended its process (exit code 3)"),
-    "killed": ("died", "function-died: killed ended its process (signal 9)"),
+    "leaves": ("raised", "leaves: SystemExit: 5"),
+    "dies": ("died", "dies ended its process (exit code 3)"),
+    "killed": ("died", "killed ended its process (signal 9)"),
 }
 
 RUN = """
@@ -92,10 +92,10 @@ def test_no_job_is_lost_and_the_function_that_works_is_heard(faulty):
 def test_the_summary_counts_the_faults_of_functions(faulty):
     summary = faulty.stdout[faulty.stdout.index("rules fired") :]
     for line in (
-        "note: a custom function raised an exception (2x)",
-        "note: a custom function returned nonsense (3x)",
-        "note: a custom function ended its process (2x)",
-        "note: a custom function took too long and was ended (1x)",
+        "note: a custom function raised an exception (twice)",
+        "note: a custom function returned nonsense (3 times)",
+        "note: a custom function ended its process (twice)",
+        "note: a custom function took too long and was ended",
     ):
         assert line in summary, summary
 
