@@ -26,7 +26,7 @@ def returns(world, place=-1, *results, **fields):
 
 
 def job(world, place=-1):
-    return world.engine.arguments(world.calls[place])["job"]
+    return world.calls[place].args["job"]
 
 
 def test_calls_wait_for_the_one_before_and_come_in_the_order_of_their_events():
@@ -79,11 +79,11 @@ def test_what_is_costly_is_given_only_to_those_who_name_it():
     made = world(count=0)
     made.engine.takes = {"f": frozenset({"job", "event"})}
     made.good("a-0")
-    assert {"metrics", "points"}.isdisjoint(made.engine.arguments(made.calls[-1]))
+    assert {"metrics", "points"}.isdisjoint(made.calls[-1].args)
     returns(made)
     made.engine.takes = {"f": None}
     made.good("a-1")
-    given = made.engine.arguments(made.calls[-1])
+    given = made.calls[-1].args
     assert given["metrics"]["count"]["a"]["success"] == 2
     assert [point["parameters"] for point in given["points"]["a"]] == [{"T": 1}, {"T": 2}]
 
@@ -93,7 +93,7 @@ def test_it_is_given_what_was_so_when_the_call_was_issued():
     made.engine.takes = {"f": None}
     made.good("a-0")
     made.good("a-1")
-    assert made.engine.arguments(made.calls[-1])["metrics"]["count"]["a"]["success"] == 1
+    assert made.calls[-1].args["metrics"]["count"]["a"]["success"] == 1
 
 
 @pytest.mark.parametrize("how", ["stop", "drain"])
@@ -160,4 +160,4 @@ def test_a_call_of_a_journal_of_version_0_1_is_made_again_with_what_it_was_given
     plain["commands"][-1]["args"] = {"metrics": {}, "now": 3.0}
     old = Engine.restore(made.spec, plain)
     (call,) = [command for command in old.open_commands() if command.id == made.calls[0].id]
-    assert old.arguments(call) == {"metrics": {}, "now": 3.0}
+    assert call.args == {"metrics": {}, "now": 3.0}
