@@ -215,7 +215,7 @@ class Life(RuleBasedStateMachine):
 
     def compare(self):
         for record in self.world.records[self.since :]:
-            assert machine.as_read(self.twin.handle(record.event, record.at, record.cause)) == record
+            assert machine.as_read(self.twin.handle(record.event, record.at)) == record
         assert machine.plain(self.twin) == machine.plain(self.world.engine)
 
     @rule()

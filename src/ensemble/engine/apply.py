@@ -19,7 +19,8 @@ from ensemble.engine.commands import Commands
 from ensemble.engine.impact import Impact
 from ensemble.engine.membership import Membership
 from ensemble.engine.rules import Rule, park, unpark
-from ensemble.engine.state import SUBMITTED, Group, State
+from ensemble.engine.state import Group, State
+from ensemble.engine.transitions import SUBMITTED
 from ensemble.model.decisions import (
     AddRule,
     Avoid,

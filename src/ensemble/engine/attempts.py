@@ -9,23 +9,8 @@ from ensemble.engine.backlog import REFILL, Backlog
 from ensemble.engine.build import Builder
 from ensemble.engine.impact import WAKES, Impact
 from ensemble.engine.placement import nodes_of
-from ensemble.engine.state import (
-    CANCELLED,
-    CLEANUP,
-    CODES,
-    DEPEND,
-    INACTIVE,
-    NEW,
-    PARKED,
-    PAUSE,
-    RUN,
-    SCHED,
-    SUBMITTED,
-    Cell,
-    Job,
-    State,
-    count,
-)
+from ensemble.engine.state import CANCELLED, PARKED, PAUSE, Cell, Job, State, count
+from ensemble.engine.transitions import CLEANUP, CODES, DEPEND, INACTIVE, NEW, RUN, SCHED, SUBMITTED, history, move
 from ensemble.model.decisions import Cancel, Finish, Note, Retry
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import split_key
@@ -77,7 +62,7 @@ class Attempts:
         if before == NEW:
             if event.state != "new":
                 # a member cannot know of an attempt that was never sent
-                self._remark("illegal-transition", f"{job.key}: {event.state} before it was submitted")
+                self._remark("illegal-transition", f"{event.state} before it was submitted: {history(job)}", job.key)
             return
         if event.incarnation > job.incarnation:
             self._restart(job, event.incarnation)
@@ -89,6 +74,7 @@ class Attempts:
             return
         if code <= before:
             return
+        # the move "report", written out: most of what an event costs is here
         job.code = code
         if code >= RUN:
             self._begun(job, event, before, code)
@@ -163,7 +149,7 @@ class Attempts:
                 cell.pending += 1
                 self.impact.touch(cell, _AGAIN)
         job.incarnation = incarnation
-        job.code = SUBMITTED
+        move(job, "restart")
         job.run_at = job.run_time = job.ended = 0.0
         job.last = None
 
@@ -247,7 +233,8 @@ class Attempts:
         if outcome in ("failed", "lost"):
             codes = (event.exit_code, event.signal) if event is not None else (-1, 0)
             group.count_failures((reason or outcome, *codes), job.key, job.attempt)
-        job.code = INACTIVE
+        if job.code != INACTIVE:
+            move(job, "finish")
         job.outcome, job.reason = outcome, reason
         impact.last = job
         if impact.on_end is not None:
@@ -328,9 +315,9 @@ class Attempts:
             self.impact.wake(job.group, job.point, "job-retry", job)
         if effect.elsewhere:
             job.avoid = tuple(dict.fromkeys((*job.avoid, effect.elsewhere)))
+        move(job, "retry")
         job.attempt = effect.attempt
         job.incarnation = 0
-        job.code = NEW
         job.run_at = job.run_time = job.ended = 0.0
         job.last = None
         job.cancelling = 0
@@ -366,7 +353,7 @@ class Attempts:
         if job.waits:
             self.stop_waiting(job)
         self._let_go(job)
-        job.code = NEW
+        move(job, "unsend")
         if job.cancelling == CANCELLED or self.state.dropped:
             self.impact.over.append(job)
         else:
@@ -379,7 +366,7 @@ class Attempts:
         if job.waits:
             self.stop_waiting(job)
         job.last = event
-        job.code = INACTIVE
+        move(job, "lose")
         self.impact.over.append(job)
 
     def drop_waiting(self, reason: str) -> None:

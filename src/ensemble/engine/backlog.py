@@ -9,7 +9,8 @@ from typing import Final
 from ensemble.engine.build import Builder
 from ensemble.engine.impact import WAKES, Impact
 from ensemble.engine.placement import nodes_of
-from ensemble.engine.state import SUBMITTED, Group, Job, Member, Point, State, count
+from ensemble.engine.state import Group, Job, Member, Point, State, count
+from ensemble.engine.transitions import move
 from ensemble.model.decisions import Create, Discard, Effect, Span, Submit
 from ensemble.model.jobs import split_key
 
@@ -157,7 +158,7 @@ class Backlog:
         cost = 0.0 if member.holds else reserve / 3600.0 * member.price
         name, attempt = member.name, span.attempt
         for job in batch:
-            job.code = SUBMITTED
+            move(job, "submit")
             job.attempt = attempt
             job.member = name
             job.submitted_at = now

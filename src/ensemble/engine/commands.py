@@ -11,7 +11,8 @@ from ensemble.engine.build import Builder
 from ensemble.engine.calls import Takes, arguments
 from ensemble.engine.impact import Impact
 from ensemble.engine.rules import park, unpark
-from ensemble.engine.state import INACTIVE, NEW, State
+from ensemble.engine.state import State
+from ensemble.engine.transitions import INACTIVE, NEW
 from ensemble.model.decisions import Call, Cancel, Record, Resize, Span, StopMember, Submit
 from ensemble.model.jobs import JobSpec, Scalar
 from ensemble.spec.render import Renderer

@@ -21,7 +21,8 @@ from ensemble.engine.build import Builder
 from ensemble.engine.calls import given_up, room
 from ensemble.engine.release import Release, under_way
 from ensemble.engine.rules import Rule, Watch
-from ensemble.engine.state import CANCELLED, INACTIVE, NEW, PARKED, Job, State
+from ensemble.engine.state import CANCELLED, PARKED, Job, State
+from ensemble.engine.transitions import INACTIVE, NEW
 from ensemble.model.decisions import (
     Call,
     Create,

@@ -9,7 +9,8 @@ from math import isclose
 
 from ensemble.engine.build import Builder
 from ensemble.engine.rules import Rule, Thresholds, Watch
-from ensemble.engine.state import CLEANUP, INACTIVE, NEW, RUN, Cell, Group, Job, Member, State
+from ensemble.engine.state import Cell, Group, Job, Member, State
+from ensemble.engine.transitions import CLEANUP, INACTIVE, NEW, RUN, history
 from ensemble.model.decisions import Call, Resize, Submit
 from ensemble.model.errors import InvariantError
 
@@ -45,19 +46,19 @@ def _job(state: State, job: Job) -> None:
     if job.key != f"{group.name}-{job.number}" or job.number >= group.created:
         raise InvariantError(f"{job.key} is number {job.number} of {group.name}, which has made {group.created}")
     if job.waits and (job.code in (NEW, INACTIVE) or job.code >= RUN):
-        raise InvariantError(f"{job.key} waits in a queue in state {job.code}")
+        raise InvariantError(f"{history(job)} waits in a queue")
     if group.is_done(job.number):
         raise InvariantError(f"{job.key} is under way and marked as finished")
     if job.code == INACTIVE:
-        raise InvariantError(f"{job.key} has ended and nothing was decided on it")
+        raise InvariantError(f"{history(job)} has ended and nothing was decided on it")
     if job.last is not None:
         raise InvariantError(f"{job.key} keeps the event of an end that was decided on")
     if job.code == CLEANUP and not job.ended:
-        raise InvariantError(f"{job.key} cleans up and has not ended")
+        raise InvariantError(f"{history(job)} cleans up and has not ended")
     if job.code < RUN and (job.run_at or job.run_time or job.ended):
-        raise InvariantError(f"{job.key} has times of a run it has not begun")
+        raise InvariantError(f"{history(job)} has times of a run it has not begun")
     if job.code >= RUN and not job.run_at:
-        raise InvariantError(f"{job.key} runs since never")
+        raise InvariantError(f"{history(job)} runs since never")
     if job.code != NEW and job.member not in state.members:
         raise InvariantError(f"{job.key} is with {job.member!r}, which is no member")
     if job.code == NEW and (job.node_seconds or job.cost or job.cancelling):

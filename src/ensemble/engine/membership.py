@@ -8,7 +8,8 @@ from ensemble.engine.attempts import Attempts
 from ensemble.engine.commands import Commands
 from ensemble.engine.impact import Impact
 from ensemble.engine.placement import resizing
-from ensemble.engine.state import INACTIVE, NEW, Member, State
+from ensemble.engine.state import Member, State
+from ensemble.engine.transitions import INACTIVE, NEW
 from ensemble.model.decisions import Note, Resize, StopMember
 from ensemble.model.events import JobEvent, MemberEvent, ResizeDone
 

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 from ensemble.engine.backlog import REFILL, WINDOW
 from ensemble.engine.build import Builder
 from ensemble.engine.placement import holds, holds_at_any_size, nodes_of, nodes_to_come, ours, sized
-from ensemble.engine.state import NEW, RUN, Group, Member, Point, Shape, State
+from ensemble.engine.state import Group, Member, Point, Shape, State
+from ensemble.engine.transitions import NEW, RUN
 from ensemble.model.decisions import Discard, Effect, Finish, Note, Span, Submit
 from ensemble.model.jobs import Resources
 from ensemble.model.wording import counted

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ensemble.engine.transitions import NEW
 from ensemble.metrics import PendingSeries, Series
 from ensemble.model.decisions import End, Span
 from ensemble.model.events import JobEvent
@@ -18,31 +19,12 @@ if TYPE_CHECKING:
     from ensemble.engine.calls import Line
     from ensemble.engine.rules import Listeners, Rule, Watch
 
-NEW: Final = 0
-SUBMITTED: Final = 1
-DEPEND: Final = 2
-SCHED: Final = 3
-RUN: Final = 4
-CLEANUP: Final = 5
-INACTIVE: Final = 6
-
 CANCELLED: Final = 1
 PARKED: Final = 2
 """`Job.cancelling`: it is being ended for good, or was taken back from its queue by a pause and goes again later."""
 
 PAUSE: Final = "pause"
 """The reason of a cancel that takes jobs back from their queues."""
-
-CODES: Final = {
-    "new": NEW,
-    "submitted": SUBMITTED,
-    "depend": DEPEND,
-    "sched": SCHED,
-    "run": RUN,
-    "cleanup": CLEANUP,
-    "inactive": INACTIVE,
-}
-"""A state's place in the legal order. A job only ever moves to a higher one within one incarnation."""
 
 Binding = tuple[tuple[str, Scalar], ...]
 """Axis values in the order of the axes; () is the whole group."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ensemble.engine.algorithm import GroupView, MemberView, PointView
-from ensemble.engine.state import INACTIVE, NEW, Cell, Group, Member, Point, State
+from ensemble.engine.state import Cell, Group, Member, Point, State
+from ensemble.engine.transitions import INACTIVE, NEW
 from ensemble.model.jobs import Scalar
 from ensemble.spec.expressions import parse, paths
 from ensemble.spec.model import ActionSpec

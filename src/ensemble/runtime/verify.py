@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ensemble.engine import Engine
 from ensemble.journal import read
-from ensemble.model.decisions import Call, Cancel, Effect, End, Held, Note, Record, Step, Upkeep
+from ensemble.model.decisions import Call, Effect, End, Held, Note, Record, Step, Upkeep
 from ensemble.model.errors import JournalError
 from ensemble.model.events import RunStarted
 from ensemble.spec.model import EnsembleSpec
@@ -20,7 +20,6 @@ _PROSE: Final[dict[type, dict[str, Any]]] = {
     Note: {"text": ""},
     End: {"reason": ""},
     Call: {"args": {}, "key": ""},
-    Cancel: {"reason": ""},
 }
 """The fields that only explain an effect to people, with what stands for them in a comparison."""
 

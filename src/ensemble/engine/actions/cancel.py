@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ensemble.engine.actions.context import Action, Cause, Context
-from ensemble.engine.state import NEW, RUN, Point
+from ensemble.engine.state import Point
+from ensemble.engine.transitions import NEW, RUN
 from ensemble.model.decisions import Discard, Effect, Note
 from ensemble.model.events import JobEvent
 from ensemble.spec.actions import ActionCheck, register_action

@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from ensemble.engine.build import Builder
 from ensemble.engine.rules import Rule
-from ensemble.engine.state import NEW, PAUSE, RUN, Binding, Group, Job, State
+from ensemble.engine.state import PAUSE, Binding, Group, Job, State
+from ensemble.engine.transitions import NEW, RUN
 from ensemble.model.decisions import AddRule, Cancel, Create, Drain, Effect, Note, Pause, Span
 from ensemble.model.events import Event, JobEvent
 from ensemble.model.jobs import Scalar
