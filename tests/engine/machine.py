@@ -324,7 +324,7 @@ class Universe:
             known = self.engine.state.members[member]
             if known.state in ("new", "down") or not known.opened or known.nodes_up <= 0:
                 self.open(member, 2)
-        if self.engine.status().draining == "pause":
+        if self.engine.state.paused:
             self.tell(RunResumed(2, "0"))
         for turn in range(3000):
             if self.engine.ended is not None:
