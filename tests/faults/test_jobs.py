@@ -99,10 +99,10 @@ def test_no_other_job_is_lost(rows):
 def test_what_failed_is_told_in_words_as_it_happens(faulty):
     said = faulty.stdout
     for words in (
-        "missing-program-0 attempt 1: failed, launch (no-such-program: not found on PATH)",
-        "killed-0 attempt 1: failed, signal",
-        "walltime-0 attempt 1: failed, walltime",
-        "setup-0 attempt 1: failed, setup",
+        "missing-program-0 failed, launch: no-such-program: not found on PATH",
+        "killed-0 failed, signal 9",
+        "walltime-0 failed, walltime",
+        "setup-0 failed, setup",
     ):
         assert words in said, said
 
