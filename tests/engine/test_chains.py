@@ -1,6 +1,6 @@
 """Rules for each point, and jobs that go on from the directory of the job that caused them."""
 
-from ensemble.engine import Engine
+from ensemble.engine import Engine, Submission
 from ensemble.model.decisions import Create
 from ensemble.model.events import Requested
 from ensemble.spec.loader import loads
@@ -27,22 +27,23 @@ def created(record):
     return [effect for step in record.steps for effect in step.effects if isinstance(effect, Create)]
 
 
-def job(world, key):
-    group, _, number = key.rpartition("-")
-    state = world.engine.state.groups[group]
-    under_way = world.engine.state.jobs[key]
-    return world.engine._builder.job_spec(state, under_way.point, int(number), under_way.attempt, ())
+def job(engine, key):
+    """What a member that has not answered yet is asked to run."""
+    commands = [one for one in engine.open_commands() if isinstance(one, Submission)]
+    (found,) = [spec for command in commands for spec in command.jobs() if spec.ref.key == key]
+    return found
 
 
 def test_a_chain_follows_each_point_by_itself():
     world = World(CHAIN, cores=8)
+    world.answers = False
     (made,) = created(world.good("a-2"))
     assert (made.span.group, made.span.count, made.parent) == ("b", 1, "jobs/a-2")
-    assert job(world, "b-0").command == ("y", "/run/jobs/a-2/out", "2")
+    assert job(world.engine, "b-0").command == ("y", "/run/jobs/a-2/out", "2")
     (made,) = created(world.good("b-0"))
     assert (made.span.group, made.parent) == ("c", "jobs/b-0")
-    assert job(world, "c-0").command == ("z", "/run/jobs/b-0/out")
-    assert job(world, "c-0").point == {"T": 2, "N": 3}
+    assert job(world.engine, "c-0").command == ("z", "/run/jobs/b-0/out")
+    assert job(world.engine, "c-0").point == {"T": 2, "N": 3}
     world.all_good()
     assert world.groups()["c"].success == 4
     world.replays()
@@ -50,13 +51,25 @@ def test_a_chain_follows_each_point_by_itself():
 
 def test_a_retry_and_a_restored_engine_keep_the_parent():
     world = World(CHAIN, cores=8)
+    world.answers = False
     world.good("a-1")
     world.bad("b-0")
     restored = world.replays()
     assert world.open["b-0"][0] == 2
-    group = restored.state.groups["b"]
-    again = restored._builder.job_spec(group, restored.state.jobs["b-0"].point, 0, 2, ())
-    assert again.command[1] == "/run/jobs/a-1/out"
+    assert job(restored, "b-0").command[1] == "/run/jobs/a-1/out"
+
+
+def test_jobs_of_several_parents_in_one_submission_keep_their_own():
+    world = World(CHAIN, cores=8)
+    world.engine.state.members["local"].state = "down"
+    for key in ("a-0", "a-1", "a-2"):
+        world.good(key)
+    world.engine.state.members["local"].state = "up"
+    world.answers = False
+    world.good("a-3")
+    assert [job(world.engine, f"b-{number}").command[1] for number in range(4)] == [
+        f"/run/jobs/a-{number}/out" for number in range(4)
+    ]
 
 
 def test_a_parent_is_forgotten_with_the_job():

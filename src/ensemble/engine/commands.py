@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -32,6 +33,7 @@ class Batch(Struct, frozen=True, gc=False):
     count: int
     attempt: int
     avoid: tuple[str, ...]
+    parent: str = ""
 
     def refs(self) -> Iterator[tuple[str, int]]:
         """(key, attempt) of each job, in order."""
@@ -67,7 +69,7 @@ class Submission:
         """The full description of each job of a batch, or of a part of one. Raises `InputError`."""
         render = self._renderer.render
         return [
-            render(batch.group, batch.template, batch.values, key, batch.attempt, avoid=batch.avoid)
+            render(batch.group, batch.template, batch.values, key, batch.attempt, batch.avoid, batch.parent)
             for key, _ in batch.refs()
         ]
 
@@ -139,10 +141,22 @@ def _complete(number: int, member: str, spans: tuple[Span, ...], state: State, b
         if job is not None and job.avoid:
             # hosts of its own has only a job that is tried again, which is a range by itself
             avoid += job.avoid
-        batches.append(
-            Batch(span.group, span.point, point.template, point.values, span.first, span.count, span.attempt, avoid)
-        )
+        for first, count, parent in _by_parent(span, state.groups[span.group].parents):
+            batches.append(
+                Batch(span.group, span.point, point.template, point.values, first, count, span.attempt, avoid, parent)
+            )
     return Submission(number, member, tuple(batches), builder.renderer)
+
+
+def _by_parent(span: Span, parents: Mapping[int, str]) -> Iterator[tuple[int, int, str]]:
+    """The ranges (first, count, parent) of those jobs that were caused by the same job."""
+    if not parents:
+        yield span.first, span.count, ""
+        return
+    numbers = range(span.first, span.first + span.count)
+    for parent, same in groupby(numbers, lambda number: parents.get(number, "")):
+        first, *rest = same
+        yield first, 1 + len(rest), parent
 
 
 def _still_to_run(span: Span, state: State) -> Iterator[Span]:
