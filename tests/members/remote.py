@@ -13,7 +13,7 @@ from typing import Any
 from grpc import aio
 
 from ensemble.members.contract import Member
-from ensemble.members.remote import Reception, RemoteMember
+from ensemble.members.remote import Acceptor, RemoteMember
 from ensemble.session.security import Security, bind, options
 from ensemble.session.v1 import session_pb2_grpc as rpc
 from ensemble.testing import MemberHarness
@@ -72,26 +72,26 @@ class ListeningHarness(RemoteHarness):
 class DiallingHarness(RemoteHarness):
     """The agent dials; the service listens on a socket of its own."""
 
-    reception: Reception | None = None
+    acceptor: Acceptor | None = None
 
     def again(self) -> None:
         self.start("--connect", str(self.folder / "service.sock"), "--run", self.run, "--name", "m")
 
     def member(self) -> Member:
-        if self.reception is None:
+        if self.acceptor is None:
             self.server = aio.server(options=options())
-            self.reception = Reception()
-            rpc.add_MembersServicer_to_server(self.reception, self.server)
+            self.acceptor = Acceptor()
+            rpc.add_MembersServicer_to_server(self.acceptor, self.server)
             bind(self.server, str(self.folder / "service.sock"), Security())
             self.serving = asyncio.ensure_future(self.server.start())
             self.again()
-        return RemoteMember(self.reception)
+        return RemoteMember(self.acceptor)
 
     def options(self) -> dict[str, Any]:
         return {"inner": "local", "wait": 30, "outage": 5}
 
     async def clean_up(self) -> None:
         await super().clean_up()
-        if self.reception is not None:
-            await self.reception.close()
+        if self.acceptor is not None:
+            await self.acceptor.close()
             await self.server.stop(0)

@@ -151,7 +151,7 @@ def test_who_never_says_hello_or_speaks_another_version_is_sent_away_and_holds_n
     assert silent == {ByeCode.NO_HELLO}
     log = (tmp_path / "log").read_text()
     assert "ensemble-server: version" in log
-    assert "we speak 1" in log
+    assert "this side speaks 1" in log
     assert log.count("ensemble-server: no-hello") >= 50
 
 

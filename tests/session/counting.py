@@ -99,7 +99,7 @@ async def main(door, address, folder, options):
         run=options.get("run", ""),
         member=options.get("member", ""),
         base=folder,
-        say=lambda text: print(text, flush=True),
+        report=lambda text: print(text, flush=True),
         ping=options.get("ping", 10.0),
         silence=options.get("silence", 35.0),
         hello_seconds=options.get("hello", 10.0),

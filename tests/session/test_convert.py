@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble.members.contract import Hello, InventoryItem, Page
-from ensemble.members.remote import answers
-from ensemble.members.remote.places import relocate
+from ensemble.members.remote import messages
+from ensemble.members.remote.directories import relocate
 from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
 from ensemble.model.jobs import OUTCOMES, STATES, AttemptRef, FileInput, JobSpec, OutputSpec, Resources
 from ensemble.session import convert
@@ -145,14 +145,14 @@ def test_a_job(spec):
 
 
 def test_a_hello_and_a_page():
-    hello = Hello(frozenset({"a", "b"}), "s", 1, -1, 0, 4, -1, 8, ("srun",), "t")
-    assert answers.hello_from(answers.opened_to(hello, 3, hello.text)) == hello
+    hello = Hello(frozenset({"a", "b"}), "s", 1, -1, 0, 4, -1, 8, "t")
+    assert messages.hello_from(messages.opened_to(hello, 3, hello.text)) == hello
     ended = JobEvent("far", "a-1", "inactive", 1.0, outcome="lost")
     items = tuple(InventoryItem(AttemptRef("r", f"a-{i}"), "inactive", "7", ended) for i in range(30_000))
-    parts = list(answers.page_parts(Page(items, last=True, complete=True, text="x")))
+    parts = list(messages.page_parts(Page(items, last=True, complete=True, text="x")))
     assert len(parts) > 1
     assert all(part.ByteSize() < 2 << 20 for part in parts)
-    pages = [answers.page_from(part, "far", "r") for part in parts]
+    pages = [messages.page_from(part, "far", "r") for part in parts]
     assert [page.last for page in pages] == [False] * (len(pages) - 1) + [True]
     assert tuple(item for page in pages for item in page.items) == items
 

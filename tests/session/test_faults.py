@@ -123,8 +123,8 @@ def test_an_agent_that_misbehaves_is_told_so_and_the_engine_hears_it(messages, n
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"min_version": 7, "max_version": 9}, "no protocol version in common: we speak 1, .* speaks 7 to 9"),
-        ({"kind": "other"}, "wants a member of kind 'counting' .* the agent has 'other'"),
+        ({"min_version": 7, "max_version": 9}, "no protocol version in common: this side speaks 1, .* speaks 7 to 9"),
+        ({"kind": "other"}, "needs a queue of kind 'counting', and the agent serves 'other'"),
         ({"run": "run-9", "member": "far"}, "this agent is for member 'far' of run 'run-9'"),
     ],
 )
@@ -226,7 +226,7 @@ def test_an_agent_of_another_version_is_told_and_ends():
                 )
                 bye = (await call.read()).bye
                 assert bye.code == ByeCode.VERSION
-                assert "needs an upgrade" in bye.text
+                assert "upgrade the older one" in bye.text
         assert faults == ["version"]
 
     run(work())
@@ -234,7 +234,7 @@ def test_an_agent_of_another_version_is_told_and_ends():
 
 def test_a_message_beyond_the_bound_ends_the_stream_and_not_the_service(tmp_path):
     async def work():
-        async with service() as (reception, address):
+        async with service() as (acceptor, address):
             async with aio.insecure_channel(address) as channel:
                 call = rpc.MembersStub(channel).Session()
                 with pytest.raises(aio.AioRpcError, match="larger than max"):
@@ -244,7 +244,7 @@ def test_a_message_beyond_the_bound_ends_the_stream_and_not_the_service(tmp_path
                     raise_for = await call.code()
                     raise AssertionError(raise_for)
             async with AgentProcess("connect", address, tmp_path, run="run-1", member="far"):
-                member = RemoteMember(reception)
+                member = RemoteMember(acceptor)
                 await member.open(context(Sink()))
                 await member.close("cancel")
 
@@ -253,15 +253,15 @@ def test_a_message_beyond_the_bound_ends_the_stream_and_not_the_service(tmp_path
 
 def test_two_agents_for_one_member_the_newest_wins_and_the_older_ends(tmp_path):
     async def work():
-        async with service() as (reception, address):
+        async with service() as (acceptor, address):
             first = AgentProcess("connect", address, tmp_path / "1", run="run-1", member="far")
             second = AgentProcess("connect", address, tmp_path / "2", run="run-1", member="far")
             async with first:
-                sink, member = Sink(), RemoteMember(reception)
+                sink, member = Sink(), RemoteMember(acceptor)
                 await member.open(context(sink))
                 async with second:
                     assert await first.end() == 2
-                    assert any("a newer stream has taken the place" in line for line in first.lines)
+                    assert any("a newer stream has replaced this one" in line for line in first.lines)
                     await sink.until(lambda: sink.named("down"))
                     await member.open(context(sink, stream="counting", resumed=True))
                     assert second.ledger[0][0] == "open"
@@ -331,7 +331,7 @@ def test_a_dialling_agent_needs_a_token_for_its_run(claims, said, tmp_path, cert
         ours = Security(ca=str(certificates / "good.pem"), token_file=token_file(tmp_path, claims) if claims else "")
         faults = []
         async with service(security=theirs, verifier=SignedBy(KEY), fault=lambda *one: faults.append(one)) as (
-            reception,
+            acceptor,
             address,
         ):
             agent = Agent("local", lambda: None, run="run-1", member="far")
@@ -341,7 +341,7 @@ def test_a_dialling_agent_needs_a_token_for_its_run(claims, said, tmp_path, cert
                 assert said in faults[0][1]
                 return
             task = asyncio.create_task(agent.connect(address, ours))
-            while not reception.agents():
+            while not acceptor.agents():
                 await asyncio.sleep(0.01)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -366,7 +366,7 @@ def test_the_token_is_not_sent_to_whom_the_certificate_does_not_vouch_for(name, 
         ours = Security(ca=str(certificates / f"{trusted}.pem"), token_file=token_file(tmp_path, Claims("agent")))
         said = []
         async with service(security=theirs, verifier=Listener()) as (_, address):
-            agent = Agent("local", lambda: None, run="run-1", member="far", say=said.append)
+            agent = Agent("local", lambda: None, run="run-1", member="far", report=said.append)
             task = asyncio.create_task(agent.connect(address, ours))
             while not said:
                 await asyncio.sleep(0.01)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ensemble.members.remote import RECEPTION
+from ensemble.members.remote import ACCEPTOR
 from ensemble.runtime import RunOptions
 from ensemble.runtime import run as run_ensemble
 from ensemble.runtime.results import rows
@@ -42,8 +42,8 @@ def test_each_job_of_a_run_runs_once_though_streams_are_cut_and_the_agent_is_kil
     async def work():
         address = str(tmp_path / "agent.sock")
         # at times a stream must live long enough for the command that submits all jobs (some 45 kB)
-        async with service() as (reception, bound), Proxy(bound, 3, 2000, 200_000) as proxy:
-            RECEPTION.set(reception)
+        async with service() as (acceptor, bound), Proxy(bound, 3, 2000, 200_000) as proxy:
+            ACCEPTOR.set(acceptor)
             if door == "listen":
                 arguments = ("--listen", address)
                 option = f", address: {address}"

@@ -15,7 +15,7 @@ from random import Random
 from grpc import aio
 
 from ensemble.members.contract import Context
-from ensemble.members.remote import Reception, RemoteMember
+from ensemble.members.remote import Acceptor, RemoteMember
 from ensemble.model.events import JobEvent, MemberEvent
 from ensemble.model.jobs import AttemptRef, JobSpec
 from ensemble.session.security import Security, bind, options
@@ -189,21 +189,21 @@ class AgentProcess:
 
 @contextlib.asynccontextmanager
 async def service(address="127.0.0.1:0", security=Security(token_file=SECRET), verifier=None, **given):
-    """A reception that listens; gives it and its address."""
+    """A acceptor that listens; gives it and its address."""
     server = aio.server(options=options())
-    reception = Reception(verifier, **given)
-    rpc.add_MembersServicer_to_server(reception, server)
+    acceptor = Acceptor(verifier, **given)
+    rpc.add_MembersServicer_to_server(acceptor, server)
     bound = bind(server, address, security)
     await server.start()
     try:
-        yield reception, bound
+        yield acceptor, bound
     finally:
-        await reception.close()
+        await acceptor.close()
         await server.stop(0)
 
 
 @contextlib.asynccontextmanager
-async def both(door, folder, *, proxy=None, reception_options={}, **given):
+async def both(door, folder, *, proxy=None, acceptor_options={}, **given):
     """A counting agent behind a proxy (if any); gives the agent, the proxy, and what makes members for it."""
     if door == "listen":
         async with (
@@ -214,12 +214,12 @@ async def both(door, folder, *, proxy=None, reception_options={}, **given):
             address = between.address if between else agent.address
             yield agent, between, RemoteMember, {"address": address, "token_file": SECRET}
     else:
-        async with service(**reception_options) as (reception, bound), contextlib.AsyncExitStack() as stack:
+        async with service(**acceptor_options) as (acceptor, bound), contextlib.AsyncExitStack() as stack:
             between = await stack.enter_async_context(Proxy(bound, **proxy)) if proxy is not None else None
             address = between.address if between else bound
             agent = AgentProcess("connect", address, folder, **{"run": "run-1", "member": "far", **given})
             async with agent:
-                yield agent, between, lambda: RemoteMember(reception), {}
+                yield agent, between, lambda: RemoteMember(acceptor), {}
 
 
 def context(sink, **given):

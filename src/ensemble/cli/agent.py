@@ -59,7 +59,7 @@ def command(
         raise InputError(f"the agent needs {error.name}: pip install 'ensemble-hpc[service]'") from error
     from ensemble.runtime.opening import member_factory
 
-    agent = Agent(kind, member_factory(kind), run=run, member=name, base=base, say=_report)
+    agent = Agent(kind, member_factory(kind), run=run, member=name, base=base, report=_report)
     security = Security(tls_ca, tls_cert, tls_key, token_file, tls_name)
     work = agent.connect(connect, security) if connect else agent.listen(listen, security, _up)
     sys.exit(asyncio.run(_until_told(work)))

@@ -112,7 +112,7 @@ async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: A
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
     from grpc_reflection.v1alpha import reflection
 
-    from ensemble.members.remote import RECEPTION, Reception
+    from ensemble.members.remote import ACCEPTOR, Acceptor
     from ensemble.service.host import Host
     from ensemble.service.metrics import expose
     from ensemble.service.server import EnsemblesService
@@ -124,12 +124,12 @@ async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: A
 
     lock = _lock(state)
     verifier = SignedBy(_key(state)) if needs_token(address) else None
-    reception = Reception(verifier, fault=lambda name, text: log(name, text))
-    RECEPTION.set(reception)
+    acceptor = Acceptor(verifier, fault=lambda name, text: log(name, text))
+    ACCEPTOR.set(acceptor)
     host = Host(state, ceilings, log)
     grpc_server = aio.server(options=options())
     add_EnsemblesServicer_to_server(EnsemblesService(host, verifier), grpc_server)
-    add_MembersServicer_to_server(reception, grpc_server)
+    add_MembersServicer_to_server(acceptor, grpc_server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, grpc_server)
     names = [
@@ -140,7 +140,7 @@ async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: A
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    exposed = expose(metrics, host, reception, security) if metrics else None
+    exposed = expose(metrics, host, acceptor, security) if metrics else None
     bound = bind(grpc_server, address, security)
     await grpc_server.start()
     host.restore()
@@ -153,7 +153,7 @@ async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: A
     log("stopping", "runs are left and can be gone on with")
     await checks.enter_graceful_shutdown()
     await host.stop()
-    await reception.close()
+    await acceptor.close()
     await grpc_server.stop(1.0)
     if exposed is not None:
         exposed.close()

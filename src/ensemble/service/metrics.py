@@ -19,7 +19,7 @@ from ensemble.model.errors import InputError
 from ensemble.session.security import Security
 
 if TYPE_CHECKING:
-    from ensemble.members.remote import Reception
+    from ensemble.members.remote import Acceptor
     from ensemble.service.host import Host, Hosted
 
 _SCRAPE_SECONDS: Final = 10.0
@@ -40,7 +40,7 @@ class Exposed:
         self._thread.join(1.0)
 
 
-def expose(where: str, host: Host, reception: Reception, security: Security) -> Exposed:
+def expose(where: str, host: Host, acceptor: Acceptor, security: Security) -> Exposed:
     """Serve `/metrics` at `[HOST:]PORT`; the host is loopback where none is named.
 
     Raises `InputError` for an address that is none or is taken, and for one that other machines reach without TLS.
@@ -56,7 +56,7 @@ def expose(where: str, host: Host, reception: Reception, security: Security) -> 
         tls = {"certfile": security.cert, "keyfile": security.key}
         if security.ca:
             tls |= {"client_cafile": security.ca, "client_auth_required": True}
-    collector = _Collector(host, reception)
+    collector = _Collector(host, acceptor)
     registry = CollectorRegistry()
     registry.register(collector)
     registry.register(host.syncs)
@@ -80,8 +80,8 @@ def _loopback(name: str) -> bool:
 class _Collector:
     """Looks at the host when it is asked: on the event loop, whoever asks."""
 
-    def __init__(self, host: Host, reception: Reception) -> None:
-        self._host, self._reception = host, reception
+    def __init__(self, host: Host, acceptor: Acceptor) -> None:
+        self._host, self._acceptor = host, acceptor
         self._loop = asyncio.get_running_loop()
         self._lag = 0.0
 
@@ -113,7 +113,7 @@ class _Collector:
             _gauge("ensemble_jobs", "Jobs of the ensembles gone on with since the start.", "state", jobs),
             _counter("ensemble_events", "Events that became durable.", "kind", self._host.records),
             _counter("ensemble_commands", "Commands that followed from events.", "kind", self._host.commands),
-            GaugeMetricFamily("ensemble_sessions", "Streams of agents that dialled in.", self._reception.streams),
+            GaugeMetricFamily("ensemble_sessions", "Streams of agents that dialled in.", self._acceptor.streams),
             GaugeMetricFamily("ensemble_event_loop_lag_seconds", "How late the event loop is, lately.", self._lag),
         ]
 

@@ -10,7 +10,7 @@ from ensemble.session.v1 import session_pb2 as pb
 
 
 def versions() -> dict[str, int]:
-    """The fields of our hello that say what we speak."""
+    """The fields of a hello with the versions that are spoken here."""
     return {"min_version": MIN_VERSION, "max_version": VERSION}
 
 
@@ -23,7 +23,7 @@ def agreed(hello: pb.AgentHello | pb.ServiceHello) -> int:
         who = hello.software or "the other side"
         raise Ended(
             ByeCode.VERSION,
-            f"no protocol version in common: we speak {ours}, {who} speaks {theirs}; one of the two needs an upgrade",
+            f"no protocol version in common: this side speaks {ours}, {who} speaks {theirs}; upgrade the older one",
             permanent=True,
         )
     return best

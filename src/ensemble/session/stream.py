@@ -132,7 +132,7 @@ class Stream(Generic[In, Out]):
                     continue
                 if kind == "hello":
                     return message
-                self.end(ByeCode.PROTOCOL, f"a hello was expected and {kind or 'nothing known'} came")
+                self.end(ByeCode.PROTOCOL, f"the first message must be a hello, and it is {kind or 'unknown'}")
                 raise self.ended
             if self._end is not None:
                 raise self._end
@@ -227,7 +227,7 @@ class Stream(Generic[In, Out]):
         except Ended as end:
             self.end(end.code, end.text)
         except Exception as error:
-            self.end(ByeCode.PROTOCOL, f"a message that makes no sense: {type(error).__name__}: {error}")
+            self.end(ByeCode.PROTOCOL, f"a message that cannot be read: {type(error).__name__}: {error}")
 
     async def _read_all(self) -> None:
         try:
@@ -253,7 +253,7 @@ class Stream(Generic[In, Out]):
                     self._early.append(message)
                     self._arrived.set()
                 elif not message.HasField("ping"):
-                    self.end(ByeCode.PROTOCOL, "messages came before it was time for them")
+                    self.end(ByeCode.PROTOCOL, "messages were sent before the hello was answered")
         except aio.AioRpcError as error:
             self._finish(_ended(error))
         except asyncio.CancelledError:
@@ -301,7 +301,7 @@ class Stream(Generic[In, Out]):
         while self._end is None:
             now = self._now()
             if now - self._heard > self._silence_seconds:
-                self.end(ByeCode.STALLED, f"nothing was heard for {self._silence_seconds:g} s")
+                self.end(ByeCode.STALLED, f"no message was received for {self._silence_seconds:g} s")
                 return
             if now - self._said >= self._ping_seconds and not self._outbox:
                 self.send(self._out(ping=pb.Ping(status=self._status())))
@@ -329,5 +329,5 @@ def _status(code: grpc.StatusCode, details: str) -> Ended:
         return Ended(ByeCode.PROTOCOL, text, theirs=True)
     text = details or code.name.lower().replace("_", " ")
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        text = f"what listens there is not the other end of a session: {text}"
+        text = f"the program that listens there does not speak this protocol: {text}"
     return Ended(ByeCode.UNSPECIFIED, text, theirs=True, permanent=code in PERMANENT)

@@ -3,7 +3,7 @@
 Either end may dial. What the inner member promises holds through the session: it is just another member.
 """
 
-from ensemble.members.remote.doors import RECEPTION, Reception
+from ensemble.members.remote.connections import ACCEPTOR, Acceptor
 from ensemble.members.remote.member import RemoteMember
 
-__all__ = ["RECEPTION", "Reception", "RemoteMember"]
+__all__ = ["ACCEPTOR", "Acceptor", "RemoteMember"]

@@ -1,4 +1,4 @@
-"""The process beside a queue: dials the service, or listens until the service dials."""
+"""The process beside a queue: it dials the service, or listens until the service dials."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from grpc import aio
 
 from ensemble import __version__
 from ensemble.members.contract import Member
-from ensemble.members.remote.station import AgentStream, Station
+from ensemble.members.remote.agent_session import AgentSession, AgentStream
 from ensemble.model.errors import EnsembleError
 from ensemble.session.backoff import Backoff
 from ensemble.session.hello import agreed, versions
@@ -28,7 +28,7 @@ from ensemble.session.v1 import session_pb2 as pb
 from ensemble.session.v1 import session_pb2_grpc as rpc
 
 RUNS: Final = 1000
-"""Runs that one agent sees to at a time."""
+"""Runs that one agent serves at a time."""
 
 STOP_SECONDS: Final = 5.0
 
@@ -37,11 +37,11 @@ FINAL: Final = {ByeCode.VERSION, ByeCode.WRONG_MEMBER, ByeCode.FENCED, ByeCode.S
 
 
 class AgentError(EnsembleError):
-    """The agent cannot go on; the text says why, and what to do."""
+    """The agent cannot continue; the text says why, and what to do."""
 
 
 class Agent:
-    """Sees to a queue for a service, through either door."""
+    """Serves a queue to a service, whichever side dials."""
 
     def __init__(
         self,
@@ -51,27 +51,27 @@ class Agent:
         run: str = "",
         member: str = "",
         base: str = "",
-        say: Callable[[str], None] = lambda text: None,
+        report: Callable[[str], None] = lambda text: None,
         ping: float = PING_SECONDS,
         silence: float = SILENCE_SECONDS,
         hello_seconds: float = HELLO_SECONDS,
     ) -> None:
         """`kind` and `factory`: the queue; `run`, `member`: the only ones served (empty: any); `base`: where runs have
-        their directories here; `say` is told what happens, in a line each."""
+        their directories here; `report` is called with one line for each thing that happens."""
         self.kind, self.run, self.member = kind, run, member
-        self._factory, self._base, self._say = factory, base, say
+        self._factory, self._base, self._print = factory, base, report
         self._ping, self._silence, self._hello_seconds = ping, silence, hello_seconds
         self._name = token_hex(8)
-        self._stations: dict[tuple[str, str], Station] = {}
+        self._sessions: dict[tuple[str, str], AgentSession] = {}
         self._streams: set[AgentStream] = set()
-        self._said = ""
+        self._reported = ""
 
     # ---- dialling ----------------------------------------------------------------------------------
 
     async def connect(self, address: str, security: Security) -> None:
         """Dial the service until the run has let go of this member.
 
-        Raises `InputError` for an address that may not be dialled, `AgentError` when the service will not have us.
+        Raises `InputError` for an address that may not be dialled, `AgentError` when the service refuses this agent.
         """
         channel, metadata = dial(address, security)
         stub: Any = rpc.MembersStub(channel)
@@ -84,7 +84,7 @@ class Agent:
                 if end.permanent or (end.theirs and end.code in FINAL):
                     raise AgentError(f"{address}: {end.text}")
                 if end.code is not ByeCode.REOPEN:
-                    self._tell(f"{address}: {end.text}; trying again")
+                    self._report(f"{address}: {end.text}; trying again")
                     await asyncio.sleep(backoff.next())
         finally:
             await self._leave()
@@ -94,16 +94,16 @@ class Agent:
         stream = self._stream(call)
         stream.send(pb.AgentMessage(hello=self.hello()))
         stream.start()
-        station: Station | None = None
+        session: AgentSession | None = None
         try:
             hello = (await stream.hello(self._hello_seconds)).hello
             agreed(hello)
-            station = self._station(hello)
-            station.attach(stream, hello)
-            # from here on we are this run's: a new stream must find the same
+            session = self._session(hello)
+            session.attach(stream, hello)
+            # from here on this agent belongs to the run: a new stream must find the same one
             self.run, self.member = hello.run, hello.member
             backoff.reset()
-            self._tell(f"connected to {address} for member {hello.member} of run {hello.run}")
+            self._report(f"connected to {address} for member {hello.member} of run {hello.run}")
             end = await stream.over()
             self._note(end, hello)
             return end
@@ -111,8 +111,8 @@ class Agent:
             stream.end(end.code, end.text)
             return end
         finally:
-            if station is not None:
-                station.detach(stream)
+            if session is not None:
+                session.detach(stream)
             self._streams.discard(stream)
             await stream.close()
 
@@ -132,11 +132,11 @@ class Agent:
         server = aio.server(options=options())
         endpoint = Endpoint(self, verifier)
         rpc.add_MemberEndpointServicer_to_server(endpoint, server)
-        wellness = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(wellness, server)
+        health_service = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
         name = pb.DESCRIPTOR.services_by_name["MemberEndpoint"].full_name
         for service in ("", name):
-            await wellness.set(service, health_pb2.HealthCheckResponse.SERVING)
+            await health_service.set(service, health_pb2.HealthCheckResponse.SERVING)
         reflection.enable_server_reflection((name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         bound = bind(server, address, security)
         await server.start()
@@ -144,7 +144,7 @@ class Agent:
             ready(bound)
             await server.wait_for_termination()
         finally:
-            await wellness.enter_graceful_shutdown()
+            await health_service.enter_graceful_shutdown()
             await self._leave()
             await server.stop(STOP_SECONDS)
 
@@ -152,46 +152,48 @@ class Agent:
         """One stream that the service dialled."""
         stream = self._stream(call)
         stream.start()
-        station: Station | None = None
+        session: AgentSession | None = None
         try:
             hello = (await stream.hello(self._hello_seconds)).hello
             agreed(hello)
             if claims is not None:
                 claims.require("service", hello.run, hello.member)
-            station = self._station(hello)
+            session = self._session(hello)
             if hello.kind and hello.kind != self.kind:
-                text = f"the file wants a queue of kind {hello.kind!r}, and this agent has {self.kind!r}"
+                text = (
+                    f"member {hello.member} needs a queue of kind {hello.kind!r}, and this agent serves {self.kind!r}"
+                )
                 raise Ended(ByeCode.WRONG_MEMBER, text)
-            station.admit(hello)
+            session.admit(hello)
             stream.send(pb.AgentMessage(hello=self.hello(hello.run, hello.member)))
-            station.attach(stream, hello)
-            self._tell(f"member {hello.member} of run {hello.run} is connected")
+            session.attach(stream, hello)
+            self._report(f"member {hello.member} of run {hello.run} is connected")
             end = await stream.over()
             self._note(end, hello)
-            self._tell(f"member {hello.member} of run {hello.run}: {end.text}")
+            self._report(f"member {hello.member} of run {hello.run}: {end.text}")
         except Ended as end:
-            self._tell(f"a session was refused: {end.text}")
+            self._report(f"a session was refused: {end.text}")
             stream.end(end.code, end.text)
         except TokenError as error:
-            self._tell(f"a session was refused: {error}")
+            self._report(f"a session was refused: {error}")
             await call.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         finally:
-            if station is not None:
-                station.detach(stream)
+            if session is not None:
+                session.detach(stream)
             self._streams.discard(stream)
             await stream.close()
 
     def status(self, run: str = "", member: str = "") -> pb.StatusResponse | None:
         """Nodes and queue of a member, of the only one without names; None when there is none such."""
         found = [
-            station
-            for (its_run, its_member), station in self._stations.items()
+            session
+            for (its_run, its_member), session in self._sessions.items()
             if run in ("", its_run) and member in ("", its_member)
         ]
         answer = pb.StatusResponse(kind=self.kind, sessions=len(self._streams))
         if len(found) == 1:
-            answer.nodes.CopyFrom(found[0].tally.nodes)
-            answer.queue.CopyFrom(found[0].tally.queue())
+            answer.nodes.CopyFrom(found[0].counts.nodes)
+            answer.queue.CopyFrom(found[0].counts.queue())
         elif run or member:
             return None
         return answer
@@ -199,7 +201,7 @@ class Agent:
     # ---- for both ----------------------------------------------------------------------------------
 
     def hello(self, run: str = "", member: str = "") -> pb.AgentHello:
-        """How we introduce ourselves."""
+        """The hello of this agent."""
         return pb.AgentHello(
             **versions(),
             agent=self._name,
@@ -217,8 +219,8 @@ class Agent:
         self._streams.add(stream)
         return stream
 
-    def _station(self, hello: pb.ServiceHello) -> Station:
-        """The station of a run and member. Raises `Ended` when we are not for them."""
+    def _session(self, hello: pb.ServiceHello) -> AgentSession:
+        """The session of a run and member. Raises `Ended` when this agent does not serve them."""
         name = (hello.run, hello.member)
         if self.run not in ("", hello.run) or self.member not in ("", hello.member):
             raise Ended(
@@ -226,27 +228,27 @@ class Agent:
                 f"this agent is for member {self.member or 'any'!r} of run {self.run or 'any'!r}, "
                 f"not for {hello.member!r} of {hello.run!r}",
             )
-        station = self._stations.get(name)
-        if station is None:
-            if len(self._stations) >= RUNS:
-                raise Ended(ByeCode.BUSY, f"this agent sees to {RUNS} runs already")
-            station = self._stations[name] = Station(self._name, *name, self._factory, self._base)
-        return station
+        session = self._sessions.get(name)
+        if session is None:
+            if len(self._sessions) >= RUNS:
+                raise Ended(ByeCode.BUSY, f"this agent serves {RUNS} runs already")
+            session = self._sessions[name] = AgentSession(self._name, *name, self._factory, self._base)
+        return session
 
     def _note(self, end: Ended, hello: pb.ServiceHello) -> None:
         if end.code is ByeCode.DONE and end.theirs:
-            self._stations.pop((hello.run, hello.member), None)
+            self._sessions.pop((hello.run, hello.member), None)
 
-    def _tell(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
-            self._say(text)
+    def _report(self, text: str) -> None:
+        if text != self._reported:
+            self._reported = text
+            self._print(text)
 
     async def _leave(self) -> None:
-        stations, self._stations = list(self._stations.values()), {}
+        sessions, self._sessions = list(self._sessions.values()), {}
         for stream in list(self._streams):
-            stream.end(ByeCode.UNSPECIFIED, "the agent ends; its queue goes on")
-        await asyncio.gather(*(station.leave() for station in stations), return_exceptions=True)
+            stream.end(ByeCode.UNSPECIFIED, "the agent is stopping; its jobs continue")
+        await asyncio.gather(*(session.leave() for session in sessions), return_exceptions=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await asyncio.gather(*(stream.close() for stream in list(self._streams)))

@@ -11,18 +11,18 @@ from typing import ClassVar, Final, NoReturn
 
 from ensemble import __version__
 from ensemble.members.contract import CloseMode, Context, Hello, Page, Receipt, Refused
-from ensemble.members.remote import answers
-from ensemble.members.remote.doors import RECEPTION, AnotherAgent, Caller, Doorway, Reception, ServiceStream
+from ensemble.members.remote import messages
+from ensemble.members.remote.connections import ACCEPTOR, Acceptor, AnotherAgent, Connector, Dialer, ServiceStream
 from ensemble.members.remote.options import RemoteOptions, read_options
 from ensemble.model.errors import InputError, MemberError, MemberUnavailable
 from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
 from ensemble.model.jobs import AttemptRef, JobSpec
 from ensemble.session import convert
-from ensemble.session.asked import Asked
 from ensemble.session.backoff import Backoff
+from ensemble.session.commands import PendingCommands
+from ensemble.session.flow import EventInbox, Flood, Gap
 from ensemble.session.hello import versions
 from ensemble.session.limits import BATCH_BYTES, FETCH_BYTES, ITEM_BYTES, WINDOW
-from ensemble.session.numbers import Flood, Gap, Incoming
 from ensemble.session.stream import ByeCode, Ended
 from ensemble.session.v1 import session_pb2 as pb
 
@@ -38,7 +38,7 @@ FINAL: Final = {*REFUSED, ByeCode.PROTOCOL, ByeCode.FLOOD}
 """After these the same session cannot go on."""
 
 TOLD: Final = 32
-"""Answers after which the agent is told, so that it need not keep them."""
+"""AnsweredCommands after which the agent is told, so that it need not keep them."""
 
 REFS: Final = 10_000
 """Attempts in one message."""
@@ -47,7 +47,7 @@ REFS: Final = 10_000
 class RemoteMember:
     """A queue that an agent sees to. See `members.contract.Member` for what each call promises.
 
-    With the option `address` the agent is dialled there; without, it is expected to dial the `Reception`. A broken
+    With the option `address` the agent is dialled there; without, it is expected to dial the `Acceptor`. A broken
     stream is mended in silence; after `outage` seconds without one, or when the agent was started anew,
     `MemberEvent("down")` is put and `open` with the same context goes on.
     """
@@ -55,11 +55,11 @@ class RemoteMember:
     # what this kind of member can do: `members.contract.Member`
     group_options: ClassVar = ()
 
-    def __init__(self, reception: Reception | None = None) -> None:
-        """`reception`: where the agent dials in; default: that of the service we are made in (`RECEPTION`)."""
-        self._reception = reception if reception is not None else RECEPTION.get()
+    def __init__(self, acceptor: Acceptor | None = None) -> None:
+        """`acceptor`: where the agent dials in; default: that of the service we are made in (`ACCEPTOR`)."""
+        self._acceptor = acceptor if acceptor is not None else ACCEPTOR.get()
         self._context: Context | None = None
-        self._doorway: Doorway | None = None
+        self._connector: Connector | None = None
         self._where: RemoteOptions | None = None
         self._connection: _Connection | None = None
 
@@ -67,31 +67,31 @@ class RemoteMember:
         """Wait for the agent and let it open the queue. Raises `MemberError`."""
         await self._drop(ByeCode.REOPEN, "the member is being opened anew")
         options = read_options(context.options, context.name)
-        if self._doorway is None or options != self._where:
-            if self._doorway is not None:
-                await self._doorway.close()
-            self._doorway = self._find(options, context)
+        if self._connector is None or options != self._where:
+            if self._connector is not None:
+                await self._connector.close()
+            self._connector = self._find(options, context)
             self._where = options
         self._context = context
-        connection = self._connection = _Connection(context, options, self._doorway)
+        connection = self._connection = _Connection(context, options, self._connector)
         try:
             return await connection.begin()
         except BaseException:
             await self._drop(ByeCode.REOPEN, "it could not be opened")
             raise
 
-    def _find(self, options: RemoteOptions, context: Context) -> Doorway:
+    def _find(self, options: RemoteOptions, context: Context) -> Connector:
         try:
             if options.address:
-                return Caller(options.address, options.security, options.ping, options.silence)
+                return Dialer(options.address, options.security, options.ping, options.silence)
         except InputError as error:
             raise MemberUnavailable(f"member {context.name}: {error}") from error
-        if self._reception is None:
+        if self._acceptor is None:
             raise MemberUnavailable(
                 f"member {context.name}: it has no `address`, and no agent can dial in here; "
                 "give the address of an agent that listens, or run this on a server"
             )
-        return self._reception.expect(context.run, context.name, context.epoch)
+        return self._acceptor.expect(context.run, context.name, context.epoch)
 
     async def submit(self, batch: int, jobs: Sequence[JobSpec]) -> Sequence[Receipt]:
         """Hand over jobs, in messages of bounded size; one too large for any is refused."""
@@ -118,7 +118,7 @@ class RemoteMember:
         return [receipt for receipt in receipts if receipt is not None]
 
     async def _submit(self, part: pb.Submit, places: list[int], receipts: list[Receipt | None]) -> None:
-        found = answers.receipts_from((await self._ask(pb.Command(submit=part))).receipts)
+        found = messages.receipts_from((await self._ask(pb.Command(submit=part))).receipts)
         if len(found) != len(places):
             raise MemberError(f"the agent gave {len(found)} receipts for {len(places)} jobs")
         for place, receipt in zip(places, found, strict=True):
@@ -128,29 +128,29 @@ class RemoteMember:
         """End jobs."""
         receipts: list[Receipt] = []
         for place in range(0, len(refs), REFS):
-            some = answers.keyed(refs[place : place + REFS])
+            some = messages.keyed(refs[place : place + REFS])
             result = await self._ask(pb.Command(cancel=pb.Cancel(refs=some, grace=grace)))
-            receipts += answers.receipts_from(result.receipts)
+            receipts += messages.receipts_from(result.receipts)
         return receipts
 
     async def resize(self, command: int, nodes: int) -> Receipt:
         """Bring the queue to so many nodes."""
         result = await self._ask(pb.Command(resize=pb.Resize(command=command, nodes=nodes)))
-        return answers.receipts_from(result.receipts)[0]
+        return messages.receipts_from(result.receipts)[0]
 
     async def inventory(self) -> AsyncIterator[Page]:
         """Every attempt that the queue knows."""
         connection = self._connected()
         assert self._context is not None
         async for result in connection.ask_all(pb.Command(inventory=pb.Inventory())):
-            yield answers.page_from(result.page, self._context.name, self._context.run)
+            yield messages.page_from(result.page, self._context.name, self._context.run)
 
     async def fetch(self, ref: AttemptRef, path: str, offset: int, limit: int) -> bytes:
         """Read part of a job's file."""
         data = bytearray()
         while len(data) < limit:
             piece = min(limit - len(data), FETCH_BYTES)
-            asked = pb.Fetch(ref=answers.keyed([ref])[0], path=path, offset=offset + len(data), limit=piece)
+            asked = pb.Fetch(ref=messages.keyed([ref])[0], path=path, offset=offset + len(data), limit=piece)
             found = (await self._ask(pb.Command(fetch=asked))).data
             data += found
             if len(found) < piece:
@@ -168,12 +168,12 @@ class RemoteMember:
                 raise
         finally:
             if mode == "detach":
-                await self._drop(ByeCode.UNSPECIFIED, "the run was left; it may be resumed")
+                await self._drop(ByeCode.UNSPECIFIED, "the run was detached; it may be resumed")
             else:
-                await self._drop(ByeCode.DONE, "the run has let go of this member")
-            if self._doorway is not None:
-                doorway, self._doorway = self._doorway, None
-                await doorway.close()
+                await self._drop(ByeCode.DONE, "the run has released this member")
+            if self._connector is not None:
+                connector, self._connector = self._connector, None
+                await connector.close()
 
     def _connected(self) -> _Connection:
         if self._connection is None:
@@ -192,13 +192,13 @@ class RemoteMember:
 class _Connection:
     """One opening of the member, over any number of streams to one life of an agent."""
 
-    def __init__(self, context: Context, options: RemoteOptions, doorway: Doorway) -> None:
-        self.context, self.options, self.doorway = context, options, doorway
+    def __init__(self, context: Context, options: RemoteOptions, connector: Connector) -> None:
+        self.context, self.options, self.connector = context, options, connector
         self.closing = False
         self._session = token_hex(8)
-        self._asked = Asked()
+        self._asked = PendingCommands()
         self._told = 0
-        self._incoming: Incoming | None = None
+        self._incoming: EventInbox | None = None
         self._opening = 0
         self._queue: list[tuple[int, list[SourceEvent]]] = []
         self._came = asyncio.Event()
@@ -215,13 +215,13 @@ class _Connection:
         """Connect, and let the agent open the queue."""
         try:
             async with asyncio.timeout(self.options.wait):
-                stream, agent = await self.doorway.connect(self._hello, "")
+                stream, agent = await self.connector.connect(self._hello, "")
         except TimeoutError:
-            why = self.doorway.trouble()
+            why = self.connector.trouble()
             raise MemberError(f"no agent within {self.options.wait:g} s: {why}", transient=True) from None
         self._agent = agent.agent
         self._listen(stream)
-        self.doorway.hurry(self._superseded, self._displaced)
+        self.connector.on_change(self._superseded, self._displaced)
         self._tasks = [
             asyncio.create_task(self._mend(), name=f"remote {self.context.name} stream"),
             asyncio.create_task(self._deliver(), name=f"remote {self.context.name} events"),
@@ -231,7 +231,7 @@ class _Connection:
                 result = await self.ask(pb.Command(open=self._open_message()))
         except TimeoutError:
             raise MemberError(f"the queue did not open within {OPEN_SECONDS:g} s", transient=True) from None
-        return answers.hello_from(result.opened)
+        return messages.hello_from(result.opened)
 
     def _open_message(self) -> pb.Open:
         context = self.context
@@ -306,14 +306,14 @@ class _Connection:
                 if isinstance(result, Exception):
                     raise result
                 if result.HasField("error"):
-                    raise answers.error_from(result.error)
+                    raise messages.error_from(result.error)
                 yield result
                 if not result.more:
                     return
         finally:
             self._asked.forget(command)
 
-    # ---- what the agent says -----------------------------------------------------------------------
+    # ---- messages of the agent -----------------------------------------------------------------------
 
     def _listen(self, stream: ServiceStream) -> None:
         self._stream = stream
@@ -332,7 +332,7 @@ class _Connection:
             result.CopyFrom(message.result)
             if result.id == self._opening and result.HasField("opened") and self._incoming is None:
                 # here and now: the events stand right behind it in the stream
-                self._incoming = Incoming(result.opened.sequence, WINDOW)
+                self._incoming = EventInbox(result.opened.sequence, WINDOW)
             self._asked.answer(result)
             if self._asked.answered - self._told >= TOLD:
                 self._acknowledge()
@@ -347,9 +347,9 @@ class _Connection:
         try:
             old = self._incoming.accept(batch.first, len(batch.events))
         except Flood as flood:
-            self._accuse("flood", f"the agent sends more than it may: {flood}")
+            self._accuse("flood", f"the agent sent more events than it had credit for: {flood}")
         except Gap as gap:
-            self._accuse("protocol", f"the agent's events are not in order: {gap}")
+            self._accuse("protocol", f"the agent's events are out of order: {gap}")
         messages = batch.events[old:] if old else batch.events
         if messages:
             try:
@@ -357,13 +357,13 @@ class _Connection:
             except Exception as error:
                 # they count as received: were the stream mended, they would not come again
                 self._accuse(
-                    "protocol", f"the agent sent an event that makes no sense: {type(error).__name__}: {error}"
+                    "protocol", f"the agent sent an event that cannot be read: {type(error).__name__}: {error}"
                 )
             self._queue.append((self._incoming.received, events))
             self._came.set()
 
     def _accuse(self, name: str, text: str) -> NoReturn:
-        """The agent does what it must not: end this, and say so. Raises `Ended`."""
+        """End this opening because the agent broke the protocol, with a fault event. Raises `Ended`."""
         code = ByeCode.FLOOD if name == "flood" else ByeCode.PROTOCOL
         fault = MemberEvent(self.context.name, "fault", time.time(), text=f"{name}: {text}")
         self._queue.append((0, [fault]))
@@ -404,12 +404,12 @@ class _Connection:
 
     def _superseded(self) -> None:
         if self._stream is not None and self._stream.alive:
-            self._stream.end(ByeCode.SUPERSEDED, "a newer stream has taken the place of this one")
+            self._stream.end(ByeCode.SUPERSEDED, "a newer stream has replaced this one")
 
     def _displaced(self) -> None:
-        self._lose("a newer opening has taken this member over")
+        self._lose("another process has opened this member")
         if self._stream is not None:
-            self._stream.end(ByeCode.REOPEN, "a newer opening has taken this member over")
+            self._stream.end(ByeCode.REOPEN, "another process has opened this member")
 
     async def _mend(self) -> None:
         # a stream that brought nothing is not followed by another at once
@@ -433,12 +433,12 @@ class _Connection:
                     else:
                         backoff.reset()
                     before = come
-                    stream, _ = await self.doorway.connect(self._hello, self._agent)
+                    stream, _ = await self.connector.connect(self._hello, self._agent)
                 self._listen(stream)
             except AnotherAgent:
                 self._lose("the agent was started anew")
             except TimeoutError:
-                self._lose(f"no stream for {self.options.outage:g} s: {why}; {self.doorway.trouble()}")
+                self._lose(f"no stream for {self.options.outage:g} s: {why}; {self.connector.trouble()}")
             except MemberError as error:
                 self._lose(str(error), transient=error.transient)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Answers", "Asked"]
+__all__ = ["AnsweredCommands", "PendingCommands"]
 
 import asyncio
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ensemble.session.v1 import session_pb2 as pb
 
 
-class Asked:
+class PendingCommands:
     """The service's end: commands without an answer, sent again on each new stream."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Asked:
         self._parts.clear()
 
 
-class Answers:
+class AnsweredCommands:
     """The agent's end: does each command once and keeps its answer until it is known to have arrived."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Answers:
         yield from self._known.get(command, ())
 
     def prune(self, answered: int) -> None:
-        """Answers up to this command have arrived."""
+        """AnsweredCommands up to this command have arrived."""
         self._below = max(self._below, answered)
         for command in [one for one in self._known if one <= answered]:
             del self._known[command]

@@ -1,6 +1,6 @@
-"""The queue's end of one session: one member of one run, over any number of streams.
+"""The agent's side of one session: one member of one run, over any number of streams.
 
-Nothing is kept on disk here. An event goes from the inner member into `Outgoing` and stays until the service has it
+Nothing is kept on disk here. An event goes from the inner member into `EventOutbox` and stays until the service has it
 in its journal; only then the inner member's `put` returns: what survives a `kill -9` is the inner member's own stream.
 """
 
@@ -15,15 +15,15 @@ from typing import Any
 import msgspec
 
 from ensemble.members.contract import CloseMode, Context, Hello, Member
-from ensemble.members.remote import answers
-from ensemble.members.remote.places import relocate, run_dir_here
-from ensemble.members.remote.tally import Tally
+from ensemble.members.remote import messages
+from ensemble.members.remote.directories import relocate, run_dir_here
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent, NativeEvent
+from ensemble.model.jobs import FINISHED
 from ensemble.session import convert
-from ensemble.session.asked import Answers
+from ensemble.session.commands import AnsweredCommands
+from ensemble.session.flow import EventOutbox, Gap
 from ensemble.session.limits import BATCH_BYTES, BATCH_EVENTS, BATCH_SECONDS, EVENT_BYTES, FETCH_BYTES, WINDOW
-from ensemble.session.numbers import Gap, Outgoing
 from ensemble.session.stream import ByeCode, Ended, Stream
 from ensemble.session.v1 import model_pb2 as model
 from ensemble.session.v1 import session_pb2 as pb
@@ -35,16 +35,16 @@ CLOSE_SECONDS = 30.0
 """How long an inner member may take to let go of its queue."""
 
 
-class Station:
-    """One member of one run at the agent."""
+class AgentSession:
+    """One member of one run, at the agent."""
 
     def __init__(self, agent: str, run: str, member: str, factory: Callable[[], Member], base: str = "") -> None:
         """`agent`: the name of this life of the agent; `member`: the name in the run's file."""
         self.agent, self.run, self.member = agent, run, member
         self._factory, self._base = factory, base
-        self.outgoing = Outgoing()
-        self.tally = Tally()
-        self._answers = Answers()
+        self.outgoing = EventOutbox()
+        self.counts = QueueCounts()
+        self._answers = AnsweredCommands()
         self._session = ""
         self._window = WINDOW
         self._epoch = 0
@@ -52,24 +52,24 @@ class Station:
         self._inner: Member | None = None
         self._inner_epoch = 0
         self._hello: Hello | None = None
-        self._door: _Door | None = None
+        self._sink: _Sink | None = None
         self._broken = False
         self._move = relocate("", "")
         self._opening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._doors: set[asyncio.Task[None]] = set()
+        self._exclusive: set[asyncio.Task[None]] = set()
         self._flushed = 0.0
         self._flush_due = False
 
     # ---- streams -----------------------------------------------------------------------------------
 
     def admit(self, hello: pb.ServiceHello) -> None:
-        """Raises `Ended` when this service must not have this member."""
+        """Raises `Ended` for a service that was replaced by a newer one."""
         if hello.epoch < self._epoch:
-            raise Ended(ByeCode.FENCED, f"a newer writer (epoch {self._epoch}) has run {self.run}")
+            raise Ended(ByeCode.FENCED, f"run {self.run} was taken over by another process (epoch {self._epoch})")
 
     def attach(self, stream: AgentStream, hello: pb.ServiceHello) -> None:
-        """Go on on this stream: the newest wins. Raises `Ended` when it cannot go on."""
+        """Continue on this stream; the newest one wins. Raises `Ended` when the session cannot continue."""
         self.admit(hello)
         resuming = bool(hello.resume) and hello.resume == self.agent and hello.session == self._session
         if resuming:
@@ -83,13 +83,13 @@ class Station:
             self._answers.prune(hello.answered)
         else:
             # nothing is sent before `Open` says from where
-            self._session, self._answers = hello.session, Answers()
+            self._session, self._answers = hello.session, AnsweredCommands()
             self._window = hello.credit or WINDOW
             self.outgoing.hold()
         self._epoch = hello.epoch
         old, self._stream = self._stream, stream
         if old is not None and old.alive:
-            old.end(ByeCode.SUPERSEDED, "a newer stream has taken the place of this one")
+            old.end(ByeCode.SUPERSEDED, "a newer stream has replaced this one")
         stream.listen(self._take, self._fill)
 
     def detach(self, stream: AgentStream) -> None:
@@ -97,20 +97,20 @@ class Station:
         if self._stream is stream:
             self._stream = None
 
-    def say(self, message: pb.AgentMessage) -> None:
-        """Send on whatever stream there is."""
+    def send(self, message: pb.AgentMessage) -> None:
+        """Send a message, if there is a stream."""
         if self._stream is not None and self._stream.alive:
             self._stream.send(message)
 
     async def leave(self) -> None:
-        """The agent ends: let go of the queue, whose jobs go on."""
+        """The agent is stopping: detach from the queue, whose jobs continue."""
         if self._stream is not None:
-            self._stream.end(ByeCode.UNSPECIFIED, "the agent ends; its queue goes on")
-        for task in self._tasks | self._doors:
+            self._stream.end(ByeCode.UNSPECIFIED, "the agent is stopping; its jobs continue")
+        for task in self._tasks | self._exclusive:
             task.cancel()
         await self._let_go("detach")
 
-    # ---- what the service says ---------------------------------------------------------------------
+    # ---- messages of the service ---------------------------------------------------------------------
 
     def _take(self, message: pb.ServiceMessage) -> None:
         kind = message.WhichOneof("kind")
@@ -127,17 +127,17 @@ class Station:
             command.CopyFrom(message.command)
             if self._answers.begin(command.id):
                 task = asyncio.create_task(self._carry_out(command, self._answers), name=f"command {command.id}")
-                # opening and closing see to the others, never to each other
-                tasks = self._tasks if command.WhichOneof("kind") not in ("open", "close") else self._doors
+                # opening and closing cancel the other commands, and never each other
+                tasks = self._tasks if command.WhichOneof("kind") not in ("open", "close") else self._exclusive
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
             else:
                 for part in self._answers.of(command.id):
-                    self.say(pb.AgentMessage(result=part))
+                    self.send(pb.AgentMessage(result=part))
                     if part.HasField("opened"):
                         self._allow(part.opened.sequence)
 
-    async def _carry_out(self, command: pb.Command, known: Answers) -> None:
+    async def _carry_out(self, command: pb.Command, known: AnsweredCommands) -> None:
         kind = command.WhichOneof("kind") or ""
         doing: Callable[[Any, Callable[[pb.CommandResult], Coroutine[Any, Any, None]]], Any] | None
         doing = getattr(self, f"_do_{kind}", None)
@@ -146,23 +146,23 @@ class Station:
             result.id = command.id
             known.add(result)
             if known is self._answers:
-                self.say(pb.AgentMessage(result=result))
+                self.send(pb.AgentMessage(result=result))
                 if self._stream is not None:
                     await self._stream.drain()
 
         try:
             if doing is None:
-                raise MemberError(f"a command that this agent does not know ({kind or 'empty'})")
+                raise MemberError(f"this agent does not know the command ({kind or 'empty'})")
             await doing(getattr(command, kind), answer)
         except Exception as error:
-            await answer(pb.CommandResult(error=answers.error_to(error)))
+            await answer(pb.CommandResult(error=messages.error_to(error)))
 
     async def _do_open(self, asked: pb.Open, answer: Any) -> None:
         async with self._opening:
             hello = await self._open(asked)
             # a position in another stream says nothing of this one, whose numbers begin again
             begin = self.outgoing.begin(asked.position if hello.stream == asked.stream else 0)
-            await answer(pb.CommandResult(opened=answers.opened_to(hello, begin, hello.text)))
+            await answer(pb.CommandResult(opened=messages.opened_to(hello, begin, hello.text)))
             self._allow(begin)
 
     def _allow(self, begin: int) -> None:
@@ -178,21 +178,21 @@ class Station:
             for task in self._tasks:
                 task.cancel()
         inner = self._inner
-        if self._door is not None:
-            self._door.shut()
+        if self._sink is not None:
+            self._sink.close()
         if inner is None or self._inner_epoch != self._epoch:
             await self._let_go("detach")
             inner = self._factory()
         self.outgoing.drop(asked.position)
         here = run_dir_here(asked.run_dir, self.run, self._base)
         self._move = relocate(asked.run_dir, here)
-        self._door, self._broken, self._inner, self._inner_epoch = _Door(self), False, inner, self._epoch
+        self._sink, self._broken, self._inner, self._inner_epoch = _Sink(self), False, inner, self._epoch
         context = Context(
             run=self.run,
             name=self.member,
             run_dir=here,
             epoch=self._epoch,
-            sink=self._door,
+            sink=self._sink,
             options=convert.map_from_message(asked.options),
             nodes=asked.nodes,
             min_nodes=asked.min_nodes,
@@ -210,7 +210,7 @@ class Station:
         except BaseException:
             self._broken = True
             raise
-        self.tally.hello(self._hello)
+        self.counts.hello(self._hello)
         return self._hello
 
     def _fits(self, asked: pb.Open) -> bool:
@@ -230,26 +230,26 @@ class Station:
         if strange is not None:
             raise MemberError(f"{strange} is a job of another run than {self.run}")
         receipts = await self._queue().submit(asked.batch, specs)
-        await answer(pb.CommandResult(receipts=answers.receipts_to(receipts)))
+        await answer(pb.CommandResult(receipts=messages.receipts_to(receipts)))
 
     async def _do_cancel(self, asked: pb.Cancel, answer: Any) -> None:
-        receipts = await self._queue().cancel(answers.keyed_from(asked.refs, self.run), asked.grace)
-        await answer(pb.CommandResult(receipts=answers.receipts_to(receipts)))
+        receipts = await self._queue().cancel(messages.keyed_from(asked.refs, self.run), asked.grace)
+        await answer(pb.CommandResult(receipts=messages.receipts_to(receipts)))
 
     async def _do_resize(self, asked: pb.Resize, answer: Any) -> None:
         receipt = await self._queue().resize(asked.command, asked.nodes)
-        await answer(pb.CommandResult(receipts=answers.receipts_to([receipt])))
+        await answer(pb.CommandResult(receipts=messages.receipts_to([receipt])))
 
     async def _do_inventory(self, _: pb.Inventory, answer: Any) -> None:
         async for page in self._queue().inventory():
-            for part in answers.page_parts(page):
+            for part in messages.page_parts(page):
                 await answer(pb.CommandResult(page=part, more=not part.last))
             if page.last:
                 return
-        await answer(pb.CommandResult(page=pb.InventoryPage(last=True, text="the queue gave no last page")))
+        await answer(pb.CommandResult(page=pb.InventoryPage(last=True, text="the queue sent no last page")))
 
     async def _do_fetch(self, asked: pb.Fetch, answer: Any) -> None:
-        ref = answers.keyed_from([asked.ref], self.run)[0]
+        ref = messages.keyed_from([asked.ref], self.run)[0]
         data = await self._queue().fetch(ref, asked.path, asked.offset, min(asked.limit, FETCH_BYTES))
         await answer(pb.CommandResult(data=data))
 
@@ -267,9 +267,9 @@ class Station:
         inner, self._inner, self._hello = self._inner, None, None
         if inner is None:
             return
-        if mode == "detach" and self._door is not None:
+        if mode == "detach" and self._sink is not None:
             # what is not durable by now is for whoever comes next: the queue keeps it
-            self._door.shut()
+            self._sink.close()
             self.outgoing.drop(self.outgoing.position)
         with contextlib.suppress(MemberError, TimeoutError):
             if mode == "drain":
@@ -278,12 +278,12 @@ class Station:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await inner.close(mode)
 
-    # ---- what the queue says -----------------------------------------------------------------------
+    # ---- events of the queue -----------------------------------------------------------------------
 
-    def heard(self, events: Sequence[SourceEvent]) -> asyncio.Future[int]:
+    def receive(self, events: Sequence[SourceEvent]) -> asyncio.Future[int]:
         """Take events of the queue; the future gives the last durable `n`."""
         for event in events:
-            self.tally.note(event)
+            self.counts.note(event)
             if isinstance(event, MemberEvent):
                 if event.name == "down":
                     self._broken = True
@@ -333,22 +333,22 @@ class Station:
         self._wake()
 
 
-class _Door:
+class _Sink:
     """The inner member's sink, for one opening of it."""
 
-    def __init__(self, station: Station) -> None:
-        self._station = station
-        self._shut = False
+    def __init__(self, session: AgentSession) -> None:
+        self._session = session
+        self._closed = False
 
-    def shut(self) -> None:
-        """Take nothing any more: the member must keep what it has."""
-        self._shut = True
+    def close(self) -> None:
+        """Accept nothing more: the member must keep what it has."""
+        self._closed = True
 
     async def put(self, events: Sequence[SourceEvent]) -> int:
-        """Hand over events; returns once they are in the service's journal, or nobody wants them any more."""
-        if self._shut:
-            return self._station.position()
-        return await self._station.heard(events)
+        """Hand over events; returns once they are in the service's journal, or are not wanted any more."""
+        if self._closed:
+            return self._session.position()
+        return await self._session.receive(events)
 
 
 _SIZES = ("nodes_up", "nodes_free", "cores_up", "cores_free", "gpus_up")
@@ -370,3 +370,55 @@ def _cut(event: model.SourceEvent) -> None:
         event.native.data.CopyFrom(note)
     elif event.member.name not in ("inventory",):
         event.member.text = event.member.text[:1000]
+
+
+class QueueCounts:
+    """Counts jobs per state; what the queue itself says about its counts goes first."""
+
+    def __init__(self) -> None:
+        self._nodes = model.NodeCounts()
+        self._states: dict[tuple[str, int], str] = {}
+        self._ended = 0
+        self._queue: dict[str, int] | None = None
+
+    def hello(self, hello: Hello) -> None:
+        """A member was opened."""
+        self._sizes(hello)
+
+    def note(self, event: JobEvent | NativeEvent | MemberEvent) -> None:
+        """Take an event into account."""
+        if isinstance(event, JobEvent):
+            ref = (event.key, event.attempt)
+            if event.state == FINISHED:
+                self._states.pop(ref, None)
+                self._ended += 1
+            else:
+                self._states[ref] = event.state
+        elif isinstance(event, MemberEvent):
+            if event.nodes_up >= 0:
+                self._sizes(event)
+            if event.queue is not None:
+                self._queue = event.queue
+
+    def _sizes(self, source: Hello | MemberEvent) -> None:
+        nodes = self._nodes
+        nodes.node_cores_free = max(0, source.cores_free)
+        nodes.node_cores_up = max(0, source.cores_up)
+        nodes.node_up_count = max(0, source.nodes_up)
+        nodes.node_free_count = max(0, source.nodes_free)
+
+    @property
+    def nodes(self) -> model.NodeCounts:
+        """Nodes and cores."""
+        return self._nodes
+
+    def queue(self) -> model.QueueCounts:
+        """Jobs per state."""
+        if self._queue is not None:
+            return convert.queue_to_message(self._queue)
+        counts: dict[str, int] = {"inactive": self._ended}
+        for state in self._states.values():
+            # a job that is handed over and not yet looked at is new to the queue
+            name = "new" if state == "submitted" else state
+            counts[name] = counts.get(name, 0) + 1
+        return convert.queue_to_message(counts)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble.model.events import JobEvent, MemberEvent
-from ensemble.session.asked import Answers, Asked
 from ensemble.session.backoff import Backoff
-from ensemble.session.numbers import Flood, Gap, Incoming, Outgoing
+from ensemble.session.commands import AnsweredCommands, PendingCommands
+from ensemble.session.flow import EventInbox, EventOutbox, Flood, Gap
 from ensemble.session.v1 import session_pb2 as pb
 
 
@@ -22,7 +22,7 @@ def test_whatever_is_lost_on_the_way_arrives_once_and_in_order(steps):
     """Messages on their way are lost by `cut`; acknowledgements by `lose`."""
 
     async def work():
-        out, incoming = Outgoing(), Incoming(0, 100)
+        out, incoming = EventOutbox(), EventInbox(0, 100)
         out.credit = incoming.credit
         way, journal, promises, made = [], [], [], 0
 
@@ -65,7 +65,7 @@ def test_whatever_is_lost_on_the_way_arrives_once_and_in_order(steps):
 
 def test_a_promise_is_kept_only_when_all_of_it_is_durable():
     async def work():
-        out = Outgoing()
+        out = EventOutbox()
         out.credit = 100
         promise = out.put([event(1), event(2), event(3)])
         out.take(10)
@@ -79,7 +79,7 @@ def test_a_promise_is_kept_only_when_all_of_it_is_durable():
 
 def test_a_new_session_begins_where_the_journal_ends():
     async def work():
-        out = Outgoing()
+        out = EventOutbox()
         out.credit = 100
         early = out.put([event(1), event(2), MemberEvent("m", "nodes"), event(3)])
         late = out.put([event(4), MemberEvent("m", "down")])
@@ -96,7 +96,7 @@ def test_a_new_session_begins_where_the_journal_ends():
 
 def test_a_position_in_the_stream_before_makes_nothing_of_a_new_one_durable():
     async def work():
-        out = Outgoing()
+        out = EventOutbox()
         out.drop(7)  # the member is opened again, and its numbers begin at 1
         told = [out.put([event(n)]) for n in (1, 2)]
         out.begin(0)
@@ -110,7 +110,7 @@ def test_a_position_in_the_stream_before_makes_nothing_of_a_new_one_durable():
 
 
 def test_more_than_the_credit_is_a_flood_and_a_hole_is_a_gap():
-    incoming = Incoming(10, 5)
+    incoming = EventInbox(10, 5)
     assert incoming.accept(11, 5) == 0
     assert incoming.accept(12, 3) == 3
     with pytest.raises(Flood):
@@ -123,7 +123,7 @@ def test_more_than_the_credit_is_a_flood_and_a_hole_is_a_gap():
 
 def test_an_acknowledgement_of_what_was_never_sent_is_refused():
     async def work():
-        out = Outgoing()
+        out = EventOutbox()
         out.put([event(1)])
         with pytest.raises(Gap):
             out.acknowledge(1, 10)
@@ -135,7 +135,7 @@ def test_an_acknowledgement_of_what_was_never_sent_is_refused():
 
 def test_a_command_is_done_once_and_answered_as_often_as_it_is_asked():
     async def work():
-        asked, known = Asked(), Answers()
+        asked, known = PendingCommands(), AnsweredCommands()
         command = pb.Command(inventory=pb.Inventory())
         waiting = asked.ask(command)
         assert known.begin(command.id)

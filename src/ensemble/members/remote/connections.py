@@ -1,8 +1,8 @@
-"""How the service comes by a stream: it dials an agent, or an agent has dialled it."""
+"""Where the service gets its connections to agents: it dials an agent that listens, or accepts one that dials in."""
 
 from __future__ import annotations
 
-__all__ = ["RECEPTION", "AnotherAgent", "Caller", "Doorway", "Place", "Reception"]
+__all__ = ["ACCEPTOR", "AnotherAgent", "Dialer", "Connector", "ExpectedAgent", "Acceptor"]
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -31,28 +31,28 @@ class AnotherAgent(Exception):
     """The agent that came is not the one that the session was with: the session cannot go on."""
 
 
-class Doorway(Protocol):
-    """Where streams to one member come from."""
+class Connector(Protocol):
+    """Makes connections to the agent of one member."""
 
     async def connect(self, hello: Callable[[], pb.ServiceHello], agent: str) -> tuple[ServiceStream, pb.AgentHello]:
-        """The next stream, hellos said.
+        """Return the next stream, after both sides have said hello.
 
         `agent`: the only one it may be (empty: any). Raises `AnotherAgent`, and `MemberError` (not transient) when it
-        makes no sense to go on trying; else it tries until it is cancelled.
+        makes no sense to try again; otherwise it tries until it is cancelled.
         """
         ...
 
-    def hurry(self, found: Callable[[], None], displaced: Callable[[], None]) -> None:
-        """`found` is called when a newer stream has come while the last one seems alive, and `displaced` when
-        somebody else has taken this doorway over."""
+    def on_change(self, found: Callable[[], None], displaced: Callable[[], None]) -> None:
+        """Register callbacks: `found` for a newer stream that arrives while the last one seems alive, and `displaced`
+        for another connector that takes the place of this one."""
         ...
 
     def trouble(self) -> str:
-        """Why there is no stream yet, for people."""
+        """Why there is no stream yet, as a message."""
         ...
 
     async def close(self) -> None:
-        """Nobody wants a stream any more."""
+        """Stop connecting."""
         ...
 
 
@@ -68,12 +68,12 @@ def _welcome(agent: pb.AgentHello, ours: pb.ServiceHello) -> None:
     if ours.kind and agent.kind != ours.kind:
         raise Ended(
             ByeCode.WRONG_MEMBER,
-            f"the file wants a member of kind {ours.kind!r} at {ours.member}, and the agent has {agent.kind!r}",
+            f"member {ours.member} needs a queue of kind {ours.kind!r}, and the agent serves {agent.kind!r}",
             permanent=True,
         )
 
 
-class Caller:
+class Dialer:
     """Dials an agent that listens."""
 
     def __init__(self, address: str, security: Security, ping: float, silence: float) -> None:
@@ -85,7 +85,7 @@ class Caller:
         self._trouble = ""
 
     async def connect(self, hello: Callable[[], pb.ServiceHello], agent: str) -> tuple[ServiceStream, pb.AgentHello]:
-        """Dial until somebody answers. See `Doorway`."""
+        """Dial until an agent answers. See `Connector`."""
         backoff = Backoff()
         while True:
             call = self._stub.Session(metadata=self._metadata)
@@ -112,30 +112,32 @@ class Caller:
             stream.end(end.code, end.text)
             raise
         if agent and theirs.agent != agent:
-            stream.end(ByeCode.REOPEN, "you are not who you were")
+            stream.end(
+                ByeCode.REOPEN, "this agent was restarted, so the session cannot continue; a new one is opened"
+            )
             raise AnotherAgent
         return theirs
 
-    def hurry(self, found: Callable[[], None], displaced: Callable[[], None]) -> None:
-        """Nobody comes here unasked."""
+    def on_change(self, found: Callable[[], None], displaced: Callable[[], None]) -> None:
+        """Nothing to register: only the connections that it makes itself arrive here."""
 
     def trouble(self) -> str:
         """Why there is no stream yet."""
         return self._trouble or f"{self._address} does not answer"
 
     async def close(self) -> None:
-        """Hang up for good."""
+        """Close the channel."""
         await self._channel.close()
 
 
-class _Visitor:
-    """An agent that has dialled, said hello, and waits to be greeted."""
+class _WaitingAgent:
+    """An agent that has dialled and said hello, and waits for our hello."""
 
     def __init__(self, stream: ServiceStream, hello: pb.AgentHello) -> None:
         self.stream, self.hello = stream, hello
 
 
-class Reception(rpc.MembersServicer):
+class Acceptor(rpc.MembersServicer):
     """Where agents dial in. One serves every run of a process; register it with `add_MembersServicer_to_server`."""
 
     def __init__(
@@ -147,33 +149,33 @@ class Reception(rpc.MembersServicer):
         hello_seconds: float = HELLO_SECONDS,
         fault: Callable[[str, str], None] = lambda name, text: None,
     ) -> None:
-        """Without a `verifier` nobody is asked for a token: for Unix sockets and loopback alone.
+        """Without a `verifier` no token is asked for: for Unix sockets alone.
 
-        `fault` is told of agents that were turned away: a name (unauthenticated, wrong-token, no-hello, version, busy)
-        and a text.
+        `fault` is called for agents that were refused, with a name (unauthenticated, wrong-token, no-hello, version,
+        busy) and a text.
         """
         self._verifier = verifier
         self._times: Any = {"ping_seconds": ping, "silence_seconds": silence}
         self._hello_seconds = hello_seconds
         self._fault = fault
-        self._waiting: dict[tuple[str, str], _Visitor] = {}
-        self._places: dict[tuple[str, str], Place] = {}
+        self._waiting: dict[tuple[str, str], _WaitingAgent] = {}
+        self._expected: dict[tuple[str, str], ExpectedAgent] = {}
         self._streams: set[ServiceStream] = set()
 
     # ---- for the service ---------------------------------------------------------------------------
 
-    def expect(self, run: str, member: str, epoch: int = 0) -> Place:
-        """A doorway for the agent of a member. The last that asks for a member gets its agents.
+    def expect(self, run: str, member: str, epoch: int = 0) -> ExpectedAgent:
+        """Return a connector for the agent of a member. The last one made for a member gets its agents.
 
         Raises `MemberError` when a newer writer (a higher epoch) expects it already.
         """
-        before = self._places.get((run, member))
+        before = self._expected.get((run, member))
         if before is not None and before.epoch > epoch:
-            raise MemberError(f"a newer writer (epoch {before.epoch}) has run {run}")
-        place = self._places[run, member] = Place(self, run, member, epoch)
+            raise MemberError(f"run {run} was taken over by another process (epoch {before.epoch})")
+        expected = self._expected[run, member] = ExpectedAgent(self, run, member, epoch)
         if before is not None:
-            before.give_way()
-        return place
+            before.displace()
+        return expected
 
     def agents(self) -> Mapping[tuple[str, str], str]:
         """The agents that wait for a run: their (run, member) and the kind of their queue."""
@@ -185,9 +187,9 @@ class Reception(rpc.MembersServicer):
         return len(self._streams)
 
     async def close(self) -> None:
-        """Send everybody away; they come back when the service does."""
+        """Close every stream; the agents dial again until the service is back."""
         for stream in list(self._streams):
-            stream.end(ByeCode.UNSPECIFIED, "the service stops; come back later")
+            stream.end(ByeCode.UNSPECIFIED, "the service is stopping; dial again later")
         await asyncio.gather(*(stream.close() for stream in list(self._streams)))
 
     # ---- for agents --------------------------------------------------------------------------------
@@ -198,13 +200,13 @@ class Reception(rpc.MembersServicer):
         stream: ServiceStream = Stream(context, pb.ServiceMessage, **self._times)
         self._streams.add(stream)
         stream.start()
-        visitor: _Visitor | None = None
+        agent: _WaitingAgent | None = None
         try:
             hello = (await stream.hello(self._hello_seconds)).hello
             agreed(hello)
             hello = await self._bound(hello, claims, context)
-            visitor = _Visitor(stream, hello)
-            self._let_in(visitor)
+            agent = _WaitingAgent(stream, hello)
+            self._admit(agent)
             await stream.over()
         except Ended as end:
             names = {ByeCode.VERSION: "version", ByeCode.NO_HELLO: "no-hello", ByeCode.BUSY: "busy"}
@@ -213,8 +215,8 @@ class Reception(rpc.MembersServicer):
             stream.end(end.code, end.text)
         finally:
             self._streams.discard(stream)
-            if visitor is not None:
-                self._forget(visitor)
+            if agent is not None:
+                self._forget(agent)
             await stream.close()
 
     async def _verified(self, context: Any) -> Claims | None:
@@ -242,52 +244,52 @@ class Reception(rpc.MembersServicer):
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         return hello
 
-    def _let_in(self, visitor: _Visitor) -> None:
-        name = (visitor.hello.run, visitor.hello.member)
+    def _admit(self, agent: _WaitingAgent) -> None:
+        name = (agent.hello.run, agent.hello.member)
         before = self._waiting.get(name)
         if before is None and len(self._waiting) >= WAITING:
-            raise Ended(ByeCode.BUSY, f"{WAITING} agents wait here already")
+            raise Ended(ByeCode.BUSY, f"{WAITING} agents are waiting already")
         if before is not None and before.stream.alive:
-            before.stream.end(ByeCode.SUPERSEDED, "a newer stream has taken the place of this one")
-        self._waiting[name] = visitor
-        for place in list(self._places.values()):
-            if place.wants(name):
-                place.knock(named=bool(name[0]))
+            before.stream.end(ByeCode.SUPERSEDED, "a newer stream has replaced this one")
+        self._waiting[name] = agent
+        for expected in list(self._expected.values()):
+            if expected.wants(name):
+                expected.arrived(named=bool(name[0]))
 
-    def _forget(self, visitor: _Visitor) -> None:
+    def _forget(self, agent: _WaitingAgent) -> None:
         for name, one in list(self._waiting.items()):
-            if one is visitor:
+            if one is agent:
                 del self._waiting[name]
 
-    def take(self, run: str, member: str) -> _Visitor | None:
-        """The agent that waits for this member, the one that named the run first."""
+    def take(self, run: str, member: str) -> _WaitingAgent | None:
+        """Return the agent that waits for this member; one that named the run comes first."""
         for name in ((run, member), ("", member)):
-            visitor = self._waiting.get(name)
-            if visitor is not None and visitor.stream.alive:
+            agent = self._waiting.get(name)
+            if agent is not None and agent.stream.alive:
                 return self._waiting.pop(name)
         return None
 
-    def give_back(self, visitor: _Visitor) -> None:
-        """It waits on."""
-        self._waiting.setdefault((visitor.hello.run, visitor.hello.member), visitor)
+    def give_back(self, agent: _WaitingAgent) -> None:
+        """Let the agent wait again."""
+        self._waiting.setdefault((agent.hello.run, agent.hello.member), agent)
 
-    def leave(self, place: Place) -> None:
-        """Nobody is expected there any more."""
-        if self._places.get((place.run, place.member)) is place:
-            del self._places[place.run, place.member]
+    def leave(self, expected: ExpectedAgent) -> None:
+        """Forget an expected agent."""
+        if self._expected.get((expected.run, expected.member)) is expected:
+            del self._expected[expected.run, expected.member]
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """For callbacks that nobody has set."""
 
 
-class Place:
-    """Where one member's agent comes in (a `Doorway`)."""
+class ExpectedAgent:
+    """The agent of one member, which is expected to dial in (a `Connector`)."""
 
-    def __init__(self, reception: Reception, run: str, member: str, epoch: int) -> None:
+    def __init__(self, acceptor: Acceptor, run: str, member: str, epoch: int) -> None:
         self.run, self.member, self.epoch = run, member, epoch
-        self._reception = reception
-        self._knocked = asyncio.Event()
+        self._acceptor = acceptor
+        self._arrived = asyncio.Event()
         self._found: Callable[[], None] = _nothing
         self._displaced: Callable[[], None] = _nothing
         self._gone = False
@@ -296,42 +298,42 @@ class Place:
         """Whether an agent of that (run, member) is for us."""
         return name in ((self.run, self.member), ("", self.member))
 
-    def knock(self, *, named: bool) -> None:
-        """Somebody has come; one that is for any run takes nobody's place."""
-        self._knocked.set()
+    def arrived(self, *, named: bool) -> None:
+        """An agent has dialled in; one that serves any run does not replace another."""
+        self._arrived.set()
         if named:
             self._found()
 
     async def connect(self, hello: Callable[[], pb.ServiceHello], agent: str) -> tuple[ServiceStream, pb.AgentHello]:
-        """Wait for an agent to come. See `Doorway`."""
+        """Wait for an agent to come. See `Connector`."""
         while True:
-            self._knocked.clear()
+            self._arrived.clear()
             if self._gone:
-                raise MemberError(f"a newer opening has taken member {self.member} of run {self.run} over")
-            visitor = self._reception.take(self.run, self.member)
-            if visitor is None:
-                await self._knocked.wait()
+                raise MemberError(f"another process has opened member {self.member} of run {self.run}")
+            come = self._acceptor.take(self.run, self.member)
+            if come is None:
+                await self._arrived.wait()
                 continue
-            if agent and visitor.hello.agent != agent:
-                self._reception.give_back(visitor)
+            if agent and come.hello.agent != agent:
+                self._acceptor.give_back(come)
                 raise AnotherAgent
             ours = hello()
             try:
-                _welcome(visitor.hello, ours)
+                _welcome(come.hello, ours)
             except Ended as end:
-                visitor.stream.end(end.code, end.text)
+                come.stream.end(end.code, end.text)
                 raise MemberError(end.text) from end
-            visitor.stream.send(pb.ServiceMessage(hello=ours))
-            return visitor.stream, visitor.hello
+            come.stream.send(pb.ServiceMessage(hello=ours))
+            return come.stream, come.hello
 
-    def hurry(self, found: Callable[[], None], displaced: Callable[[], None]) -> None:
-        """`found` is called when an agent has come."""
+    def on_change(self, found: Callable[[], None], displaced: Callable[[], None]) -> None:
+        """`found` is called when an agent has dialled in."""
         self._found, self._displaced = found, displaced
 
-    def give_way(self) -> None:
-        """A newer one expects this agent."""
+    def displace(self) -> None:
+        """Another connector expects this agent now."""
         self._gone = True
-        self._knocked.set()
+        self._arrived.set()
         self._displaced()
 
     def trouble(self) -> str:
@@ -339,10 +341,10 @@ class Place:
         return f"no agent for member {self.member} of run {self.run} has dialled in"
 
     async def close(self) -> None:
-        """Expect nobody any more."""
+        """Stop expecting the agent."""
         self._found = self._displaced = _nothing
-        self._reception.leave(self)
+        self._acceptor.leave(self)
 
 
-RECEPTION: ContextVar[Reception | None] = ContextVar("RECEPTION", default=None)
+ACCEPTOR: ContextVar[Acceptor | None] = ContextVar("ACCEPTOR", default=None)
 """Where remote members without an address wait for their agents: the service sets it around what it runs."""

@@ -6,7 +6,7 @@ takes each number once. `n`, the place in the member's own stream, passes throug
 
 from __future__ import annotations
 
-__all__ = ["Flood", "Gap", "Incoming", "Outgoing"]
+__all__ = ["Flood", "Gap", "EventInbox", "EventOutbox"]
 
 import asyncio
 from collections import deque
@@ -26,7 +26,7 @@ class Gap(Exception):
     """Numbers are missing, or make no sense."""
 
 
-class Outgoing:
+class EventOutbox:
     """The agent's end: keeps events until they are durable on the other side.
 
     `last` is the number of the newest event; those from `first` on are kept; those up to `sent` are on their way.
@@ -131,7 +131,7 @@ class Outgoing:
                 future.set_result(self.position)
 
 
-class Incoming:
+class EventInbox:
     """The service's end: takes each number once and in order, and gives credit."""
 
     def __init__(self, begin: int, window: int) -> None:
