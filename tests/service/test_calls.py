@@ -102,7 +102,7 @@ def test_what_cannot_be_done_is_refused_with_a_sentence_and_changes_nothing(serv
     code, text = steer(server, "steered-1", action={"name": "stop"})
     assert (code, text) == (
         StatusCode.FAILED_PRECONDITION,
-        "run steered-1 is not going on; there is nothing to steer",
+        "no process works on run steered-1",
     )
 
 

@@ -180,12 +180,12 @@ def test_only_what_is_left_can_be_resumed_and_only_what_is_over_removed(serve, t
     for verb, *more in (("resume",), ("rm", "--yes")):
         answer = server.verb(verb, "long-1", *more)
         assert (answer.returncode, answer.stdout) == (2, "")
-        assert "run long-1 is going on" in answer.stderr
+        assert "run long-1 is running" in answer.stderr
     assert "`--force` is for runs on this machine" in server.verb("resume", "long-1", "--force").stderr
     assert leave(server, "long-1") == "interrupted"
     answer = server.verb("rm", "--yes", "long-1")
     assert answer.returncode == 2
-    assert "run long-1 is not over; it can be resumed" in answer.stderr
+    assert "run long-1 is not over" in answer.stderr
     assert (tmp_path / "state/runs/long-1").is_dir()
     with subprocess.Popen(
         [sys.executable, "-m", "ensemble", "resume", "--server", server.bound, "long-1"],

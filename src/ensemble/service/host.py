@@ -1,4 +1,4 @@
-"""The ensembles of a server: each a task of its own, each a directory below the state directory."""
+"""The runs of a server: each is a task of its own, with a directory below the state directory."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ SYNC_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 """Seconds: from a fast local disk to a file system that hangs."""
 
 STOP_SECONDS: Final = 8.0
-"""How long runs may take to let go when the server stops."""
+"""How long runs may take to detach when the server stops."""
 
 
 class Stopping(EnsembleError):
-    """The server stops and takes nothing more."""
+    """The server is stopping and accepts nothing more."""
 
 
 class Busy(EnsembleError):
-    """The run is not in a state for that."""
+    """The run is in a state that does not allow this."""
 
 
 class Submission(Struct, frozen=True):
-    """What was accepted, durable before it is answered. A run without a journal begins from this."""
+    """An ensemble that was accepted; it is durable before the answer is sent. A run without a journal begins from it."""
 
     run: str
     by: str
@@ -123,7 +123,7 @@ class Host:
     # ---- from the beginning to the end -------------------------------------------------------------
 
     def restore(self) -> None:
-        """Go on with every run that is not over."""
+        """Continue every run that is not over, but for those that were drained."""
         for path in sorted((self.state / "submissions").glob("*.json"), key=lambda one: one.stat().st_mtime):
             try:
                 submission = msgspec.json.decode(path.read_bytes(), type=Submission)
@@ -137,7 +137,7 @@ class Host:
     def submit(self, submission: Submission) -> Hosted:
         """Accept an ensemble; the same request of the same person again is the same run. Raises `CeilingError`."""
         if self._stopping:
-            raise Stopping("the server is stopping; try again")
+            raise Stopping("the server is stopping; try again later")
         known = self.known(submission.by, submission.request_id)
         if known is not None:
             return known
@@ -156,12 +156,12 @@ class Host:
         return self.runs.get(run) if run else None
 
     def resume(self, run: str) -> Hosted:
-        """Go on with a run that was left. Raises `Busy` when it is over or going on."""
+        """Continue a run that no process works on. Raises `Busy` when it is running."""
         hosted = self.find(run)
         if hosted.busy:
-            raise Busy(f"run {hosted.submission.run} is going on")
+            raise Busy(f"run {hosted.submission.run} is running")
         if self._stopping:
-            raise Stopping("the server is stopping; try again")
+            raise Stopping("the server is stopping; try again later")
         self._refuse_more()
         hosted.wake_up, hosted.requests = True, ()
         self._begin(hosted)
@@ -204,7 +204,7 @@ class Host:
         """The loop of a run that goes on. Raises `Busy`."""
         hosted = self.find(run)
         if hosted.loop is None or not hosted.busy:
-            raise Busy(f"run {hosted.submission.run} is not going on; there is nothing to steer")
+            raise Busy(f"no process works on run {hosted.submission.run}; `ensemble resume --server ...` continues it")
         return hosted.loop
 
     async def ask(self, run: str, request: Requested) -> Answer:
@@ -219,7 +219,7 @@ class Host:
             return Answer(True, "no process worked on the run; it was taken over for this")
         record = await self.loop_of(run).enter([request])
         if isinstance(record, bool):
-            raise Busy(f"run {run} ended before this reached it")
+            raise Busy(f"run {run} ended before it took the request in")
         return requests.answer(record)
 
     # ---- inside ------------------------------------------------------------------------------------
@@ -227,16 +227,18 @@ class Host:
     def _refuse_more(self) -> None:
         busy = sum(1 for hosted in self.runs.values() if hosted.busy)
         if self.ceilings.ensembles and busy >= self.ceilings.ensembles:
-            raise CeilingError(f"this server runs {busy} ensembles, which is all that it may; try again later")
+            raise CeilingError(
+                f"this server already runs {busy} ensembles, which is its limit (--max-ensembles); try again later"
+            )
 
     def _directory(self, submission: Submission) -> Path:
         base = self.state / "runs"
         if not submission.run:
             return make_run_dir(str(submission.spec.get("name", "ensemble")), str(base))
         if submission.run in (".", "..", "last") or "/" in submission.run or "\0" in submission.run:
-            raise InputError(f"{submission.run!r} is no name for a run")
+            raise InputError(f"{submission.run!r} cannot be the name of a run")
         if submission.run in self.runs:
-            raise Busy(f"there is a run {submission.run!r} already")
+            raise Busy(f"a run {submission.run!r} exists already")
         return make_run_dir("", str(base), str(base / submission.run))
 
     def _note(self, submission: Submission) -> Hosted:
@@ -257,13 +259,13 @@ class Host:
             hosted.trouble = "" if hosted.loop is None or hosted.loop.engine.ended else hosted.result.reason
             self.log("ended", hosted.result.reason, run=run, outcome=hosted.result.outcome)
         except asyncio.CancelledError:
-            hosted.trouble = "it did not let go in time"
+            hosted.trouble = "it did not stop in time"
             raise
         except EnsembleError as error:
             hosted.trouble = str(error)
             self.log("left", hosted.trouble, run=run)
         except Exception as error:
-            hosted.trouble = f"a fault of ours: {type(error).__name__}: {error}"
+            hosted.trouble = f"internal error: {type(error).__name__}: {error}"
             self.log("fault", hosted.trouble, run=run)
         finally:
             hosted.wake()
@@ -290,7 +292,7 @@ class Host:
             try:
                 return await resume_run(hosted.run_dir, options, [hosted.observe, self._count])
             except UnknownRun:
-                self.log("begun-again", "it was killed before its first record", run=asked.run)
+                self.log("begun-again", "its process was killed before its first record", run=asked.run)
         spec = msgspec.convert(asked.spec, EnsembleSpec)
         return await run_ensemble(spec, options, [hosted.observe, self._count])
 
@@ -308,9 +310,9 @@ class Host:
         over = await asyncio.to_thread(_nothing_left, hosted.run_dir)
         # asked after the waiting: somebody else may have been quicker
         if hosted.busy or self.runs.get(name) is not hosted:
-            raise Busy(f"run {name} is going on" if hosted.busy else f"run {name} is being removed")
+            raise Busy(f"run {name} is running" if hosted.busy else f"run {name} is being removed")
         if not over:
-            raise Busy(f"run {name} is not over; it can be resumed")
+            raise Busy(f"run {name} is not over; cancel it first, or resume it")
         del self.runs[name]
         for asked in [one for one, found in self._asked.items() if found == name]:
             del self._asked[asked]

@@ -1,4 +1,4 @@
-"""What no file can raise: the ceilings of a server."""
+"""The ceilings of a server, which no file can raise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ensemble.spec.model import EnsembleSpec, MemberSpec
 
 
 class CeilingError(EnsembleError):
-    """A ceiling of the server stands against it."""
+    """A ceiling of the server does not allow this."""
 
 
 class Ceilings(Struct, frozen=True):
@@ -27,7 +27,9 @@ class Ceilings(Struct, frozen=True):
     def folded(self, spec: EnsembleSpec) -> EnsembleSpec:
         """The ensemble under these ceilings. Raises `CeilingError` for more nodes, `InputError` for custom code."""
         if not self.custom and _has_code(spec):
-            raise InputError("this ensemble brings code of its own, and this server was started without --allow-custom")
+            raise InputError(
+                "this ensemble brings functions of its own, and the server was started without --allow-custom"
+            )
         if self.jobs:
             jobs = min(spec.limits.jobs or self.jobs, self.jobs)
             spec = replace(spec, limits=replace(spec.limits, jobs=jobs))

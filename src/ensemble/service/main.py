@@ -22,9 +22,9 @@ def server() -> None:
 
 
 def _state_option(function: Any) -> Any:
-    return click.option("--state", default="", help="Directory of runs and of the key; default: the user's own.")(
-        function
-    )
+    return click.option(
+        "--state", default="", help="Directory for the runs and the signing key.  [default: one in the user's home]"
+    )(function)
 
 
 def _state(state: str) -> Path:
@@ -54,22 +54,41 @@ def _key(state: Path) -> bytes:
     try:
         return bytes.fromhex(read_secret(path))
     except ValueError as error:
-        raise InputError(f"{path} holds no key") from error
+        raise InputError(f"{path} does not hold a key") from error
 
 
 @server.command("start")
-@click.option("--listen", default="", metavar="ADDRESS", help="unix:PATH or HOST:PORT; default: a socket of this user.")
+@click.option(
+    "--listen", default="", metavar="ADDRESS", help="unix:PATH or HOST:PORT.  [default: a socket of this user]"
+)
 @_state_option
-@click.option("--allow-custom", is_flag=True, help="Let ensembles bring functions of their own.")
-@click.option("--max-ensembles", type=click.IntRange(0), default=0, help="At once; 0: no ceiling.")
-@click.option("--max-jobs", type=click.IntRange(0), default=0, help="Of each ensemble.")
-@click.option("--max-nodes", type=click.IntRange(0), default=0, help="Of each member.")
-@click.option("--submit-rate", type=click.FloatRange(0), default=0.0, help="Jobs a second, of all ensembles together.")
-@click.option("--metrics", default="", metavar="[HOST:]PORT", help="Serve Prometheus metrics there at /metrics.")
-@click.option("--tls-cert", default="", help="Certificate of this server.")
-@click.option("--tls-key", default="", help="Its key.")
-@click.option("--tls-client-ca", default="", help="Certificates that clients must show one of.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines on stderr.")
+@click.option("--allow-custom", is_flag=True, help="Allow ensembles to bring functions of their own.")
+@click.option(
+    "--max-ensembles", type=click.IntRange(0), default=0, help="Ensembles that may run at once (0: any number)."
+)
+@click.option("--max-jobs", type=click.IntRange(0), default=0, help="Jobs that each ensemble may run (0: any number).")
+@click.option("--max-nodes", type=click.IntRange(0), default=0, help="Nodes that each member may have (0: any number).")
+@click.option(
+    "--submit-rate",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="Jobs submitted per second by all ensembles together (0: no limit).",
+)
+@click.option(
+    "--metrics", default="", metavar="[HOST:]PORT", help="Serve Prometheus metrics at http://HOST:PORT/metrics."
+)
+@click.option("--tls-cert", default="", metavar="FILE", help="Certificate of this server.")
+@click.option("--tls-key", default="", metavar="FILE", help="Private key of that certificate.")
+@click.option(
+    "--tls-client-ca", default="", metavar="FILE", help="CA that must have signed the certificate of each client."
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of the log on stderr.",
+)
 def start(
     listen: str,
     state: str,
@@ -84,7 +103,7 @@ def start(
     tls_client_ca: str,
     log_format: str,
 ) -> None:
-    """Serve until stopped; runs that are not over are gone on with."""
+    """Serve until stopped. Runs that are not over are continued."""
     from ensemble.service.limits import Ceilings
     from ensemble.service.logs import Log
     from ensemble.service.server import default_address
@@ -150,7 +169,7 @@ async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: A
     if exposed is not None:
         print(f"ensemble-server: metrics on {exposed.address}", flush=True)
     await stop.wait()
-    log("stopping", "runs are left and can be gone on with")
+    log("stopping", "the runs are left and can be continued")
     await checks.enter_graceful_shutdown()
     await host.stop()
     await acceptor.close()
@@ -169,19 +188,27 @@ def _lock(state: Path) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise InputError(f"another server is at {state}; give this one a --state of its own") from error
+        raise InputError(f"another server uses {state}; give this one a --state of its own") from error
     return lock
 
 
 @server.command("token")
 @_state_option
-@click.option("--role", type=click.Choice(["user", "agent", "admin"]), default="user", show_default=True)
-@click.option("--run", default="*", help="Only for this run.")
-@click.option("--member", default="*", help="Only for this member.")
-@click.option("--expires", default="30d", show_default=True, help="How long it is good, such as 12h; 0: for ever.")
-@click.option("--subject", default="", help="To whom it is given, for the journal.")
+@click.option(
+    "--role",
+    type=click.Choice(["user", "agent", "admin"]),
+    default="user",
+    show_default=True,
+    help="What the token allows: user asks for runs, agent serves a queue, admin does both.",
+)
+@click.option("--run", default="*", show_default=True, help="Run that the token is for; * is every run.")
+@click.option("--member", default="*", show_default=True, help="Member that the token is for; * is every member.")
+@click.option(
+    "--expires", default="30d", show_default=True, help="Time after which the token expires, such as 12h; 0: never."
+)
+@click.option("--subject", default="", help="Name of the person or program, for the journal.")
 def token(state: str, role: Any, run: str, member: str, expires: str, subject: str) -> None:
-    """Print a token that this server takes."""
+    """Print a new token for this server."""
     from ensemble.session.tokens import Claims, issue
     from ensemble.spec.units import parse_duration
 
@@ -192,8 +219,12 @@ def token(state: str, role: Any, run: str, member: str, expires: str, subject: s
 
 @server.command("certificate")
 @click.argument("folder", type=click.Path())
-@click.option("--host", "hosts", multiple=True, help="Name or address of the server; default: this machine's name.")
-@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True)
+@click.option(
+    "--host", "hosts", multiple=True, help="Name or address of the server.  [default: the name of this machine]"
+)
+@click.option(
+    "--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="Days until the certificate expires."
+)
 def certificate(folder: str, hosts: tuple[str, ...], days: int) -> None:
     """Make a CA and a certificate of it in FOLDER: ca.pem for clients, server.pem and server.key for the server."""
     from ensemble.service.certificates import make

@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus."""
+"""The metrics of the server, for Prometheus."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def expose(where: str, host: Host, acceptor: Acceptor, security: Security) -> Ex
     tls: dict[str, Any] = {}
     if not _loopback(name):
         if not security.cert:
-            raise InputError(f"--metrics {where}: other machines reach that; it needs --tls-cert and --tls-key")
+            raise InputError(
+                f"--metrics {where}: other machines can reach that address; it needs --tls-cert and --tls-key"
+            )
         tls = {"certfile": security.cert, "keyfile": security.key}
         if security.ca:
             tls |= {"client_cafile": security.ca, "client_auth_required": True}
@@ -109,12 +111,12 @@ class _Collector:
                 total = hosted.loop.engine.status().total
                 jobs.update({state: getattr(total, state) for state in _STATES})
         return [
-            _gauge("ensemble_runs", "Ensembles on this server.", "phase", phases),
-            _gauge("ensemble_jobs", "Jobs of the ensembles gone on with since the start.", "state", jobs),
-            _counter("ensemble_events", "Events that became durable.", "kind", self._host.records),
-            _counter("ensemble_commands", "Commands that followed from events.", "kind", self._host.commands),
-            GaugeMetricFamily("ensemble_sessions", "Streams of agents that dialled in.", self._acceptor.streams),
-            GaugeMetricFamily("ensemble_event_loop_lag_seconds", "How late the event loop is, lately.", self._lag),
+            _gauge("ensemble_runs", "Runs on this server, by phase.", "phase", phases),
+            _gauge("ensemble_jobs", "Jobs of the runs that this server has worked on since its start.", "state", jobs),
+            _counter("ensemble_events", "Events that are durable, by kind.", "kind", self._host.records),
+            _counter("ensemble_commands", "Commands that followed from events, by kind.", "kind", self._host.commands),
+            GaugeMetricFamily("ensemble_sessions", "Agents that are connected.", self._acceptor.streams),
+            GaugeMetricFamily("ensemble_event_loop_lag_seconds", "Largest recent delay of the event loop.", self._lag),
         ]
 
 

@@ -43,7 +43,7 @@ async def pieces(hosted: Hosted, request: pb.LogsRequest) -> AsyncIterator[bytes
 
 
 class _File:
-    """A file that we see."""
+    """A file on a file system of this machine."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -72,7 +72,7 @@ async def _here(hosted: Hosted, request: pb.LogsRequest, path: str) -> _File | N
 
 
 class _Fetched:
-    """A file that a member reads for us."""
+    """A file that a member reads."""
 
     def __init__(self, hosted: Hosted, member: str, ref: AttemptRef, path: str) -> None:
         self._hosted, self._member, self._ref, self._path = hosted, member, ref, path
@@ -83,7 +83,7 @@ class _Fetched:
         if link is None:
             raise InputError(
                 f"the files of {self._ref.key} are where member {self._member} ran it; "
-                "they can be asked for while the run goes on"
+                "they can be read while the run is running"
             )
         try:
             return await link.member.fetch(self._ref, self._path, offset, limit)

@@ -238,7 +238,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
                 while batch := await asyncio.to_thread(_batch, records, request.key):
                     yield pb.EventsResponse(records=batch)
             if self._host.stopping and request.follow:
-                raise Stopping("the server is stopping; go on when it is back")
+                raise Stopping("the server is stopping; follow again when it is back")
             if not busy or not request.follow:
                 return
             if hosted.seq == (upto or 0):
@@ -293,10 +293,10 @@ class EnsemblesService(rpc.EnsemblesServicer):
         hosted, by = self._run(request.run, context)
         kind = request.WhichOneof("what")
         if kind is None:
-            raise InputError("an action or a rule is expected")
+            raise InputError("an action or a rule is missing")
         plain = map_from_message(getattr(request, kind))
         if names_code(plain) and not self._host.ceilings.custom:
-            raise InputError("custom functions run only on a server that was started with --allow-custom")
+            raise InputError("custom functions are allowed only on a server that was started with --allow-custom")
         asked = Requested("add-rule" if kind == "rule" else "action", by, (), plain, key=request.key)
         asked = requests.complete(asked, self._host.loop_of(hosted.submission.run).engine.spec)
         answer = await self._host.ask(hosted.submission.run, asked)

@@ -112,9 +112,7 @@ class Dialer:
             stream.end(end.code, end.text)
             raise
         if agent and theirs.agent != agent:
-            stream.end(
-                ByeCode.REOPEN, "this agent was restarted, so the session cannot continue; a new one is opened"
-            )
+            stream.end(ByeCode.REOPEN, "this agent was restarted, so the session cannot continue; a new one is opened")
             raise AnotherAgent
         return theirs
 
