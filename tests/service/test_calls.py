@@ -90,7 +90,7 @@ def test_what_cannot_be_done_is_refused_with_a_sentence_and_changes_nothing(serv
             {"action": {"name": "add-rule", "rule": {"trigger": "start", "action": {"name": "custom", "label": "f"}}}},
             "--allow-custom",
         ),
-        ({}, "an action or a rule is expected"),
+        ({}, "an action or a rule is missing"),
     ):
         code, text = steer(server, "steered-1", **what)
         assert code is StatusCode.INVALID_ARGUMENT, (what, text)
@@ -100,10 +100,8 @@ def test_what_cannot_be_done_is_refused_with_a_sentence_and_changes_nothing(serv
     assert server.verb("cancel", "steered-1").returncode == 0
     server.verb("events", "--follow", "steered-1")
     code, text = steer(server, "steered-1", action={"name": "stop"})
-    assert (code, text) == (
-        StatusCode.FAILED_PRECONDITION,
-        "no process works on run steered-1",
-    )
+    assert code is StatusCode.FAILED_PRECONDITION
+    assert "no process works on run steered-1" in text
 
 
 def test_a_token_for_one_run_opens_no_other(serve, tmp_path):

@@ -48,7 +48,7 @@ class Busy(EnsembleError):
 
 
 class Submission(Struct, frozen=True):
-    """An ensemble that was accepted; it is durable before the answer is sent. A run without a journal begins from it."""
+    """An accepted ensemble, durable before the answer is sent. A run without a journal begins from it."""
 
     run: str
     by: str
