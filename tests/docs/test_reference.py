@@ -10,10 +10,11 @@ from ensemble.cli.main import VERBS, ensemble
 from ensemble.cli.reference import reference as command_line
 from ensemble.cli.schema import command, reference
 from ensemble.metrics import STATISTICS
+from ensemble.model.jobs import COUNTS
 from ensemble.spec.actions import action_names
 from ensemble.spec.loader import loads
 from ensemble.spec.schema import schema
-from ensemble.spec.vocabulary import COUNTS, QUANTITIES, TRIGGERS
+from ensemble.spec.vocabulary import QUANTITIES, TRIGGERS
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ensemble.metrics import STATISTICS
 from ensemble.model.errors import ExpressionError
+from ensemble.model.jobs import COUNTS
 from ensemble.spec.expressions import (
     ALL_POINTS,
     MAX_DEPTH,
@@ -48,7 +49,7 @@ from ensemble.spec.expressions import (
     resolve_old,
     threshold,
 )
-from ensemble.spec.vocabulary import COUNTS, MEMBER_METRICS, QUANTITIES
+from ensemble.spec.vocabulary import MEMBER_METRICS, QUANTITIES
 
 words = st.from_regex(r"[a-z_][a-z0-9_]{0,6}", fullmatch=True).filter(
     lambda word: word not in ("and", "or", "not", "true", "false", "nan", "inf")

@@ -13,7 +13,7 @@ from ensemble.engine.state import CANCELLED, PARKED, PAUSE, Cell, Job, State, co
 from ensemble.engine.transitions import CLEANUP, CODES, DEPEND, INACTIVE, NEW, RUN, SCHED, SUBMITTED, history, move
 from ensemble.model.decisions import Cancel, Finish, Note, Retry
 from ensemble.model.events import JobEvent
-from ensemble.model.jobs import split_key
+from ensemble.model.jobs import OUTCOMES, split_key
 
 _RAN: Final = ("pending", "running", "~pending")
 _WAITS: Final = ("~pending",)
@@ -25,7 +25,7 @@ _TEXTS: Final = 20
 _OVER: Final = {
     (ran, outcome): ("running" if ran else "pending", "active", "finished", outcome)
     for ran in (True, False)
-    for outcome in ("success", "failed", "cancelled", "lost")
+    for outcome in OUTCOMES
 }
 
 

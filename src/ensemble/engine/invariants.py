@@ -13,6 +13,7 @@ from ensemble.engine.state import Cell, Group, Job, Member, State
 from ensemble.engine.transitions import CLEANUP, INACTIVE, NEW, RUN, history
 from ensemble.model.decisions import Call, Resize, Submit
 from ensemble.model.errors import InvariantError
+from ensemble.model.jobs import STORED_COUNTS
 
 
 def check(state: State, builder: Builder) -> None:
@@ -27,7 +28,7 @@ def check(state: State, builder: Builder) -> None:
     _same("backlog", sum(group.waiting for group in state.groups.values()), state.backlog)
     _cell(state.total)
     _same("total active", state.total.active, len(state.jobs) + state.backlog)
-    for name in ("submitted", "pending", "running", "success", "failed", "cancelled", "lost", "failed_attempts"):
+    for name in STORED_COUNTS:
         _same(f"total {name}", getattr(state.total, name), sum(getattr(g.whole, name) for g in state.groups.values()))
     for member in state.members.values():
         _member(state, member)
@@ -140,7 +141,7 @@ def _points(state: State, group: Group) -> None:
 
 def _cell(cell: Cell) -> None:
     what = f"{cell.group}{dict(cell.binding)}"
-    for name in ("submitted", "pending", "running", "success", "failed", "cancelled", "lost", "failed_attempts"):
+    for name in STORED_COUNTS:
         if getattr(cell, name) < 0:
             raise InvariantError(f"{what}: {name} is {getattr(cell, name)}")
     _same(f"{what}: submitted", cell.submitted, cell.active + cell.finished)

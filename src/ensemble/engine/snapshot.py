@@ -18,10 +18,10 @@ from ensemble.engine.state import Cell, Failures, Group, Job, State
 from ensemble.metrics import PendingSeries, Series
 from ensemble.model.decisions import Call, End, Resize, Span, Submit
 from ensemble.model.events import JobEvent
+from ensemble.model.jobs import STORED_COUNTS
 
 FORMAT = 1
 
-_COUNTS = ("submitted", "pending", "running", "success", "failed", "cancelled", "lost", "failed_attempts")
 _JOB = (
     "code",
     "attempt",
@@ -143,7 +143,7 @@ def _group(group: Group) -> dict[str, Any]:
 
 def _cell(cell: Cell) -> list[Any]:
     return [
-        [getattr(cell, name) for name in _COUNTS],
+        [getattr(cell, name) for name in STORED_COUNTS],
         {name: series.state() for name, series in cell.series.items()},
         cell.waits.state(),
     ]
@@ -222,7 +222,7 @@ def _restore_group(group: Group, plain: dict[str, Any], builder: Builder) -> Non
 
 def _restore_cell(cell: Cell, plain: list[Any]) -> None:
     counts, series, waits = plain
-    for name, value in zip(_COUNTS, counts, strict=True):
+    for name, value in zip(STORED_COUNTS, counts, strict=True):
         setattr(cell, name, value)
     for name, data in series.items():
         cell.series[name] = Series.from_state(data)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ensemble.engine.algorithm import GroupView, MemberView, PointView
 from ensemble.engine.state import Cell, Group, Member, Point, State
 from ensemble.engine.transitions import INACTIVE, NEW
-from ensemble.model.jobs import Scalar
+from ensemble.model.jobs import COUNTS, Scalar
 from ensemble.spec.expressions import parse, paths
 from ensemble.spec.model import ActionSpec
 
@@ -16,18 +16,6 @@ if TYPE_CHECKING:
     from ensemble.engine.build import Builder
 
 _STATISTICS = ("mean", "std", "min", "max", "median", "iqr", "mad", "variance")
-_COUNTS = (
-    "submitted",
-    "pending",
-    "running",
-    "active",
-    "finished",
-    "success",
-    "failed",
-    "cancelled",
-    "lost",
-    "failed_attempts",
-)
 
 
 class StateView:
@@ -202,7 +190,7 @@ def _statistics(cell: Cell, values: dict[str, Scalar], wanted: Sequence[str], no
     waits = {what: value for what in wanted if (value := cell.waits.stat(what, now)) is not None}
     if waits.get("count"):
         found["pending"] = waits
-    return CellStatistics(cell.group, values, {name: getattr(cell, name) for name in _COUNTS}, found)
+    return CellStatistics(cell.group, values, {name: getattr(cell, name) for name in COUNTS}, found)
 
 
 class _Points(Sequence[PointView]):
@@ -281,7 +269,7 @@ def _fill(found: dict[str, Any], name: str, cell: Cell, now: float) -> None:
 
 
 def _one(cell: Cell, now: float) -> dict[str, Any]:
-    result: dict[str, Any] = {"count": {name: getattr(cell, name) for name in _COUNTS}}
+    result: dict[str, Any] = {"count": {name: getattr(cell, name) for name in COUNTS}}
     for statistic in _STATISTICS:
         values = {quantity: series.stat(statistic) for quantity, series in cell.series.items()}
         values["pending"] = cell.waits.stat(statistic, now)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 __all__ = [
+    "COUNTS",
     "FINISHED",
     "OUTCOMES",
     "REASONS",
+    "RESULT_COUNTS",
     "STATES",
+    "STORED_COUNTS",
+    "UNDER_WAY",
     "AttemptRef",
     "FileInput",
     "JobSpec",
@@ -30,6 +34,29 @@ FINISHED: Final = "inactive"
 
 OUTCOMES: Final = ("success", "failed", "cancelled", "lost")
 """How an inactive job ended. `lost`: seen once, and the queue proves that it is gone."""
+
+COUNTS: Final = {
+    "submitted": "created so far",
+    "pending": "not yet running",
+    "running": "running",
+    "active": "pending or running",
+    "finished": "over, however they ended",
+    "success": "over and successful",
+    "failed": "over and failed, after their last attempt",
+    "cancelled": "cancelled",
+    "lost": "gone with the node or queue they were on",
+    "failed_attempts": "attempts that failed, including those that were retried",
+}
+"""What `count.<group>.` counts besides the values of a quantity."""
+
+STORED_COUNTS: Final = ("submitted", "pending", "running", *OUTCOMES, "failed_attempts")
+"""Those of them that are kept; `active` and `finished` are sums."""
+
+RESULT_COUNTS: Final = (*OUTCOMES, "failed_attempts")
+"""Those that say what came of jobs."""
+
+UNDER_WAY: Final = STATES[STATES.index("depend") : STATES.index(FINISHED)]
+"""The states of a job that is with its queue and not over."""
 
 REASONS: Final = (
     "exit",  # exit code other than 0

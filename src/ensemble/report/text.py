@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ensemble.engine import CellStatus, RuleExplanation, Status, times
+from ensemble.model.jobs import OUTCOMES
 from ensemble.model.wording import counted
 
 _NOTES = {
@@ -83,7 +84,7 @@ def _label(cell: CellStatus) -> str:
     return f"{cell.group} [{values}]" if values else cell.group
 
 
-_COUNTS = ("waiting", "running", "success", "failed", "cancelled", "lost")
+_COUNTS = ("waiting", "running", *OUTCOMES)
 """Columns of counts; all but `success` are left out where they hold nothing but zeros."""
 
 

@@ -10,7 +10,7 @@ import msgspec
 from ensemble.engine import Submission
 from ensemble.members.contract import InventoryItem
 from ensemble.model.events import Event, JobEvent, MemberEvent
-from ensemble.model.jobs import FINISHED
+from ensemble.model.jobs import FINISHED, UNDER_WAY
 from ensemble.runtime.sound import sound
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 EVENTS: Final = 1000
 """Events handed to the engine in one go."""
-
-_UNDER_WAY = ("depend", "sched", "run", "cleanup")
 
 
 async def take_inventory(link: Link, capabilities: frozenset[str]) -> None:
@@ -66,7 +64,7 @@ def _event(item: InventoryItem, member: str) -> Event | None:
     if item.state == FINISHED:
         # it is over and nobody can say how
         return JobEvent(member, key, FINISHED, time.time(), attempt=attempt, outcome="lost", reason="infrastructure")
-    if item.state in _UNDER_WAY:
+    if item.state in UNDER_WAY:
         return JobEvent(member, key, item.state, time.time(), attempt=attempt, native_id=item.native_id)
     return None
 

@@ -24,7 +24,7 @@ from ensemble.model.decisions import (
     Submit,
 )
 from ensemble.model.events import JobEvent, MemberEvent, RunStarted, SubmitAnswered
-from ensemble.model.jobs import split_key
+from ensemble.model.jobs import RESULT_COUNTS, split_key
 from ensemble.runtime.opening import fold
 from ensemble.spec.model import EnsembleSpec
 
@@ -217,7 +217,7 @@ def _points(run_dir: Path) -> Iterator[dict[str, Any]]:
     order = [group.name for group in engine.view.groups()]
     for cell in sorted(cells, key=lambda cell: order.index(cell.group)):
         row: dict[str, Any] = {"group": cell.group, **cell.values, "jobs": cell.submitted}
-        row |= {name: getattr(cell, name) for name in ("success", "failed", "cancelled", "lost", "failed_attempts")}
+        row |= {name: getattr(cell, name) for name in RESULT_COUNTS}
         for name, summary in cell.quantities.items():
             row[f"{name}.mean"] = summary.mean
             row[f"{name}.ci95"] = summary.ci95

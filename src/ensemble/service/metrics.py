@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from ensemble.model.errors import InputError
+from ensemble.model.jobs import OUTCOMES
 from ensemble.session.security import Security
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class _Collector:
         ]
 
 
-_STATES: Final = ("pending", "running", "success", "failed", "cancelled", "lost")
+_STATES: Final = ("pending", "running", *OUTCOMES)
 
 
 def _phase(hosted: Hosted) -> str:

@@ -11,12 +11,12 @@ from msgspec import Struct
 
 from ensemble.engine import Engine
 from ensemble.metrics import student_975
-from ensemble.model.jobs import Scalar
+from ensemble.model.jobs import RESULT_COUNTS, Scalar
 
 STATISTICS = ("count", "mean", "std", "min", "median", "p95", "max")
 """What is kept of each quantity of a group."""
 
-COUNTS = ("submitted", "success", "failed", "cancelled", "lost", "failed_attempts")
+COUNTS = ("submitted", *RESULT_COUNTS)
 
 
 class CellFigures(Struct, frozen=True):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from ensemble.model.errors import ExpressionError, InputError
-from ensemble.model.jobs import Resources
+from ensemble.model.jobs import COUNTS, RESULT_COUNTS, Resources
 from ensemble.model.placement import Size, never_fits
 from ensemble.spec.actions import traits
 from ensemble.spec.expressions import parse_condition, resolve_old
@@ -24,7 +24,6 @@ from ensemble.spec.ranges import Range, may_hold
 from ensemble.spec.render import Renderer
 from ensemble.spec.starting import groups_that_start, rule_sources
 from ensemble.spec.tree import Expr, MetricPath, paths
-from ensemble.spec.vocabulary import COUNTS
 
 READ: Final = 100
 """Points of a group that the loader renders to see whether its texts can be filled."""
@@ -32,7 +31,7 @@ READ: Final = 100
 POINTS: Final = 2_000
 """Points of a group whose size is looked at; beyond that, evenly spread ones."""
 
-RISING: Final = ("submitted", "finished", "success", "failed", "cancelled", "lost", "failed_attempts")
+RISING: Final = ("submitted", "finished", *RESULT_COUNTS)
 """Counts that never fall."""
 
 ROUNDS: Final = 10

@@ -14,6 +14,7 @@ from typing import Any
 
 from ensemble.metrics.statistics import STATISTICS
 from ensemble.model.errors import ExpressionError, InputError
+from ensemble.model.jobs import COUNTS
 from ensemble.spec.actions import ActionCheck, traits
 from ensemble.spec.convert import Converter, nearest
 from ensemble.spec.expressions import (
@@ -33,7 +34,7 @@ from ensemble.spec.nodes import Place
 from ensemble.spec.outline import Outline
 from ensemble.spec.render import Renderer
 from ensemble.spec.starting import axes_of, groups_that_start
-from ensemble.spec.vocabulary import COUNTS, MEMBER_METRICS, QUANTITIES
+from ensemble.spec.vocabulary import MEMBER_METRICS, QUANTITIES
 
 _FIELD = re.compile(r"group [\w-]+: (\w+): ")
 """The field that a message of the renderer is about."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from ensemble.metrics.statistics import STATISTICS
+from ensemble.model.jobs import COUNTS
 from ensemble.spec.actions import actions
 from ensemble.spec.expressions import FUNCTIONS
 from ensemble.spec.keys import Key, keys_of
@@ -28,7 +29,7 @@ from ensemble.spec.model import (
     RuleSpec,
 )
 from ensemble.spec.schema import schema_of
-from ensemble.spec.vocabulary import COUNTS, MEMBER_EVENTS, MEMBER_METRICS, QUANTITIES, TRIGGERS
+from ensemble.spec.vocabulary import MEMBER_EVENTS, MEMBER_METRICS, QUANTITIES, TRIGGERS
 
 _SECTIONS: Final[tuple[tuple[str, type, str], ...]] = (
     ("The file", EnsembleSpec, "jobs:\n  - name: hello\n    command: echo hello world\n    count: 5\n"),

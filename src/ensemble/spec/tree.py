@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from ensemble.metrics.statistics import is_known
 from ensemble.model.errors import ExpressionError
-from ensemble.model.jobs import Scalar
-from ensemble.spec.vocabulary import COUNTS, MEMBER_METRICS, QUANTITIES
+from ensemble.model.jobs import COUNTS, Scalar
+from ensemble.spec.vocabulary import MEMBER_METRICS, QUANTITIES
 
 ALL_POINTS: Final[tuple[tuple[str, Scalar], ...]] = (("*", "*"),)
 """`MetricPath.point` of `group[*]`: the whole group, also inside `for_each`."""

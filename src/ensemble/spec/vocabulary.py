@@ -53,20 +53,6 @@ FLUX_TRIGGERS: Final = {
 }
 """Flux' own events (RFC 21) as ensemble-python spells them, and the trigger each stands for."""
 
-COUNTS: Final = {
-    "submitted": "created so far",
-    "pending": "not yet running",
-    "running": "running",
-    "active": "pending or running",
-    "finished": "over, however they ended",
-    "success": "over and successful",
-    "failed": "over and failed, after their last attempt",
-    "cancelled": "cancelled",
-    "lost": "gone with the node or queue they were on",
-    "failed_attempts": "attempts that failed, including those that were retried",
-}
-"""What `count.<group>.` counts besides the values of a quantity."""
-
 QUANTITIES: Final = {
     "duration": "seconds from the start to the end of a job",
     "pending": "seconds from the submission to the start of a job; a waiting job counts once, with its present age",

@@ -7,6 +7,7 @@ from ensemble.engine.state import Point
 from ensemble.engine.transitions import NEW, RUN
 from ensemble.model.decisions import Discard, Effect, Note
 from ensemble.model.events import JobEvent
+from ensemble.model.jobs import STATES
 from ensemble.spec.actions import ActionCheck, register_action
 from ensemble.spec.model import ActionSpec
 
@@ -52,8 +53,7 @@ def _in_states(code: int, states: frozenset[str]) -> bool:
         return bool(states & {"new", "pending", "active"})
     if code >= RUN:
         return bool(states & {"run", "running", "cleanup", "active"})
-    names = {1: "submitted", 2: "depend", 3: "sched"}
-    return names[code] in states or bool(states & {"pending", "active"})
+    return STATES[code] in states or bool(states & {"pending", "active"})
 
 
 register_action(
