@@ -22,7 +22,7 @@ rules:
         ("nodes: 2", "tasks: '{N*3}'", 32, "a job of 96 cores fits no member (local has at most 2 nodes of 3 cores)"),
         ("nodes: 2", "tasks: '{N}', cores: 2", 3, "a job of 6 cores, 2 of them for one task fits no member"),
         ("nodes: {min: 1, max: 4}", "nodes: '{N}'", 3, "a job of 3 nodes, 3 cores fits no member"),
-        ("nodes: 2, gpus: 2", "gpus: '{N}'", 3, "refused (it needs 3 GPUs on one node and a node has 2)"),
+        ("nodes: 2, gpus: 2", "gpus: '{N}'", 3, "3 GPUs fits no member"),
     ],
 )
 def test_a_job_that_a_rule_adds_and_nothing_holds_fails_by_name(tmp_path, size, demand, large, words):
@@ -42,5 +42,5 @@ jobs: [{name: a, command: sleep 1, nodes: 2, count: 4, launcher: none}]
 rules: [{trigger: job-run, name: a, action: {name: shrink}}]
 """)
     done = ensemble(tmp_path, "run", "e.yaml")
-    assert "waiting jobs do not fit any more (local has at most 1 nodes of 1 cores)" in done.stdout, done.stdout
+    assert "waiting jobs do not fit any more (local has at most 1 node of 1 core)" in done.stdout, done.stdout
     assert "note: jobs fit no member" in done.stdout

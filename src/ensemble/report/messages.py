@@ -175,7 +175,7 @@ class Messages:
         lines = []
         for effect in step.effects:
             if isinstance(effect, Note):
-                lines.append(Message("note", effect.text))
+                lines.append(Message("note", f"{effect.name}: {effect.text}"))
             elif isinstance(effect, Finish) and effect.outcome == "failed" and _succeeded(event):
                 # it ended well, and what it wrote says otherwise
                 lines += self._failed(effect.key, 1, effect.reason, "")

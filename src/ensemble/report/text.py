@@ -135,7 +135,8 @@ def closing(status: Status, warnings: Sequence[str] = ()) -> str:
     if outside := sum(status.cancelled_outside.values()):
         lines.append(f"note: {counted(outside, 'job')} cancelled from outside this run{_by(status.cancelled_outside)}")
     lines += [f"warning: {warning}" for warning in warnings]
-    lines += waits(status)
+    if not status.outcome:
+        lines += waits(status)
     cost = f", {money(status.cost, status.currency)} spent" if status.cost else ""
     lines.append(
         f"{status.run}: {_verdict(status)} in {seconds(status.elapsed)}, {number(status.node_hours)} node-hours{cost}"
