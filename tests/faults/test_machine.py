@@ -110,12 +110,14 @@ def test_a_directory_that_cannot_be_written_is_refused_before_anything_runs(tmp_
 
 
 def test_a_second_process_on_the_same_run_is_refused_and_the_first_goes_on(tmp_path):
-    (tmp_path / "e.yaml").write_text(SLEEPERS % ("sleep 2", 2))
+    wait = f"'until test -e {tmp_path}/go; do sleep 0.1; done', shell: true"
+    (tmp_path / "e.yaml").write_text(SLEEPERS % (wait, 2))
     first = start(tmp_path, "run", "e.yaml")
     until(lambda: running(tmp_path), "no job starts")
     second = ensemble(tmp_path, "resume", "s-1")
     assert second.returncode == 2
     assert f"is being run by process {first.pid}" in second.stderr
+    (tmp_path / "go").touch()
     assert first.wait(30) == 0
 
 
@@ -200,10 +202,10 @@ custom: |
 """
 
 
-def test_a_function_that_raises_dies_or_talks_nonsense_costs_its_rule_only(tmp_path):
+def test_a_function_that_raises_dies_or_talks_nonsense_fails_the_run_and_holds_up_nothing(tmp_path):
     (tmp_path / "e.yaml").write_text(FUNCTIONS)
     done = ensemble(tmp_path, "run", "e.yaml")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 1, done.stdout + done.stderr
     faults = {
         event["error"].split(":")[0].split()[0]: event["fault"] for event in events(tmp_path) if event.get("fault")
     }
