@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ensemble.cli.options import output_option, verb
 from ensemble.cli.output import Output
 from ensemble.model.wording import counted
+
+if TYPE_CHECKING:
+    from ensemble.spec.starting import Start
 
 
 @verb("check")
@@ -43,6 +47,7 @@ def _check(path: Path, member: str, nodes: int, output: Output) -> bool:
     from ensemble.runtime.opening import algorithms, member_kinds, on_member, refuse_functions
     from ensemble.spec.convert import nearest
     from ensemble.spec.loader import load_with_places
+    from ensemble.spec.starting import starts
 
     try:
         kinds = member_kinds()
@@ -67,6 +72,21 @@ def _check(path: Path, member: str, nodes: int, output: Output) -> bool:
     groups = len(dict.fromkeys(group.name for group in spec.jobs))
     size = f"{counted(groups, 'group')}, {counted(jobs, 'job')} by their counts, {counted(len(spec.rules), 'rule')}"
     found = counted(len(warnings), "warning") if warnings else "no problem"
-    lines = [f"warning: {warning}" for warning in warnings] + [f"{path}: {size}: {found}"]
-    output.show("\n".join(lines), {"file": str(path), "problems": [], "warnings": warnings})
+    first = starts(spec)
+    lines = [f"warning: {warning}" for warning in warnings] + [f"{path}: {size}: {found}", *_lines(first)]
+    data = {"file": str(path), "problems": [], "warnings": warnings, "starts": [one._asdict() for one in first]}
+    output.show("\n".join(lines), data)
     return True
+
+
+def _lines(starts: list[Start]) -> list[str]:
+    """What starts by itself and what waits, each with the reason; groups of one reason share a line."""
+    together: dict[tuple[bool, str], list[str]] = {}
+    for one in starts:
+        together.setdefault((one.by_itself, one.reason), []).append(one.group)
+    lines = []
+    for (by_itself, reason), groups in together.items():
+        shown = ", ".join(groups[:5]) + (f" and {len(groups) - 5:,} more" if len(groups) > 5 else "")
+        what = "start" if by_itself else "wait"
+        lines.append(f"  {shown} {what if len(groups) > 1 else what + 's'}: {reason}")
+    return lines

@@ -1,8 +1,9 @@
-"""Which groups start by themselves."""
+"""Which groups start by themselves, and which axes a rule is bound to."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from ensemble.model.errors import ExpressionError
 from ensemble.spec.actions import traits
@@ -36,6 +37,40 @@ def groups_that_start(spec: EnsembleSpec) -> tuple[str, ...]:
         elif all(rule_sources(rule, groups) == {name} for rule in submitting.get(name, ())):
             started.append(name)
     return tuple(started)
+
+
+class Start(NamedTuple):
+    """Whether the jobs of a group are submitted when the run starts, and why."""
+
+    group: str
+    by_itself: bool
+    reason: str
+
+
+def starts(spec: EnsembleSpec) -> list[Start]:
+    """Say of each group, in file order, whether it starts by itself and why."""
+    started = frozenset(groups_that_start(spec))
+    submitting: dict[str, list[str]] = {}
+    for number, rule in enumerate(spec.rules, 1):
+        if traits(rule.action).submits:
+            submitting.setdefault(rule.action.label, []).append(rule.id or f"rule-{number}")
+    found = []
+    for name, entries in Outline(spec).groups.items():
+        rules = submitting.get(name, [])
+        shown = ", ".join(rules[:3]) + (", ..." if len(rules) > 3 else "")
+        if name in started:
+            said = any(entry.submit == "start" for entry in entries)
+            reason = "it says `submit: start`" if said else "no rule submits it"
+            if rules and not said:
+                reason = f"only its own jobs set off {shown}"
+        elif rules:
+            reason = f"{shown} {'submit' if len(rules) > 1 else 'submits'} it"
+        elif any(entry.submit == "rules" for entry in entries):
+            reason = "it says `submit: rules`"
+        else:
+            reason = f"the algorithm {spec.algorithm.name} submits it" if spec.algorithm else "a function may submit it"
+        found.append(Start(name, name in started, reason))
+    return found
 
 
 def axes_of(rule: RuleSpec, outline: Outline) -> tuple[str, ...]:
