@@ -226,8 +226,8 @@ class Applier:
                 rule.removed = True
         state.algorithm = effect.name
         state.memory.pop("algorithm", None)
-        self.builder.algorithm_options = dict(effect.options)
-        self.builder.switches += 1
+        self.state.algorithm_options = dict(effect.options)
+        self.state.switches += 1
         self.builder.index_triggers()
 
     # ---- events ------------------------------------------------------------------------------------
@@ -243,13 +243,12 @@ class Applier:
         state.seed = event.seed
         state.started = state.now
         state.held = event.held
-        self.builder.begin(event.run, event.run_dir)
         for rule in state.rules.values():
             if rule.trigger == "start":
                 self.impact.awake.append(rule)
             elif rule.trigger == "interval":
                 self._begin_interval(rule)
-        limit = self.builder.spec.limits.walltime
+        limit = self.builder.plan.spec.limits.walltime
         if limit:
             heappush(self._timers, (state.now + limit, 0, "limit", "walltime"))
 

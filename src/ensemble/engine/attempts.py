@@ -85,7 +85,7 @@ class Attempts:
             job.last = event
             if event.outcome == "cancelled" and not job.cancelling:
                 self._cancelled_outside(event)
-            if event.outcome == "success" and not self.builder.conditional(job.point):
+            if event.outcome == "success" and not self.builder.plan.conditional(job.point):
                 self.finished(job, "success", "")
                 if event.missing:
                     self.impact.over.append(job)
@@ -202,7 +202,7 @@ class Attempts:
             state.reserved_cost -= job.cost
             job.node_seconds = job.cost = 0.0
         if (group.max_running and (group.waiting or group.ready)) or (
-            state.backlog and (member.outstanding <= REFILL or self.builder.budgeted)
+            state.backlog and (member.outstanding <= REFILL or self.builder.plan.budgeted)
         ):
             self.impact.release = True
         return used

@@ -43,7 +43,7 @@ class Backlog:
         if effect.values is not None:
             self.builder.add_point(group, effect.template, effect.values)
         point = group.points[span.point]
-        spec = self.builder.template(point)
+        spec = self.builder.plan.template(point)
         for number in range(span.first, span.first + min(span.count, spec.warmup - len(point.warm))):
             point.warm.add(number)
         group.created = max(group.created, span.first + span.count)
@@ -81,7 +81,7 @@ class Backlog:
         draw = Random(self.state.seed * 1_000_003 + group.created).random
         rounds: list[list[Span]] = []
         for span in group.mixing:
-            order = self.builder.template(group.points[span.point]).order
+            order = self.builder.plan.template(group.points[span.point]).order
             for index in range(span.count):
                 place = index if order == "blocked" else 0
                 while len(rounds) <= place:

@@ -7,80 +7,48 @@ from typing import Any, Final
 
 from msgspec import convert
 
-from ensemble.engine.algorithm import Algorithm
+from ensemble.engine.plan import Plan
 from ensemble.engine.resolve import Resolver
-from ensemble.engine.rules import Listeners, Rule, Thresholds, Watch, park, unpark
+from ensemble.engine.rules import Each, Listeners, Rule, Thresholds, Watch, park, unpark
 from ensemble.engine.state import Binding, Cell, Group, Job, Member, Point, Shape, State
 from ensemble.metrics import Series
 from ensemble.model.errors import InputError
-from ensemble.model.events import JobEvent
 from ensemble.model.jobs import JobSpec, Scalar
-from ensemble.spec.expressions import Expr, Formula, compile_expr, parse, parse_condition, paths, threshold
-from ensemble.spec.model import EnsembleSpec, GroupSpec, MemberSpec, RuleSpec
-from ensemble.spec.outline import Outline
+from ensemble.spec.expressions import Expr, compile_expr, parse_condition, paths, threshold
+from ensemble.spec.model import MemberSpec, RuleSpec
 from ensemble.spec.placeholders import compile_template
 from ensemble.spec.render import Renderer
-from ensemble.spec.starting import axes_of, groups_that_start
+from ensemble.spec.starting import axes_of
 
 _SPACING: Final = 1_000_000
 """Room in the order of rules for the instances of one `for_each` rule."""
 
 
-class Each:
-    """A `for_each` rule: what its instances are made from."""
-
-    __slots__ = ("axes", "id", "made", "order", "owner", "rule")
-
-    def __init__(self, rule_id: str, rule: RuleSpec, owner: str, order: int, axes: tuple[str, ...]) -> None:
-        self.id = rule_id
-        self.rule = rule
-        self.owner = owner
-        self.order = order
-        self.axes = axes
-        self.made = 0
-        """How many instances there are."""
-
-
 class Builder:
-    """Makes what the state consists of, and knows what the file says about it."""
+    """Makes the parts of a state from a plan: at the start, and those that come up while the run goes on."""
 
-    def __init__(self, spec: EnsembleSpec, state: State, algorithms: Mapping[str, Algorithm]) -> None:
-        self.spec = spec
+    __slots__ = ("plan", "resolver", "state")
+
+    def __init__(self, plan: Plan, state: State) -> None:
+        self.plan = plan
         self.state = state
-        self.algorithms = algorithms
-        self.algorithm_options: dict[str, Any] = {}
-        self.switches = 0
-        self.added: list[tuple[str, dict[str, Any], str]] = []
-        """Rules that joined while the run was going: id, rule, owner."""
-        self.budgeted = bool(spec.limits.node_hours or spec.limits.cost)
-        self.templates: dict[str, list[GroupSpec]] = {}
-        for group in spec.jobs:
-            self.templates.setdefault(group.name, []).append(group)
         self.resolver = Resolver(state, self)
-        self.starting = groups_that_start(spec)
-        self._outline = Outline(spec)
-        self.begin("", "")
-        self._valid: dict[tuple[str, int], Formula] = {}
-        self._conditional: dict[tuple[str, int], bool] = {}
-        self._templates_each: list[Each] = []
-        self.rule_ids: dict[str, None] = {}
-        """Every id a rule came with, that of a `for_each` rule too."""
-        self._next_order = 0
         self._members()
         self._groups()
-        state.seed = spec.seed
-        for index, rule in enumerate(spec.rules, 1):
+        state.seed = plan.spec.seed
+        for index, rule in enumerate(plan.spec.rules, 1):
             self._rule(rule.id or f"rule-{index}", rule, "")
         self.index_triggers()
 
-    def begin(self, run: str, run_dir: str) -> None:
-        """The run's name and directory are known now."""
-        self.renderer = Renderer(self.spec, run, run_dir)
+    @property
+    def renderer(self) -> Renderer:
+        """What describes the jobs of the run."""
+        return self.plan.renderer(self.state.run, self.state.run_dir)
 
     # ---- members -----------------------------------------------------------------------------------
 
     def _members(self) -> None:
-        members = self.spec.members or {"local": MemberSpec()}
+        members = self.plan.spec.members or {"local": MemberSpec()}
         for name, spec in members.items():
             member = Member(name, spec.kind)
             member.price = spec.price
@@ -92,7 +60,7 @@ class Builder:
     # ---- groups and points -------------------------------------------------------------------------
 
     def _groups(self) -> None:
-        for name, templates in self.templates.items():
+        for name, templates in self.plan.templates.items():
             axes = tuple(dict.fromkeys(axis for template in templates for axis in template.axes))
             group = Group(name, axes)
             group.max_running = max((template.max_running for template in templates), default=0)
@@ -100,17 +68,6 @@ class Builder:
             for index, template in enumerate(templates):
                 for values in template.points:
                     self._point(group, index, dict(values))
-
-    def template(self, point: Point) -> GroupSpec:
-        """The entry of the file that a point belongs to."""
-        return self.templates[point.group.name][point.template]
-
-    def template_for(self, group: Group, values: Mapping[str, Scalar]) -> int:
-        """The first entry of the group with just these axes, else the first."""
-        for index, template in enumerate(self.templates[group.name]):
-            if set(template.axes) == set(values):
-                return index
-        return 0
 
     def find_points(self, group: Group, values: Mapping[str, Scalar]) -> Sequence[Point]:
         """The points with these values: one for each entry of the group that has them."""
@@ -121,7 +78,7 @@ class Builder:
         axes = tuple(axis for axis in group.axes if axis in binding)
         if not axes:
             return group.points
-        if any(axis not in template.axes for template in self.templates[group.name] for axis in axes):
+        if any(axis not in template.axes for template in self.plan.templates[group.name] for axis in axes):
             return [point for point in group.points if all(point.values.get(a, binding[a]) == binding[a] for a in axes)]
         if len(axes) == 1:
             return group.by_value.get((axes[0], binding[axes[0]]), ())
@@ -139,8 +96,8 @@ class Builder:
 
     def problem_with(self, group: Group, values: Mapping[str, Scalar]) -> str:
         """Why no job can be made of these values; empty when one can."""
-        template = self.template_for(group, values)
-        axes = self.templates[group.name][template].axes
+        template = self.plan.template_for(group, values)
+        axes = self.plan.templates[group.name][template].axes
         if set(values) != set(axes):
             return f"a point needs {', '.join(axes) or 'no axes'}, not {', '.join(values) or 'none'}"
         try:
@@ -152,7 +109,7 @@ class Builder:
     def add_point(self, group: Group, template: int, values: Mapping[str, Scalar]) -> Point:
         """A point that came up while the run was going; `for_each` rules get an instance for its values."""
         point = self._point(group, template, dict(self.binding(group, values)))
-        for each in self._templates_each:
+        for each in self.state.each:
             if each.axes and all(axis in point.values for axis in each.axes):
                 for rule in self._instances(each, [tuple(point.values[axis] for axis in each.axes)]):
                     self._listen(rule)
@@ -160,7 +117,7 @@ class Builder:
 
     def _point(self, group: Group, template: int, values: dict[str, Scalar]) -> Point:
         point = Point(group, len(group.points), template, values)
-        spec = self.templates[group.name][template]
+        spec = self.plan.templates[group.name][template]
         sample = self.renderer.render(group.name, template, values, f"{group.name}-0", 1)
         resources = sample.resources
         point.nodes = resources.nodes
@@ -185,7 +142,7 @@ class Builder:
         if own in group.cells:
             return
         axes = {axis for axis, _ in own}
-        wider = any(axes < set(template.axes) for template in self.templates[group.name])
+        wider = any(axes < set(template.axes) for template in self.plan.templates[group.name])
         group.slices[tuple(axis for axis, _ in own)] = None
         group.cells[own] = self.sight(group, own) if wider else Cell(group.name, own)
         for point in self._points_in(group, own) if wider else ():
@@ -228,33 +185,6 @@ class Builder:
         some = group.by_value.get(binding[0], []) if binding else group.points
         return [point for point in some if _within(binding, point.values)]
 
-    def conditional(self, point: Point) -> bool:
-        """Whether a job that ended well may still be found to have failed (`valid`, required outputs)."""
-        key = (point.group.name, point.template)
-        known = self._conditional.get(key)
-        if known is None:
-            spec = self.template(point)
-            known = bool(spec.valid) or any(output.required for output in spec.outputs.values())
-            self._conditional[key] = known
-        return known
-
-    def verdict(self, job: Job, event: JobEvent) -> str:
-        """The reason for which a job that ended with exit code 0 has failed all the same; empty: none."""
-        spec = self.template(job.point)
-        if any(name in spec.outputs and spec.outputs[name].required for name in event.missing):
-            return "outputs"
-        if not spec.valid:
-            return ""
-        key = (job.group.name, job.point.template)
-        if key not in self._valid:
-            self._valid[key] = Formula(parse(spec.valid))
-        values: dict[str, Scalar | None] = dict(job.point.values)
-        values.update(event.figures or {})
-        values["duration"] = max(0.0, (job.ended or event.time) - job.run_time)
-        values["exit_code"] = float(event.exit_code)
-        values["attempt"] = float(job.attempt)
-        return "" if self._valid[key].value(values) is True else "valid"
-
     def job_spec(self, group: Group, point: Point, number: int, attempt: int, avoid: tuple[str, ...]) -> JobSpec:
         """The full description of one attempt."""
         key = f"{group.name}-{number}"
@@ -263,7 +193,9 @@ class Builder:
 
     def follows_parent(self, group: Group) -> bool:
         """Whether a text of the group names the directory of the job that caused its jobs."""
-        return any(self.renderer.uses(group.name, index, "parent") for index in range(len(self.templates[group.name])))
+        return any(
+            self.renderer.uses(group.name, index, "parent") for index in range(len(self.plan.templates[group.name]))
+        )
 
     def directory_of(self, job: Job) -> str:
         """The directory of a job, relative to that of the run where it is inside it."""
@@ -274,19 +206,19 @@ class Builder:
 
     def add_rule(self, rule_id: str, rule: dict[str, Any], owner: str) -> list[Rule]:
         """A rule that joins while the run is going."""
-        self.added.append((rule_id, rule, owner))
+        self.state.added.append((rule_id, rule, owner))
         made = self._rule(rule_id, convert(rule, RuleSpec), owner)
         self.index_triggers()
         return made
 
     def _rule(self, rule_id: str, rule: RuleSpec, owner: str) -> list[Rule]:
-        self._next_order += _SPACING
-        self.rule_ids[rule_id] = None
+        self.state.rule_order += _SPACING
+        self.state.rule_ids[rule_id] = None
         if not rule.for_each:
-            return [self._instance(rule_id, self._next_order, rule, {}, owner)]
-        axes = axes_of(rule, self._outline)
-        each = Each(rule_id, rule, owner, self._next_order, axes)
-        self._templates_each.append(each)
+            return [self._instance(rule_id, self.state.rule_order, rule, {}, owner)]
+        axes = axes_of(rule, self.plan.outline)
+        each = Each(rule_id, rule, owner, self.state.rule_order, axes)
+        self.state.each.append(each)
         values = dict.fromkeys(
             tuple(point.values[axis] for axis in axes)
             for group in self.state.groups.values()
@@ -312,7 +244,7 @@ class Builder:
         """Put the rules into the order in which they came to be in the run that a snapshot is of."""
         rules = self.state.rules
         ordered = {rule_id: rules[rule_id] for rule_id in ids}
-        for each in self._templates_each:
+        for each in self.state.each:
             mine = [rule for rule in ordered.values() if rule.template == each.id]
             for index, rule in enumerate(mine):
                 park(rule)

@@ -98,8 +98,8 @@ class Decider:
         self._queued: set[tuple[int, int]] = set()
         self._firings = 0
         self._called = 0
-        self._spec = builder.spec
-        limits = builder.spec.limits
+        self._spec = builder.plan.spec
+        limits = builder.plan.spec.limits
         self._unlimited = not (limits.failures or limits.walltime or limits.cost)
 
     def decide(self, event: Event) -> tuple[Step, ...]:
@@ -156,11 +156,11 @@ class Decider:
             return
         self.context.begin()
         if type(event) is RunStarted:
-            if self.builder.spec.algorithm is not None:
-                algorithm = self.builder.spec.algorithm
+            if self.builder.plan.spec.algorithm is not None:
+                algorithm = self.builder.plan.spec.algorithm
                 self._upkeep(switch(self.context, algorithm.name, algorithm.options), "algorithm")
                 self.context.begin()
-            self._upkeep(self.context.start(self.builder.starting), "start")
+            self._upkeep(self.context.start(self.builder.plan.starting), "start")
         elif type(event) is Requested:
             self._upkeep(self._requested(event), "request")
         elif type(event) is RunResumed and self.state.paused and not event.paused:
@@ -185,7 +185,7 @@ class Decider:
             return effects
         outcome, reason = event.outcome, event.reason
         if outcome == "success":
-            reason = self.builder.verdict(job, event)
+            reason = self.builder.plan.verdict(job, event)
             if not reason:
                 return [*effects, Finish(job.key, "success")]
             outcome = "failed"
@@ -202,7 +202,7 @@ class Decider:
         infrastructure = outcome == "lost" or reason == "infrastructure"
         if self.state.dropped or job.cancelling == CANCELLED:
             return [*effects, Finish(job.key, "lost" if outcome == "lost" else "failed", reason)]
-        retries = self.builder.template(job.point).retries
+        retries = self.builder.plan.template(job.point).retries
         elsewhere = job.hosts if retries.elsewhere else ""
         if infrastructure:
             if job.losses + 1 < MAX_LOSSES:
@@ -377,7 +377,7 @@ class Decider:
 
     def _limits(self, event: Event) -> None:
         state = self.state
-        limits = self.builder.spec.limits
+        limits = self.builder.plan.spec.limits
         if state.draining:
             if state.limit and limits.on_limit == "cancel":
                 self._cancel_rest("limit")
@@ -392,7 +392,7 @@ class Decider:
     def _limit(self, name: str, text: str) -> None:
         self.context.begin()
         self._upkeep([Note("limit", text), *self.context.drain("limit", name)], "limit")
-        if self.builder.spec.limits.on_limit == "cancel":
+        if self.builder.plan.spec.limits.on_limit == "cancel":
             self._cancel_rest("limit")
 
     def _cancel_rest(self, reason: str) -> None:

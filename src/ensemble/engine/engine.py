@@ -17,6 +17,7 @@ from ensemble.engine.decide import Decider
 from ensemble.engine.explain import RuleExplanation, explain
 from ensemble.engine.facts import described, facts, find
 from ensemble.engine.invariants import check
+from ensemble.engine.plan import Plan
 from ensemble.engine.snapshot import restore, snapshot
 from ensemble.engine.state import State
 from ensemble.engine.status import Status, at_rest, status
@@ -50,7 +51,7 @@ class Engine:
         self.spec = spec
         self.state = State()
         self.state.run = run
-        self._builder = Builder(spec, self.state, algorithms or {})
+        self._builder = Builder(Plan(spec, algorithms or {}), self.state)
         self._applier = Applier(self.state, self._builder)
         self._decide = Decider(self.state, self._builder, self._applier).decide
         self._job = self._applier.attempts.job

@@ -256,8 +256,8 @@ def _rules(state: State, builder: Builder) -> None:
     for holder in holders:
         for watch in (holder.watch or {}).values():
             _watch(watch)
-    for each in builder.added:
-        if each[0] not in builder.rule_ids:
+    for each in state.added:
+        if each[0] not in state.rule_ids:
             raise InvariantError(f"{each[0]} was added and is not known")
 
 

@@ -64,7 +64,7 @@ class Release:
         self._given: dict[str, list[Span]] = {}
         self._cores: dict[str, int] = {}
         self._left = {name: self._room(member) for name, member in state.members.items()}
-        limits = self.builder.spec.limits
+        limits = self.builder.plan.spec.limits
         self._budget = (
             limits.node_hours * 3600.0 - state.spent_node_seconds - state.reserved_node_seconds
             if limits.node_hours
@@ -260,7 +260,7 @@ class Release:
         seconds, money = self._budget
         if seconds < 0 and money < 0 and not self._limited():
             return count
-        limits = self.builder.spec.limits
+        limits = self.builder.plan.spec.limits
         each = nodes_of(point, member) * point.walltime
         cost = 0.0 if member.holds else each / 3600.0 * member.price
         if limits.node_hours and each > 0:
@@ -275,7 +275,7 @@ class Release:
         return count
 
     def _limited(self) -> bool:
-        limits = self.builder.spec.limits
+        limits = self.builder.plan.spec.limits
         return bool(limits.node_hours or limits.cost)
 
 

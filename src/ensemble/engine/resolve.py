@@ -81,7 +81,7 @@ class Resolver:
         return str(path), _known(member, field), [(member, field)]
 
     def _derived(self, path: MetricPath, group: Group, where: Binding, watched: bool) -> tuple[str, Reader, list[Home]]:
-        for template in self.builder.templates[group.name]:
+        for template in self.builder.plan.templates[group.name]:
             if path.quantity in template.derived:
                 break
         else:

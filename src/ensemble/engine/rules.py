@@ -125,6 +125,21 @@ class Listeners:
                 yield from rules
 
 
+class Each:
+    """A `for_each` rule: what its instances are made from."""
+
+    __slots__ = ("axes", "id", "made", "order", "owner", "rule")
+
+    def __init__(self, rule_id: str, rule: RuleSpec, owner: str, order: int, axes: tuple[str, ...]) -> None:
+        self.id = rule_id
+        self.rule = rule
+        self.owner = owner
+        self.order = order
+        self.axes = axes
+        self.made = 0
+        """How many instances there are."""
+
+
 class Thresholds:
     """Conditions `value > c` (or >=, <, <=) on one value, sorted by c."""
 

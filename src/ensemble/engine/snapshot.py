@@ -98,8 +98,8 @@ def snapshot(state: State, builder: Builder) -> dict[str, Any]:
         "format": FORMAT,
         "state": {name: getattr(state, name) for name in _STATE},
         "ended": to_builtins(state.ended),
-        "switches": builder.switches,
-        "algorithm_options": builder.algorithm_options,
+        "switches": state.switches,
+        "algorithm_options": state.algorithm_options,
         "groups": {name: _group(group) for name, group in state.groups.items()},
         "total": _cell(state.total),
         "jobs": [
@@ -114,7 +114,7 @@ def snapshot(state: State, builder: Builder) -> dict[str, Any]:
             for job in state.jobs.values()
         ],
         "members": {name: {field: getattr(m, field) for field in _MEMBER} for name, m in state.members.items()},
-        "added": builder.added,
+        "added": state.added,
         "rules": {rule.id: [getattr(rule, name) for name in _RULE] for rule in state.rules.values()},
         "commands": [to_builtins(command) for command in state.commands.values()],
         "calls": [[command, rule] for command, rule in state.calls.items()],
@@ -158,8 +158,7 @@ def restore(data: dict[str, Any], state: State, builder: Builder) -> None:
         setattr(state, name, data["state"].get(name, getattr(state, name)))
     state.avoid = tuple(state.avoid)
     state.ended = convert(data["ended"], End | None)
-    builder.begin(state.run, state.run_dir)
-    builder.algorithm_options = data["algorithm_options"]
+    state.algorithm_options = data["algorithm_options"]
     for name, fields in data["members"].items():
         for field, value in fields.items():
             setattr(state.members[name], field, tuple(value) if field == "capabilities" else value)
@@ -170,7 +169,7 @@ def restore(data: dict[str, Any], state: State, builder: Builder) -> None:
     for rule_id, rule, owner in data["added"]:
         builder.add_rule(rule_id, rule, owner)
     builder.in_order(data["rules"])
-    builder.switches = data["switches"]
+    state.switches = data["switches"]
     for name, plain in data["groups"].items():
         _restore_group(state.groups[name], plain, builder)
     _restore_cell(state.total, data["total"])

@@ -17,7 +17,7 @@ from ensemble.model.jobs import Resources, Scalar
 
 if TYPE_CHECKING:
     from ensemble.engine.calls import Line
-    from ensemble.engine.rules import Listeners, Rule, Watch
+    from ensemble.engine.rules import Each, Listeners, Rule, Watch
 
 CANCELLED: Final = 1
 PARKED: Final = 2
@@ -374,13 +374,16 @@ class State:
     """The whole of it."""
 
     __slots__ = (
+        "added",
         "algorithm",
+        "algorithm_options",
         "avoid",
         "backlog",
         "calls",
         "cancelled_outside",
         "commands",
         "draining",
+        "each",
         "dropped",
         "paused",
         "ended",
@@ -399,7 +402,10 @@ class State:
         "now",
         "run",
         "run_dir",
+        "rule_ids",
+        "rule_order",
         "rules",
+        "switches",
         "seed",
         "seq",
         "spent_cost",
@@ -429,6 +435,14 @@ class State:
         self.backlog = 0
         """Jobs in all backlogs."""
         self.rules: dict[str, Rule] = {}
+        self.rule_ids: dict[str, None] = {}
+        """Every id a rule came with, that of a `for_each` rule too."""
+        self.rule_order = 0
+        """The order of the rule that came last."""
+        self.each: list[Each] = []
+        """The `for_each` rules."""
+        self.added: list[tuple[str, dict[str, Any], str]] = []
+        """Rules that joined while the run was going: id, rule, owner."""
         self.firings = 0
         self.next_command = 1
         self.commands: dict[int, Any] = {}
@@ -457,6 +471,9 @@ class State:
         self.ended: End | None = None
         self.avoid: tuple[str, ...] = ()
         self.algorithm = ""
+        self.algorithm_options: dict[str, Any] = {}
+        self.switches = 0
+        """How often an algorithm has taken over."""
         self.memory: dict[str, dict[str, Any]] = {}
         self.spent_node_seconds = 0.0
         self.spent_cost = 0.0

@@ -166,7 +166,7 @@ def status(state: State, builder: Builder) -> Status:
         reason=reason,
         cancelled_outside=dict(state.cancelled_outside),
         failures=_failures(state),
-        currency=_currency(builder.spec),
+        currency=_currency(builder.plan.spec),
     )
 
 
@@ -213,7 +213,7 @@ def _cell(cell: Cell, values: dict[str, Scalar], state: State, builder: Builder)
     }
     derived: dict[str, float | None] = {}
     if cell.group != "*":
-        for template in builder.templates[cell.group]:
+        for template in builder.plan.templates[cell.group]:
             for name in template.derived:
                 derived[name] = _derived(builder.resolver, cell, values, name)
     return CellStatus(

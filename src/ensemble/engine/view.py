@@ -46,7 +46,7 @@ class StateView:
         first = group.points[0] if group.points else None
         count = 0
         for point in group.points:
-            count += self._builder.template(point).count
+            count += self._builder.plan.template(point).count
         return GroupView(
             group.name,
             group.axes,
@@ -214,7 +214,7 @@ class _Points(Sequence[PointView]):
         cell = own_cell(point)
         return PointView(
             dict(point.values),
-            self._builder.template(point).count,
+            self._builder.plan.template(point).count,
             point.nodes,
             point.cores,
             cell.submitted,

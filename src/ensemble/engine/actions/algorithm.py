@@ -25,7 +25,7 @@ def _check(check: ActionCheck, action: ActionSpec) -> None:
 def switch(context: Context, name: str, options: dict[str, Any]) -> list[Effect]:
     """Leave the present algorithm, if there is one, for another."""
     builder = context.builder
-    algorithm = builder.algorithms.get(name)
+    algorithm = builder.plan.algorithms.get(name)
     if algorithm is None:
         return [Note("unknown-algorithm", f"there is no algorithm {name!r}")]
     try:
@@ -34,7 +34,7 @@ def switch(context: Context, name: str, options: dict[str, Any]) -> list[Effect]
     except InputError as error:
         return [Note("bad-options", f"algorithm {name}: {error}")]
     effects: list[Effect] = [SwitchAlgorithm(name, checked)]
-    turn = builder.switches + 1
+    turn = context.state.switches + 1
     for index, rule in enumerate(rules, 1):
         suffix = f"-{turn}" if turn > 1 else ""
         effects.append(AddRule(f"{name}{suffix}.{rule.id or index}", to_builtins(rule), f"algorithm:{name}"))
@@ -48,12 +48,12 @@ def _switch(context: Context, action: ActionSpec, cause: Cause) -> list[Effect]:
 def _act(context: Context, action: ActionSpec, cause: Cause) -> list[Effect]:
     """Ask the present algorithm what to do, and do it."""
     state = context.state
-    algorithm = context.builder.algorithms.get(state.algorithm)
+    algorithm = context.builder.plan.algorithms.get(state.algorithm)
     if algorithm is None:
         return [Note("unknown-algorithm", f"there is no algorithm {state.algorithm!r}")]
     memory = state.memory.get("algorithm", {})
     view = StateView(state, context.builder)
-    outcome = algorithm.act(action.label, context.builder.algorithm_options, memory, view, cause.random or Random(0))
+    outcome = algorithm.act(action.label, context.state.algorithm_options, memory, view, cause.random or Random(0))
     effects: list[Effect] = []
     if outcome.memory is not None and outcome.memory != memory:
         effects.append(Remember("algorithm", outcome.memory))

@@ -91,7 +91,7 @@ class Context:
         `values` and `template` are those of a point that is new. `parent` is the directory of the job that caused them.
         """
         wanted = usual if count is None else count
-        limit = self.builder.spec.limits.jobs
+        limit = self.builder.plan.spec.limits.jobs
         effects: list[Effect] = []
         if limit:
             left = limit - self.state.total.submitted - self._created
@@ -113,7 +113,7 @@ class Context:
         for name in names:
             group = self.state.groups[name]
             for point in group.points:
-                effects += self.create(group, point.index, self.builder.template(point).count)
+                effects += self.create(group, point.index, self.builder.plan.template(point).count)
         return effects
 
     def cancel_keys(self, keys: list[str], reason: str) -> list[Effect]:
@@ -152,7 +152,7 @@ class Context:
         wanted = rule.get("id") or ""
         found, number = wanted, 0
         base = wanted or (by.id if by is not None else "added")
-        while not found or found in self.builder.rule_ids or found in self.state.rules or found in self._ids:
+        while not found or found in self.state.rule_ids or found in self.state.rules or found in self._ids:
             number += 1
             found = f"{base}+{number}"
         self._ids[found] = None

@@ -49,7 +49,7 @@ def _submit(context: Context, action: ActionSpec, cause: Cause) -> list[Effect]:
     if not points and parent and set(group.axes) <= set(binding):
         return _submit_values(context, group, {axis: binding[axis] for axis in group.axes}, count, parent)
     for point in points:
-        effects += context.create(group, point.index, builder.template(point).count, count, parent=parent)
+        effects += context.create(group, point.index, builder.plan.template(point).count, count, parent=parent)
     return effects
 
 
@@ -62,10 +62,10 @@ def _submit_values(
     if known:
         effects: list[Effect] = []
         for point in known:
-            effects += context.create(group, point.index, builder.template(point).count, count, parent=parent)
+            effects += context.create(group, point.index, builder.plan.template(point).count, count, parent=parent)
         return effects
-    template = builder.template_for(group, values)
-    usual = builder.templates[group.name][template].count
+    template = builder.plan.template_for(group, values)
+    usual = builder.plan.templates[group.name][template].count
     new = context.points.setdefault(group.name, {})
     binding = builder.binding(group, values)
     if binding in new:
