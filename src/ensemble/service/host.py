@@ -19,11 +19,12 @@ from prometheus_client import Histogram
 from ensemble.model.decisions import Call, Cancel, Record, Resize, StopMember, Submit
 from ensemble.model.errors import EnsembleError, InputError, UnknownRun
 from ensemble.model.events import Requested
+from ensemble.runs.local import LocalRun
 from ensemble.runtime import RunOptions, requests
 from ensemble.runtime import resume as resume_run
 from ensemble.runtime import run as run_ensemble
 from ensemble.runtime.folding import fold
-from ensemble.runtime.index import forget, make_run_dir
+from ensemble.runtime.index import make_run_dir
 from ensemble.runtime.loop import RunLoop, RunResult
 from ensemble.runtime.pace import Pace
 from ensemble.runtime.requests import Answer
@@ -73,6 +74,11 @@ class Hosted:
         """Whether a run that was paused goes on when it is resumed."""
         self.seq = 0
         self._news: asyncio.Event = asyncio.Event()
+
+    @property
+    def run(self) -> LocalRun:
+        """What the run says of itself: by its live engine where it has one here."""
+        return LocalRun(self.run_dir, live=lambda: self.loop.engine if self.loop is not None else None)
 
     @property
     def busy(self) -> bool:
@@ -321,8 +327,8 @@ class Host:
 
     def _clear(self, hosted: Hosted) -> None:
         (self.state / "submissions" / f"{hosted.submission.run}.json").unlink(missing_ok=True)
-        shutil.rmtree(hosted.run_dir, ignore_errors=True)
-        forget(hosted.run_dir)
+        with contextlib.suppress(EnsembleError):
+            hosted.run.remove(force=True)
         brought = Path(str(hosted.submission.spec.get("directory", "")))
         if brought.parent == self.state / "files":
             shutil.rmtree(brought, ignore_errors=True)

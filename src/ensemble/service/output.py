@@ -9,9 +9,7 @@ from typing import Final
 
 from ensemble.model.errors import InputError, MemberError
 from ensemble.model.jobs import AttemptRef
-from ensemble.runs.local import LocalRun
 from ensemble.runs.logs import LOOK_SECONDS, job_file, job_folder
-from ensemble.runtime.results import rows
 from ensemble.service.host import Hosted
 from ensemble.session.v1 import ensembles_pb2 as pb
 
@@ -29,7 +27,7 @@ async def pieces(hosted: Hosted, request: pb.LogsRequest) -> AsyncIterator[bytes
     left = request.limit or float("inf")
     offset = request.offset
     read = await _here(hosted, request, path) or await _elsewhere(hosted, request, path)
-    is_over = LocalRun(hosted.run_dir).job_is_over(request.key, request.attempt) if request.follow else None
+    is_over = hosted.run.job_is_over(request.key, request.attempt) if request.follow else None
     while True:
         # asked before the reading: what was written until then is read
         over = is_over is None or await asyncio.to_thread(is_over)
@@ -93,7 +91,7 @@ class _Fetched:
 
 async def _elsewhere(hosted: Hosted, request: pb.LogsRequest, path: str) -> _Fetched:
     def find() -> dict[str, object] | None:
-        return next((row for row in rows(hosted.run_dir) if row["key"] == request.key), None)
+        return next((row for row in hosted.run.results() if row["key"] == request.key), None)
 
     row = await asyncio.to_thread(find)
     if row is None:

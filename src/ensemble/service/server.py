@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 import msgspec
@@ -18,10 +18,10 @@ from ensemble.engine import Engine
 from ensemble.journal.following import Follower
 from ensemble.model.errors import EnsembleError, InputError, Problem, SpecError, UnknownRun
 from ensemble.model.events import Requested
+from ensemble.runs.local import LocalRun
 from ensemble.runtime import requests
 from ensemble.runtime.folding import fold
 from ensemble.runtime.opening import member_kinds, who
-from ensemble.runtime.results import rows
 from ensemble.service import files, output
 from ensemble.service.host import Busy, Host, Hosted, Stopping, Submission
 from ensemble.service.limits import CeilingError, names_code
@@ -32,6 +32,8 @@ from ensemble.session.security import bearer
 from ensemble.session.tokens import Claims, TokenError, Verifier
 from ensemble.session.v1 import ensembles_pb2 as pb
 from ensemble.session.v1 import ensembles_pb2_grpc as rpc
+
+T = TypeVar("T")
 
 PAGE: Final = 500
 ROWS: Final = 200
@@ -184,6 +186,14 @@ class EnsemblesService(rpc.EnsemblesServicer):
         struct_to_message(status.total, message.total)
         return message
 
+    async def _ask(self, hosted: Hosted, question: Callable[[LocalRun], T]) -> T:
+        """The answer of a run: of its live engine at once, of its journal on another thread. Raises `Busy`."""
+        if hosted.loop is not None:
+            return question(hosted.run)
+        if not (hosted.run_dir / "journal").is_dir():
+            raise Busy(f"run {hosted.submission.run} has not begun yet")
+        return await asyncio.to_thread(question, hosted.run)
+
     async def _engine(self, hosted: Hosted) -> Engine | None:
         """The engine of a run, live or from its journal; None where it has not begun."""
         if hosted.loop is not None:
@@ -248,13 +258,8 @@ class EnsemblesService(rpc.EnsemblesServicer):
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:  # noqa: N802
         """Why rules fired."""
         hosted, _ = self._run(request.run, context)
-        engine = await self._engine(hosted)
-        rules = engine.explain(request.rule) if engine is not None else []
-        if request.rule and not rules:
-            there = ", ".join(engine.view.rules()) if engine is not None else ""
-            raise InputError(f"run {hosted.submission.run} has no rule {request.rule!r}; it has {there}")
         response = pb.ExplainResponse()
-        for rule in rules:
+        for rule in await self._ask(hosted, lambda run: run.explain(request.rule)):
             struct_to_message(rule, response.rules.add())
         return response
 
@@ -262,7 +267,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
     async def Results(self, request: pb.ResultsRequest, context: Any) -> AsyncIterator[pb.ResultsResponse]:  # noqa: N802
         """One row a job, or a point."""
         hosted, _ = self._run(request.run, context)
-        found = rows(hosted.run_dir, "point" if request.by == pb.RESULTS_BY_POINT else "job")
+        found = hosted.run.results("point" if request.by == pb.RESULTS_BY_POINT else "job")
         while some := await asyncio.to_thread(lambda: list(islice(found, ROWS))):
             yield pb.ResultsResponse(rows=[map_to_message(row) for row in some])
 
