@@ -40,7 +40,7 @@ def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None, *, st
         place = _place_of(found.where, first)
         problem = Problem(found.message, place.file, place.line, place.column, found.where, found.hint)
         (errors if found.error else warnings).append(problem)
-    errors += _strange_launchers(spec, kinds, places or {})
+    errors += _strange_launchers(spec, kinds, first)
     if errors:
         raise SpecError(errors)
     return warnings + list(_strange_options(spec, first))

@@ -6,7 +6,7 @@ __all__ = ["MAX_BYTES", "Place", "Tree", "read_tree", "tree_of_plain"]
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ensemble.model.errors import FileError, Problem, SpecError
 
@@ -20,8 +20,7 @@ _BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "F
 _NULLS: Final = ("", "~", "null", "Null", "NULL")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a value stands; line and column count from 1, 0 where there is no file."""
 
     file: str = ""

@@ -86,7 +86,9 @@ class Template:
 
     def __init__(self, literals: tuple[str, ...], slots: tuple[_Slot, ...]) -> None:
         self._literals, self._slots = literals, slots
-        self.names: tuple[str, ...] = tuple(dict.fromkeys(name for slot in slots for name in slot.names))
+        self.names: tuple[str, ...] = (
+            tuple(dict.fromkeys(name for slot in slots for name in slot.names)) if slots else ()
+        )
         """The names it reads, in order of appearance."""
         self.text = literals[0] + "".join(slot.text + after for slot, after in zip(slots, literals[1:], strict=True))
         """The text it was made of."""
@@ -195,6 +197,8 @@ class Suspicion(NamedTuple):
 
 def suspicious(text: str, axes: Collection[str]) -> tuple[Suspicion, ...]:
     """Braces that stay as they are but hold a name close to an axis or one of `JOB_NAMES`, for a warning."""
+    if "{" not in text:
+        return ()
     known = (*axes, *JOB_NAMES)
     found: dict[Suspicion, None] = {}
     for match in _BRACE.finditer(text):
@@ -214,6 +218,7 @@ def _meant(name: str, known: tuple[str, ...]) -> str:
 
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_SPECIAL = re.compile(r"[|<>;&$`*~=]")
 _SYNTAX = re.compile(
     r"""
       \\. | '[^']*'                                     # escaped and single-quoted text stands for itself
@@ -234,6 +239,8 @@ def shell_syntax(command: str, names: Collection[str]) -> str:
     assignment before the program. What is in quotes stands for itself, except for variables in double quotes; these too
     where the quoted text is a program of its own (`sh -c "..."`, `perl -e "..."`).
     """
+    if not _SPECIAL.search(command):
+        return ""
     pieces, at = [], 0
     for start, end, _ in _placeholders(command, names):
         pieces += [command[at:start], "0"]
