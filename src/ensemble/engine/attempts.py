@@ -32,7 +32,7 @@ _OVER: Final = {
 class Attempts:
     """Carries out what concerns one job under way."""
 
-    __slots__ = ("_jobs", "_members", "backlog", "builder", "impact", "state")
+    __slots__ = ("_budgeted", "_conditional", "_jobs", "_members", "backlog", "builder", "impact", "state")
 
     def __init__(self, state: State, builder: Builder, impact: Impact, backlog: Backlog) -> None:
         self.state = state
@@ -40,6 +40,8 @@ class Attempts:
         self.impact = impact
         self.backlog = backlog
         self._jobs = state.jobs
+        self._conditional = builder.plan.conditional
+        self._budgeted = builder.plan.budgeted
         self._members = state.members
 
     # ---- events ------------------------------------------------------------------------------------
@@ -85,7 +87,7 @@ class Attempts:
             job.last = event
             if event.outcome == "cancelled" and not job.cancelling:
                 self._cancelled_outside(event)
-            if event.outcome == "success" and not self.builder.plan.conditional(job.point):
+            if event.outcome == "success" and not self._conditional(job.point):
                 self.finished(job, "success", "")
                 if event.missing:
                     self.impact.over.append(job)
@@ -202,7 +204,7 @@ class Attempts:
             state.reserved_cost -= job.cost
             job.node_seconds = job.cost = 0.0
         if (group.max_running and (group.waiting or group.ready)) or (
-            state.backlog and (member.outstanding <= REFILL or self.builder.plan.budgeted)
+            state.backlog and (member.outstanding <= REFILL or self._budgeted)
         ):
             self.impact.release = True
         return used

@@ -10,7 +10,7 @@ from ensemble.engine.build import Builder
 from ensemble.engine.impact import WAKES, Impact
 from ensemble.engine.placement import nodes_of
 from ensemble.engine.state import Group, Job, Member, Point, State, count
-from ensemble.engine.transitions import move
+from ensemble.engine.transitions import NEW, SUBMITTED, refuse
 from ensemble.model.decisions import Create, Discard, Effect, Span, Submit
 from ensemble.model.jobs import split_key
 
@@ -158,7 +158,9 @@ class Backlog:
         cost = 0.0 if member.holds else reserve / 3600.0 * member.price
         name, attempt = member.name, span.attempt
         for job in batch:
-            move(job, "submit")
+            if job.code != NEW:
+                refuse(job, "submit")
+            job.code = SUBMITTED
             job.attempt = attempt
             job.member = name
             job.submitted_at = now

@@ -6,7 +6,7 @@ decided at once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from ensemble.model.errors import InvariantError
 from ensemble.model.jobs import STATES
@@ -51,8 +51,13 @@ def move(job: Job, name: str) -> None:
     """Make a move. Raises `InvariantError` with the history of the job when it is not legal."""
     before, after = MOVES[name]
     if job.code not in before:
-        raise InvariantError(f"{name} is no legal move of a job in state {STATES[job.code]}: {history(job)}")
+        refuse(job, name)
     job.code = after
+
+
+def refuse(job: Job, name: str) -> NoReturn:
+    """Raise `InvariantError` for a move that is not legal, with the history of the job."""
+    raise InvariantError(f"{name} is no legal move of a job in state {STATES[job.code]}: {history(job)}")
 
 
 def history(job: Job) -> str:
