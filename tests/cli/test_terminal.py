@@ -66,8 +66,12 @@ def test_one_failure_among_very_many_jobs_is_seen_in_the_bar():
     assert "#!" in bar
 
 
-def test_a_group_without_a_duration_makes_the_end_unknown():
-    assert remaining(going(cell("melt", 30, running=2), cell("post", pending=5))) is None
+def test_a_group_without_a_duration_counts_with_the_mean_of_the_others():
+    assert remaining(going(cell("melt", 30, running=2), cell("post", pending=5))) == 6.0
+
+
+def test_the_end_is_unknown_while_nothing_runs_or_nothing_has_ended():
+    assert remaining(going(cell("melt", running=2, pending=5))) is None
     assert remaining(going(cell("melt", 30, pending=5))) is None, "nothing runs"
     assert remaining(going(cell("melt", 30, running=2, pending=4))) == 5.0
 

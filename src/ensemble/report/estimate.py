@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Rate", "remaining"]
 
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
 from ensemble.engine import CellStatus, Status
 
@@ -35,20 +35,25 @@ def remaining(status: Status) -> float | None:
     """Estimate the seconds until all present jobs have ended; jobs that rules may still add are not counted.
 
     The work that is left (waiting jobs whole, running ones half) by the mean duration of each group, shared by as many
-    jobs as run now. None while a group with open jobs has no duration yet, and while nothing runs.
+    jobs as run now. A group without a duration yet counts with the mean of all jobs that have one. None while no job
+    has, and while nothing runs.
     """
-    if status.outcome or not status.total.running:
+    known = [(found.count, found.mean) for group in status.groups if (found := _duration(group)) is not None]
+    if status.outcome or not status.total.running or not known:
         return None
+    usual = sum(count * mean for count, mean in known) / sum(count for count, _ in known)
     work = 0.0
     for group in status.groups:
-        if group.pending or group.running:
-            duration = _mean_duration(group)
-            if duration is None:
-                return None
-            work += duration * (group.pending + group.running / 2)
+        found = _duration(group)
+        work += (found.mean if found is not None else usual) * (group.pending + group.running / 2)
     return work / status.total.running
 
 
-def _mean_duration(group: CellStatus) -> float | None:
+class _Duration(NamedTuple):
+    count: int
+    mean: float
+
+
+def _duration(group: CellStatus) -> _Duration | None:
     found = group.quantities.get("duration")
-    return found.mean if found is not None else None
+    return _Duration(found.count, found.mean) if found is not None and found.mean is not None else None
