@@ -38,10 +38,10 @@ def remaining(status: Status) -> float | None:
     jobs as run now. A group without a duration yet counts with the mean of all jobs that have one. None while no job
     has, and while nothing runs.
     """
-    known = [(found.count, found.mean) for group in status.groups if (found := _duration(group)) is not None]
+    known = [(found.jobs, found.mean) for group in status.groups if (found := _duration(group)) is not None]
     if status.outcome or not status.total.running or not known:
         return None
-    usual = sum(count * mean for count, mean in known) / sum(count for count, _ in known)
+    usual = sum(jobs * mean for jobs, mean in known) / sum(jobs for jobs, _ in known)
     work = 0.0
     for group in status.groups:
         found = _duration(group)
@@ -50,7 +50,7 @@ def remaining(status: Status) -> float | None:
 
 
 class _Duration(NamedTuple):
-    count: int
+    jobs: int
     mean: float
 
 
