@@ -213,7 +213,7 @@ def test_a_function_that_raises_dies_or_talks_nonsense_fails_the_run_and_holds_u
     for words in (
         "raises: KeyError: 'pressure'",
         "dies ended its process",
-        "'sumbit' is no action. Did you mean submit?",
+        "'sumbit' is not an action. Did you mean submit?",
     ):
         assert words in done.stdout, done.stdout
     assert re.search(r"^b +1 +1 ", done.stdout, re.MULTILINE), done.stdout

@@ -34,8 +34,8 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_a_value(tmp_path
     [
         ("", "points.csv is empty; its first row must name the axes"),
         ("T,N\n", "points.csv has no row below the names of the axes"),
-        ("T,2N\n1,2\n", "points.csv:1:3: '2N' is no name for an axis; use letters, digits and _"),
-        ("T;N\n1;2\n", "points.csv:1:1: 'T;N' is no name for an axis; use letters, digits and _"),
+        ("T,2N\n1,2\n", "points.csv:1:3: '2N' cannot be the name of an axis; use letters, digits and _"),
+        ("T;N\n1;2\n", "points.csv:1:1: 'T;N' cannot be the name of an axis; use letters, digits and _"),
         ("T,seed\n1,2\n", "points.csv:1:3: every job has a {seed} already; call the axis something else"),
         ("T,N,T\n1,2,3\n", "points.csv:1:5: there is a column 'T' already"),
         ("T,N\n1,2\n3\n", "points.csv:3:1: the row has 1 value for 2 columns"),

@@ -82,7 +82,9 @@ class Packaged(Generic[S]):
         known = [group.name for group in view.groups()]
         for name in settings.groups:
             if name not in known:
-                raise InputError(f"{self.name}: option groups names {name!r}, which is no group{_nearest(name, known)}")
+                raise InputError(
+                    f"{self.name}: option groups names {name!r}, which is not a group{_nearest(name, known)}"
+                )
         return self.plan(settings, view)
 
     def act(

@@ -22,7 +22,7 @@ algorithm:
   options: {minimum: 5}
 ```
 
-How it chooses is told in `runtime_selection`.
+How it chooses is described in `runtime_selection`.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class ActionCheck:
     def whole(self, action: ActionSpec, what: str) -> None:
         """Report a `value` that is no whole number."""
         if action.value is not None and action.value != int(action.value):
-            self.complain(f"{action.value} is no number of {what}", "value")
+            self.complain(f"{action.value} is not a number of {what}", "value")
 
 
 def _no_check(check: ActionCheck, action: ActionSpec) -> None:

@@ -212,7 +212,7 @@ class _Check:
                 yield Finding(
                     "placeholder",
                     f"{where}.command",
-                    f"{doubt.text} is no placeholder and stays as it is: there is no {doubt.name!r}",
+                    f"{doubt.text} is left as it is, because there is no placeholder {doubt.name!r}",
                     f"Did you mean {doubt.meant}?",
                 )
         for key, text in (("command", group.command), ("retries.command", group.retries.command)):

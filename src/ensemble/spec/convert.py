@@ -80,7 +80,7 @@ class Converter:
                 continue
             if key.field in found:
                 other = next(one for one in (key.name, *key.aliases) if one != word)
-                self.complain(word_tree, where, f"{word!r} is another word for {other!r}, which is here too")
+                self.complain(word_tree, where, f"{word!r} is another word for {other!r}, which is set too")
                 continue
             inner = f"{where}.{word}" if where else word
             self.places[inner] = value.place
@@ -135,7 +135,7 @@ class Converter:
             self.complain(tree, where, f"{tree.kind} where text was expected")
             raise Failed
         if tree.value is None and not tree.quoted:
-            self.complain(tree, where, "there is nothing here; text was expected")
+            self.complain(tree, where, "the value is missing; text was expected")
             raise Failed
         return tree.raw
 
@@ -196,7 +196,7 @@ class Converter:
         if text not in choices:
             meant = SYNONYMS.get(text.lower(), "")
             hint = f"Did you mean {meant}?" if meant in choices else nearest(text, choices)
-            self.complain(tree, where, f"{text!r} is no {what}", hint or f"There are {', '.join(choices)}.")
+            self.complain(tree, where, f"{text!r} is not {_a(what)}", hint or f"There are {', '.join(choices)}.")
             raise Failed
         return text
 
@@ -239,6 +239,10 @@ class Converter:
             # the place says already which key it is
             self.complain(tree, where, str(error).removeprefix(f"{where.rpartition('.')[2]}: "))
             raise Failed from None
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _leaves(tree: Tree, where: str) -> list[tuple[Tree, str]]:

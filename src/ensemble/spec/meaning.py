@@ -213,10 +213,10 @@ def _names(reader: Converter, place: Place, where: str, text: str, known: set[st
             place, where, f"{found[0]} is a metric of the group; `valid` sees one job's figures and duration"
         )
     elif not is_condition(expr):
-        reader.complain(place, where, f"{text!r} is a number, not a condition", "Compare it with something.")
+        reader.complain(place, where, f"{text!r} is a number, not a condition", "Compare it with a value.")
     for word in names(expr):
         if word not in known:
-            reader.complain(place, where, f"{word!r} is no figure of this group", nearest(word, sorted(known)))
+            reader.complain(place, where, f"{word!r} is not a figure of this group", nearest(word, sorted(known)))
             return
 
 
@@ -308,14 +308,14 @@ def _condition(reader: Converter, outline: Outline, rule: RuleSpec, where: str) 
         reader.complain(place, f"{where}.when", str(error))
         return
     if not is_condition(expr):
-        reader.complain(place, f"{where}.when", "this is a number, not a condition", "Compare it with something.")
+        reader.complain(place, f"{where}.when", "this is a number, not a condition", "Compare it with a value.")
         return
     bare = names(expr)
     if bare:
         reader.complain(
             place,
             f"{where}.when",
-            f"{bare[0]!r} is no metric path",
+            f"{bare[0]!r} is not a metric path",
             f"A path is <statistic>.<group>.<quantity>, such as mean.{next(iter(outline.groups))}.duration.",
         )
         return

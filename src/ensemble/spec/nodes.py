@@ -188,7 +188,7 @@ class _Reader:
                 continue
             if name in found:
                 first = found[name][0].place.line
-                self._refuse(key.place, f"{name!r} is here twice; the first is in line {first}")
+                self._refuse(key.place, f"{name!r} appears twice; the first is in line {first}")
             found[name] = (key, self.tree(value_node, depth + 1))
         return {**merged, **found}
 

@@ -415,7 +415,7 @@ def _imported(source: str, directory: str) -> ModuleType:
     path = os.path.join(directory, source)
     found = importlib.util.spec_from_file_location(f"ensemble_parameters_{Path(path).stem}", path)
     if found is None or found.loader is None:
-        raise ImportError(f"{path} is no Python file")
+        raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
@@ -426,7 +426,7 @@ def _imported(source: str, directory: str) -> ModuleType:
 
 def _axis_name(name: Any) -> str:
     if not isinstance(name, str) or not name.isidentifier() or not name.isascii() or name in RESERVED:
-        raise InputError(f"parameters: {name!r} is no name for an axis; use letters, digits and _")
+        raise InputError(f"parameters: {name!r} cannot be the name of an axis; use letters, digits and _")
     if name in JOB_NAMES:
         raise InputError(f"parameters: every job has a {{{name}}} already; call the axis something else")
     return str(name)
@@ -493,7 +493,9 @@ def _check_unique(points: Points) -> None:
         key = tuple((axis, _sort(value), value) for axis, value in point.items())
         if key in seen:
             shown = ", ".join(f"{axis}={value}" for axis, value in point.items())
-            raise InputError(f"parameters: point {index + 1} ({shown}) is there twice; `count` repeats jobs of a point")
+            raise InputError(
+                f"parameters: point {index + 1} ({shown}) appears twice; `count` repeats the jobs of a point"
+            )
         seen.add(key)
 
 

@@ -102,12 +102,12 @@ class Reader(Converter):
         if text.startswith("member-"):
             if text[7:] not in MEMBER_EVENTS:
                 known = [f"member-{name}" for name in MEMBER_EVENTS]
-                self.complain(tree, where, f"{text!r} is no trigger", nearest(text, known))
+                self.complain(tree, where, f"{text!r} is not a trigger", nearest(text, known))
                 raise Failed
             return text
         if text in FLUX_TRIGGERS:
             return FLUX_TRIGGERS[text]
-        self.complain(tree, where, f"{text!r} is no trigger", nearest(text, TRIGGERS))
+        self.complain(tree, where, f"{text!r} is not a trigger", nearest(text, TRIGGERS))
         raise Failed
 
     def action(self, tree: Tree, where: str) -> ActionSpec:
@@ -153,7 +153,7 @@ class Reader(Converter):
     def positive_duration(self, tree: Tree, where: str) -> float:
         found = self.duration(tree, where)
         if not found:
-            self.complain(tree, where, "0 seconds is no limit that anything could meet; leave the key out")
+            self.complain(tree, where, "a limit of 0 seconds lets nothing run; leave the key out for no limit")
             raise Failed
         return found
 
@@ -183,7 +183,7 @@ class Reader(Converter):
             self.complain(tree, where, "there is no axis in this list")
             raise Failed
         if len(set(found)) < len(found):
-            self.complain(tree, where, f"an axis is here twice: {', '.join(found)}")
+            self.complain(tree, where, f"an axis is named twice: {', '.join(found)}")
             raise Failed
         return found[0] if len(found) == 1 else found
 
@@ -222,19 +222,19 @@ class Reader(Converter):
         given = [name for name in ("pattern", "pointer", "function") if getattr(rule, name)]
         if len(given) != 1:
             what = "none of them" if not given else " and ".join(given)
-            self.complain(tree, where, f"a figure needs one of pattern, pointer and function; here is {what}")
+            self.complain(tree, where, f"a figure needs one of pattern, pointer and function, and has {what}")
             raise Failed
         if rule.pattern:
             try:
                 groups = re.compile(rule.pattern).groups
             except re.error as error:
-                self.complain(tree, where, f"{rule.pattern!r} is no regular expression: {error}")
+                self.complain(tree, where, f"{rule.pattern!r} is not a regular expression: {error}")
                 raise Failed from None
             if not groups and rule.take != "count":
                 self.complain(tree, where, f"{rule.pattern!r} has no group", "Put the number in parentheses.")
                 raise Failed
         if rule.pointer and not rule.pointer.startswith("/"):
-            self.complain(tree, where, f"{rule.pointer!r} is no JSON pointer: it begins with `/`")
+            self.complain(tree, where, f"{rule.pointer!r} is not a JSON pointer, which begins with `/`")
             raise Failed
         return rule
 

@@ -282,7 +282,7 @@ def _number(text: str) -> float | None:
     """What is left of `{N} * 32` once the placeholders are filled."""
     expr = parse(text)
     if names(expr):
-        raise InputError(f"{text!r} is no number; a placeholder stands in braces, such as '{{N * 32}}'")
+        raise InputError(f"{text!r} is not a number; write a placeholder in braces, such as '{{N * 32}}'")
     return constant(expr)
 
 

@@ -27,7 +27,7 @@ def _cancel(context: Context, action: ActionSpec, cause: Cause) -> list[Effect]:
     effects: list[Effect] = []
     group = state.groups.get(name)
     if group is None:
-        return [Note("unknown-group", f"cancel names {name!r}, which is no group")]
+        return [Note("unknown-group", f"cancel names {name!r}, which is not a group")]
 
     def concerns(point: Point) -> bool:
         return all(point.values.get(axis, value) == value for axis, value in cause.binding.items())

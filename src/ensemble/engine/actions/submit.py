@@ -30,7 +30,7 @@ def _submit(context: Context, action: ActionSpec, cause: Cause) -> list[Effect]:
     name = action.label or cause.group
     group = context.state.groups.get(name)
     if group is None:
-        return [Note("unknown-group", f"submit names {name!r}, which is no group")]
+        return [Note("unknown-group", f"submit names {name!r}, which is not a group")]
     count = None if action.value is None else int(action.value)
     builder = context.builder
     binding, parent = cause.binding, ""
