@@ -5,8 +5,7 @@ import pytest
 from ensemble.model.errors import ExpressionError
 from ensemble.model.events import JobEvent, MemberEvent, NativeEvent, Requested
 from ensemble.spec.expressions import parse_path
-from tests.engine.test_members import notes
-from tests.engine.world import World
+from tests.engine.world import World, effects, notes
 
 
 def ask(world, name, **fields):
@@ -14,7 +13,7 @@ def ask(world, name, **fields):
 
 
 def cancelled(record):
-    return [key for step in record.steps for effect in step.effects for key, _ in getattr(effect, "refs", ())]
+    return [key for effect in effects(record, "cancel") for key, _ in effect.refs]
 
 
 def sweep():

@@ -5,7 +5,7 @@ import pytest
 from ensemble.engine import Engine
 from ensemble.model.events import FunctionReturned, MemberEvent, Requested
 from tests.engine.test_rules import outcome
-from tests.engine.world import World
+from tests.engine.world import World, notes
 
 TEXT = """
 custom: "def f(**k): pass"
@@ -116,14 +116,9 @@ def test_calls_are_made_while_a_run_drains_and_what_they_submit_is_refused(how):
 def test_calls_that_wait_are_given_up_when_a_run_is_cancelled_with_a_note_of_how_many(what):
     made = world()
     made.tell(Requested(what, "me"))
-    said = [
-        effect.text
-        for record in made.records
-        for step in record.steps
-        for effect in getattr(step, "effects", ())
-        if getattr(effect, "name", "") == "calls-dropped"
+    assert notes(made, "calls-dropped") == [
+        "3 calls of functions that waited will not be made: the run is being cancelled"
     ]
-    assert said == ["3 calls of functions that waited will not be made: the run is being cancelled"]
     for key in list(made.open):
         made.job(key, "inactive", outcome="cancelled")
     assert len(made.calls) == 1

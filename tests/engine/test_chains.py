@@ -1,10 +1,9 @@
 """Rules for each point, and jobs that go on from the directory of the job that caused them."""
 
-from ensemble.engine import Engine, Submission
-from ensemble.model.decisions import Create
+from ensemble.engine import Engine
 from ensemble.model.events import Requested
 from ensemble.spec.loader import loads
-from tests.engine.world import World
+from tests.engine.world import World, effects, submissions
 
 CHAIN = """
 jobs:
@@ -23,24 +22,21 @@ rules: [{trigger: job-success, name: a, action: {name: submit, label: b, repetit
 """
 
 
-def created(record):
-    return [effect for step in record.steps for effect in step.effects if isinstance(effect, Create)]
-
-
 def job(engine, key):
     """What a member that has not answered yet is asked to run."""
-    commands = [one for one in engine.open_commands() if isinstance(one, Submission)]
-    (found,) = [spec for command in commands for spec in command.jobs() if spec.ref.key == key]
+    (found,) = [
+        spec for command in submissions(engine.open_commands()) for spec in command.jobs() if spec.ref.key == key
+    ]
     return found
 
 
 def test_a_chain_follows_each_point_by_itself():
     world = World(CHAIN, cores=8)
     world.answers = False
-    (made,) = created(world.good("a-2"))
+    (made,) = effects(world.good("a-2"), "create")
     assert (made.span.group, made.span.count, made.parent) == ("b", 1, "jobs/a-2")
     assert job(world.engine, "b-0").command == ("y", "/run/jobs/a-2/out", "2")
-    (made,) = created(world.good("b-0"))
+    (made,) = effects(world.good("b-0"), "create")
     assert (made.span.group, made.parent) == ("c", "jobs/b-0")
     assert job(world.engine, "c-0").command == ("z", "/run/jobs/b-0/out")
     assert job(world.engine, "c-0").point == {"T": 2, "N": 3}
@@ -80,7 +76,7 @@ def test_a_parent_is_forgotten_with_the_job():
 
 def test_a_group_that_uses_parent_takes_over_its_parameters_without_for_each():
     world = World(EACH_SUCCESS, cores=8)
-    made = created(world.good("a-1"))
+    made = effects(world.good("a-1"), "create")
     assert [world.engine.state.groups["b"].points[one.span.point].values for one in made] == [
         {"T": 2, "k": 0},
         {"T": 2, "k": 1},
@@ -91,7 +87,7 @@ def test_a_new_point_goes_down_the_chain():
     world = World(CHAIN, cores=8)
     action = {"name": "submit", "label": "a", "points": [{"T": 9, "N": 9}]}
     world.tell(Requested("submit", "me", action=action))
-    (made,) = created(world.good("a-4"))
+    (made,) = effects(world.good("a-4"), "create")
     assert (made.values, made.parent) == ({"T": 9, "N": 9}, "jobs/a-4")
     world.all_good()
     world.replays()
@@ -112,7 +108,7 @@ rules: [{trigger: metric, for_each: [T, N], when: count.a.success > 0, action: {
 """,
         cores=8,
     )
-    (made,) = created(world.good("a-3"))
+    (made,) = effects(world.good("a-3"), "create")
     assert world.fired()[0][1] == "rule-1[T=2,N=4]"
     assert world.engine.state.groups["a"].points[made.span.point].values == {"T": 2, "N": 4}
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from ensemble.model.decisions import Note
 from ensemble.model.events import FunctionReturned, MemberEvent, Requested, ResizeDone, RunStarted
-from tests.engine.world import World
+from tests.engine.world import World, notes
 
 
 def outcome(world):
@@ -13,16 +12,6 @@ def outcome(world):
 
 def member(world, name="local"):
     return next(one for one in world.engine.status().members if one.name == name)
-
-
-def notes(world, name):
-    return [
-        effect.text
-        for record in world.records
-        for step in record.steps
-        for effect in getattr(step, "effects", ())
-        if isinstance(effect, Note) and effect.name == name
-    ]
 
 
 def opened(name, nodes=1, cores=4, stream="s", **fields):

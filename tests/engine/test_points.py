@@ -1,11 +1,10 @@
 """Points: found by their values, shared between entries, and many."""
 
 from ensemble.engine import Engine
-from ensemble.model.decisions import AddRule, Create
 from ensemble.model.events import FunctionReturned, JobEvent, Requested, RunStarted
 from ensemble.spec.expressions import parse_path
 from ensemble.spec.model import EnsembleSpec, GroupSpec
-from tests.engine.world import World
+from tests.engine.world import World, effects
 
 
 def test_a_point_is_found_without_looking_at_the_others():
@@ -28,7 +27,7 @@ rules: [{trigger: metric, for_each: T, when: count.a.success > 5, action: {name:
 """)
     values = [{"T": number} for number in range(60)]
     record = world.tell(Requested("submit", "me", action={"name": "submit", "label": "a", "points": values * 2}))
-    made = [effect for effect in record.steps[0].effects if isinstance(effect, Create)]
+    made = effects(record, "create")
     assert len(made) == 120
     assert len(world.engine.state.groups["a"].points) == 60
     assert len(world.engine.status().rules) == 60
@@ -129,7 +128,7 @@ rules: [{trigger: start, action: {name: custom, label: f}}]
     rule = {"trigger": "job-success", "name": "a", "action": {"name": "avoid", "host": "n"}}
     named = {**rule, "id": "rule-1"}
     record = world.tell(FunctionReturned(world.calls[0].id, (rule, rule, named, named)))
-    made = [effect.id for effect in record.steps[0].effects if isinstance(effect, AddRule)]
+    made = [effect.id for effect in effects(record, "add-rule")]
     assert made == ["rule-1+1", "rule-1+2", "rule-1+3", "rule-1+4"]
     world.all_good()
     assert len(world.fired()) == 5

@@ -2,9 +2,8 @@
 
 import pytest
 
-from ensemble.model.decisions import Held, Note
 from ensemble.model.events import FunctionReturned, MemberEvent, Requested, ResizeDone
-from tests.engine.world import World
+from tests.engine.world import World, notes, steps
 
 HELLO = """
 jobs:
@@ -61,11 +60,7 @@ rules:
 """)
     for n in range(10):
         world.good(f"sleep-{n}")
-    firsts = [
-        record.event.key
-        for record in world.records
-        if any(getattr(step, "rule", "") == "rule-2" and not isinstance(step, Held) for step in record.steps)
-    ]
+    firsts = [record.event.key for record in world.records if steps(record, "fired", rule="rule-2")]
     assert firsts == ["sleep-0", "sleep-3", "sleep-6"]
     world.replays()
 
@@ -313,12 +308,7 @@ def test_a_member_that_is_given_up_loses_its_jobs_and_the_ensemble_ends():
             break
         world.tell(MemberEvent("local", "gone"))
     assert outcome(world) == "failed"
-    assert any(
-        isinstance(effect, Note) and effect.name == "no-member"
-        for record in world.records
-        for step in record.steps
-        for effect in getattr(step, "effects", ())
-    )
+    assert notes(world, "no-member")
     world.replays()
 
 

@@ -6,8 +6,7 @@ from ensemble.engine.transitions import CLEANUP, CODES, INACTIVE, MOVES, NEW, RU
 from ensemble.model.errors import InvariantError
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import STATES
-from tests.engine.test_members import notes
-from tests.engine.world import World
+from tests.engine.world import World, notes
 
 EFFECTS = [name for name in MOVES if name != "report"]
 

@@ -6,9 +6,36 @@ from msgspec import to_builtins
 
 from ensemble.algorithms import BUILTIN
 from ensemble.engine import Engine, Submission
-from ensemble.model.decisions import Call, Cancel, Firing, Resize
+from ensemble.model.decisions import Call, Cancel, Resize
 from ensemble.model.events import JobEvent, MemberEvent, RunStarted, SubmitAnswered, TimerFired
 from ensemble.spec.loader import loads
+
+
+def steps(records, kind="", /, **fields):
+    """The steps of one or more records that are of a kind (`fired`, `held`, `upkeep`) and have these fields."""
+    records = records if isinstance(records, list) else [records]
+    return [step for record in records for step in record.steps if _matches(step, kind, fields)]
+
+
+def effects(records, kind="", /, **fields):
+    """The effects of one or more records that are of a kind (`create`, `note`, ...) and have these fields."""
+    found = [effect for step in steps(records) for effect in getattr(step, "effects", ())]
+    return [effect for effect in found if _matches(effect, kind, fields)]
+
+
+def notes(world, name):
+    """The texts of all notes of a name."""
+    return [note.text for note in effects(world.records, "note", name=name)]
+
+
+def submissions(commands):
+    """The submissions among commands that are complete."""
+    return [command for command in commands if isinstance(command, Submission)]
+
+
+def _matches(one, kind, fields):
+    tag = one.__struct_config__.tag
+    return kind in ("", tag) and all(getattr(one, name, None) == value for name, value in fields.items())
 
 
 class World:
@@ -100,12 +127,8 @@ class World:
             self.good(next(iter(self.open)), seconds)
 
     def fired(self, rule=None):
-        return [
-            (record.seq, step.rule)
-            for record in self.records
-            for step in record.steps
-            if isinstance(step, Firing) and rule in (None, step.rule)
-        ]
+        wanted = {} if rule is None else {"rule": rule}
+        return [(record.seq, step.rule) for record in self.records for step in steps(record, "fired", **wanted)]
 
     def groups(self):
         return {cell.group: cell for cell in self.engine.status().groups}
