@@ -1,4 +1,4 @@
-"""What the file says about a remote member."""
+"""The options of a remote member in the file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from ensemble.model.errors import InputError, MemberUnavailable
+from ensemble.members.kit.options import seconds
+from ensemble.model.errors import MemberError, MemberUnavailable
 from ensemble.session.limits import PING_SECONDS, SILENCE_SECONDS
 from ensemble.session.security import Security
-from ensemble.spec.units import parse_duration
 
 
 class RemoteOptions(Struct, frozen=True):
@@ -47,7 +47,7 @@ _TIMES: Final = ("wait", "outage", "ping", "silence")
 def read_options(options: dict[str, Any], member: str) -> RemoteOptions:
     """Read them; `options` under that name (or with a name not known here) are the inner member's.
 
-    Raises `MemberUnavailable` for a value that makes no sense.
+    Raises `MemberUnavailable` for a value that cannot be used.
     """
     texts: dict[str, str] = {}
     for name in _TEXTS:
@@ -64,7 +64,10 @@ def read_options(options: dict[str, Any], member: str) -> RemoteOptions:
     }
     for name in _TIMES:
         if name in options:
-            times[name] = _seconds(options[name], f"members.{member}.{name}")
+            try:
+                times[name] = seconds(options[name], f"members.{member}.{name}")
+            except MemberError as error:
+                raise MemberUnavailable(str(error)) from error
     inner = options.get("options", {})
     if not isinstance(inner, dict):
         raise MemberUnavailable(f"members.{member}.options: expected the queue's options, found {inner!r}")
@@ -76,14 +79,3 @@ def read_options(options: dict[str, Any], member: str) -> RemoteOptions:
             raise MemberUnavailable(f"members.{member}.{name}: there is no such option; did you mean {near[0]}?")
     security = Security(texts["ca"], texts["cert"], texts["key"], texts["token_file"], texts["server_name"])
     return RemoteOptions(address, texts["inner"], security, **times, inner={**others, **inner})
-
-
-def _seconds(value: Any, where: str) -> float:
-    if isinstance(value, str):
-        try:
-            value = parse_duration(value)
-        except InputError as error:
-            raise MemberUnavailable(f"{where}: {error}") from error
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-        raise MemberUnavailable(f"{where}: expected a time such as 30s, found {value!r}")
-    return float(value)
