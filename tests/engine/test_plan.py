@@ -2,6 +2,7 @@
 
 import pytest
 
+from ensemble.report.text import closing
 from tests.engine.world import World
 
 FILE = """
@@ -28,3 +29,8 @@ def test_the_plan_cannot_be_changed_and_outlives_what_happens():
 def test_the_builder_has_nothing_of_its_own_to_remember():
     builder = World(FILE).engine._builder
     assert set(type(builder).__slots__) == {"plan", "state", "resolver"}
+
+
+def test_the_word_that_a_file_has_for_a_group_stands_in_its_table():
+    world = World(FILE.replace("name: a, command", "name: a, label: melting points, command"))
+    assert "a [T=1] (melting points)" in closing(world.engine.status(), [])

@@ -239,7 +239,6 @@ class Applier:
         state = self.state
         state.run = event.run
         state.run_dir = event.run_dir
-        state.version = event.version
         state.seed = event.seed
         state.started = state.now
         state.held = event.held
@@ -313,7 +312,6 @@ class Applier:
         state.draining = effect.reason
         if effect.limit:
             state.limit = effect.limit
-        state.stopping = state.stopping or effect.reason == "stop"
         state.terminating = state.terminating or effect.reason == "terminate"
         if effect.drop:
             state.dropped = True

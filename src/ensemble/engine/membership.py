@@ -115,7 +115,6 @@ class Membership:
         state = self.state
         if member.holds and member.nodes_up > 0:
             seconds = (state.now - member.changed_at) * member.nodes_up
-            member.held_seconds += seconds
             state.spent_cost += seconds / 3600.0 * member.price
         member.changed_at = state.now
 

@@ -54,7 +54,6 @@ _MEMBER = (
     "cores_per_node",
     "target",
     "holds",
-    "held_seconds",
     "changed_at",
     "queue",
     "outstanding",
@@ -65,7 +64,6 @@ _MEMBER = (
 _STATE = (
     "run",
     "run_dir",
-    "version",
     "seed",
     "seq",
     "now",
@@ -74,7 +72,6 @@ _STATE = (
     "next_command",
     "draining",
     "dropped",
-    "stopping",
     "terminating",
     "limit",
     "avoid",
@@ -161,7 +158,8 @@ def restore(data: dict[str, Any], state: State, builder: Builder) -> None:
     state.algorithm_options = data["algorithm_options"]
     for name, fields in data["members"].items():
         for field, value in fields.items():
-            setattr(state.members[name], field, tuple(value) if field == "capabilities" else value)
+            if field in _MEMBER:
+                setattr(state.members[name], field, tuple(value) if field == "capabilities" else value)
     for name, plain in data["groups"].items():
         group = state.groups[name]
         for template, values, _ in plain["points"][len(group.points) :]:

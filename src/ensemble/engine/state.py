@@ -313,7 +313,6 @@ class Member:
         "cores_per_node",
         "cores_up",
         "gpus_up",
-        "held_seconds",
         "holds",
         "kind",
         "max_nodes",
@@ -359,7 +358,6 @@ class Member:
         self.price = 0.0
         self.holds = False
         """Nodes are paid for while they are held, whether or not a job runs on them."""
-        self.held_seconds = 0.0
         self.changed_at = 0.0
         self.queue: dict[str, int] = {}
         self.outstanding = 0
@@ -411,19 +409,16 @@ class State:
         "spent_cost",
         "spent_node_seconds",
         "started",
-        "stopping",
         "terminating",
         "timers",
         "total",
         "reserved_cost",
         "reserved_node_seconds",
-        "version",
     )
 
     def __init__(self) -> None:
         self.run = ""
         self.run_dir = ""
-        self.version = ""
         self.seed = 0
         self.seq = 0
         self.now = 0.0
@@ -465,7 +460,6 @@ class State:
         self.paused = False
         """Nothing is handed to members; what waits is kept."""
         """Whether what was waiting is given up too (a limit on jobs lets those within it run)."""
-        self.stopping = False
         self.terminating = False
         self.limit = ""
         self.ended: End | None = None

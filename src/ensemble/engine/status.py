@@ -41,6 +41,8 @@ class CellStatus(Struct, frozen=True):
     failed_attempts: int
     quantities: dict[str, Summary]
     derived: dict[str, float | None]
+    label: str = ""
+    """The file's own word for it."""
 
 
 class FailureStatus(Struct, frozen=True):
@@ -117,9 +119,12 @@ class Status(Struct, frozen=True):
 
 def status(state: State, builder: Builder) -> Status:
     """Return how the run stands at the time of its last event."""
-    groups = [_cell(group.whole, {}, state, builder) for group in state.groups.values()]
+    groups = [
+        _cell(group.whole, {}, state, builder, next((one.label for one in builder.plan.templates[group.name]), ""))
+        for group in state.groups.values()
+    ]
     points = [
-        _cell(own_cell(point), point.values, state, builder)
+        _cell(own_cell(point), point.values, state, builder, builder.plan.template(point).label)
         for group in state.groups.values()
         if len(group.points) > 1
         for point in group.points
@@ -205,7 +210,7 @@ def at_rest(state: State) -> bool:
     )
 
 
-def _cell(cell: Cell, values: dict[str, Scalar], state: State, builder: Builder) -> CellStatus:
+def _cell(cell: Cell, values: dict[str, Scalar], state: State, builder: Builder, label: str = "") -> CellStatus:
     quantities = {
         name: Summary(int(series.stat("count") or 0), *(series.stat(what) for what in ("mean", "ci95", "min", "max")))
         for name, series in cell.series.items()
@@ -229,6 +234,7 @@ def _cell(cell: Cell, values: dict[str, Scalar], state: State, builder: Builder)
         cell.failed_attempts,
         quantities,
         derived,
+        label,
     )
 
 

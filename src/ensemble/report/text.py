@@ -81,7 +81,8 @@ def _numeric(text: str) -> bool:
 
 def _label(cell: CellStatus) -> str:
     values = ", ".join(f"{axis}={value}" for axis, value in cell.values.items())
-    return f"{cell.group} [{values}]" if values else cell.group
+    label = f" ({cell.label})" if cell.label else ""
+    return f"{cell.group} [{values}]{label}" if values else cell.group + label
 
 
 _COUNTS = ("waiting", "running", *OUTCOMES)

@@ -744,6 +744,7 @@ class CellStatus(_message.Message):
     FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     QUANTITIES_FIELD_NUMBER: _builtins.int
     DERIVED_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     submitted: _builtins.int
     pending: _builtins.int
@@ -753,6 +754,8 @@ class CellStatus(_message.Message):
     cancelled: _builtins.int
     lost: _builtins.int
     failed_attempts: _builtins.int
+    label: _builtins.str
+    """The file's own word for it."""
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.NamedValue]: ...
     @_builtins.property
@@ -776,10 +779,11 @@ class CellStatus(_message.Message):
         failed_attempts: _builtins.int = ...,
         quantities: _abc.Mapping[_builtins.str, Global___QuantitySummary] | None = ...,
         derived: _abc.Iterable[_record_pb2.ReadValue] | None = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "derived", b"derived", "failed", b"failed", "failed_attempts", b"failed_attempts", "group", b"group", "lost", b"lost", "pending", b"pending", "quantities", b"quantities", "running", b"running", "submitted", b"submitted", "success", b"success", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "derived", b"derived", "failed", b"failed", "failed_attempts", b"failed_attempts", "group", b"group", "label", b"label", "lost", b"lost", "pending", b"pending", "quantities", b"quantities", "running", b"running", "submitted", b"submitted", "success", b"success", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
