@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from ensemble.model.errors import EnsembleError, InputError, Refused, SpecError, UnknownRun
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Action",
