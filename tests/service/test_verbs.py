@@ -212,3 +212,42 @@ def test_a_removed_run_is_gone_and_stays_gone(small, tmp_path):
     assert [one["name"] for one in json.loads(server.verb("list", "-o", "json").stdout)] == ["other-1"]
     assert not (tmp_path / "state/runs/small-1").exists()
     assert len(list((tmp_path / "state/files").iterdir())) == 1
+
+
+def states(server):
+    return [(one["state"], one["outcome"]) for one in json.loads(server.verb("list", "-o", "json").stdout)]
+
+
+def test_a_run_that_was_left_is_taken_over_to_be_cancelled(serve, tmp_path):
+    server = serve()
+    assert server.verb("run", "--detach", write(tmp_path, LONG)).returncode == 0
+    assert leave(server, "long-1") == "interrupted"
+    done = server.verb("cancel", "long-1")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "long-1: no process worked on the run; it was taken over for this\n",
+    ), done.stderr
+    server.verb("events", "--follow", "long-1")
+    assert states(server) == [("over", "cancelled")]
+
+
+def test_a_drained_run_waits_for_a_resume_even_when_the_server_is_restarted(serve, tmp_path):
+    server = serve()
+    gate = tmp_path / "gate"
+    text = LONG.replace("sleep 600", f"until test -e {gate}; do sleep 0.05; done").replace(
+        "name: work,", "name: work, shell: true, max_running: 1,"
+    )
+    text = text.replace("command: until", "command: 'until").replace("done}", "done'}")
+    assert server.verb("run", "--detach", write(tmp_path, text)).returncode == 0
+    with RemoteRuns(server.address, Security()) as runs:
+        run = runs.find("long-1")
+        next(record for record in run.events(follow=True) if getattr(record.event, "state", "") == "run")
+        assert run.drain().done
+        gate.touch()
+        for _ in run.watch():
+            pass
+    assert states(server) == [("interrupted", "drained")]
+    server.end()
+    server.start()
+    assert states(server) == [("interrupted", "drained")]
+    assert "long-1: success" in server.verb("resume", "long-1").stdout
