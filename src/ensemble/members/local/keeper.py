@@ -1,9 +1,10 @@
 """The keeper: spawns, watches and reaps the jobs of one local member, whether or not an engine is there.
 
-One thread does everything but two kinds of waiting: a second makes ends durable, a small pool reads figures
-of merit. The order of things is what makes it safe: `starting` is written, then the process is spawned, then
-`started`; an end is synced before the engine is told. A job's stdout is created exclusively by the job's own process
-before the program begins: this file is the claim, and a second start of the same attempt fails on it.
+One thread does everything but two kinds of waiting: a second makes ends durable, a small pool reads figures of merit.
+The order of things is what makes it safe: `starting` is written, then the process is spawned, and `started` is written
+before the next spawn; an end is written before its process is reaped, and synced before the engine is told. A job's
+stdout is created exclusively by the job's own process before the program begins: this file is the claim, and a second
+start of the same attempt fails on it.
 """
 
 from __future__ import annotations

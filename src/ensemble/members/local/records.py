@@ -1,8 +1,8 @@
 """The keeper's own log: what it is about to start, what it started, how it ended.
 
-Lines as in the journal (number, checksum, JSON). Starts are written before and after each spawn without a sync:
-the page cache survives the death of a process, and after the death of the machine nothing runs any more. Ends are
-synced before the engine hears of them.
+Lines as in the journal (number, checksum, JSON). A start is written before its spawn, and that it happened is written
+before the next spawn, both without a sync: the page cache survives the death of a process, and after the death of the
+machine nothing runs any more. Ends are synced before the engine hears of them.
 """
 
 from __future__ import annotations
