@@ -89,7 +89,14 @@ def test_progress_is_one_line_and_leaves_out_groups_without_jobs():
 
 def test_an_explanation_says_what_fired_and_what_is_waited_for():
     rule = RuleExplanation(
-        "repeat", "metric", "mean.melt.pressure > 5", "submit 1 melt", 1, 2, "a value", (Part("4.5 > 5", False),)
+        "repeat",
+        "metric",
+        "mean.melt.pressure > 5",
+        "submit 1 melt",
+        1,
+        2,
+        "waits for a value",
+        (Part("4.5 > 5", False),),
     )
     assert explanation([rule], {"repeat": ["fired after 1.00 s (record 7)"]}) == (
         "repeat: on metric when mean.melt.pressure > 5 -> submit 1 melt (fired once)\n"

@@ -30,19 +30,20 @@ def waits(world):
 def test_each_kind_of_rule_says_what_it_waits_for():
     world = World(TEXT)
     assert waits(world) == {
-        "start": "nothing any more: there is one start",
-        "tick": "its next tick in 7.0 s",
-        "quiet": "nothing else to be left to do (once)",
-        "each[T=1]": "a job of a with T=1 to succeed (once)",
-        "each[T=2]": "a job of a with T=2 to succeed (once)",
-        "any": "a job to fail for good while count.a.success > 1 (up to 3 times)",
-        "native": "the queue to tell 'exception' of a job of a (once)",
-        "member": "member (any) to tell 'down' (once)",
-        "both": "count.a.success > 1 (count.a.success = 0) and count.b.failed > 0 (count.b.failed = 0) (once)",
-        "one": "count.a.success > 3 or not mean.b.duration < 5, of which now count.a.success > 3 (count.a.success = 0) "
-        "does not hold, mean.b.duration < 5 (mean.b.duration = unknown) is unknown (once)",
-        "held": "a job to start (up to 3 times)",
-        "cool": "a job to succeed (up to 3 times)",
+        "start": "will not fire again: a run starts only once",
+        "tick": "waits for its next interval in 7.0 s",
+        "quiet": "waits for the run to have nothing left to do (can fire once)",
+        "each[T=1]": "waits for a job of a with T=1 to succeed (can fire once)",
+        "each[T=2]": "waits for a job of a with T=2 to succeed (can fire once)",
+        "any": "waits for a job to fail for good while count.a.success > 1 (can fire up to 3 times)",
+        "native": "waits for the queue to report 'exception' of a job of a (can fire once)",
+        "member": "waits for any member to report 'down' (can fire once)",
+        "both": "waits for count.a.success > 1 (count.a.success = 0) and count.b.failed > 0 (count.b.failed = 0) "
+        "(can fire once)",
+        "one": "waits for count.a.success > 3 or not mean.b.duration < 5, of which now "
+        "count.a.success > 3 (count.a.success = 0) does not hold, mean.b.duration < 5 (mean.b.duration = unknown) is unknown (can fire once)",
+        "held": "waits for a job to start (can fire up to 3 times)",
+        "cool": "waits for a job to succeed (can fire up to 3 times)",
     }
 
 
@@ -51,14 +52,14 @@ def test_what_holds_a_rule_back_is_said():
     world.good("a-0")
     world.good("a-1")
     said = waits(world)
-    assert said["held"] == "a job to start (2 more times, after 1 more match to skip)"
-    assert said["cool"] == "its cooldown to end in 59.0 s"
-    assert said["each[T=1]"] == "nothing: it fired once, as often as it may"
-    assert said["both"] == "count.b.failed > 0 (count.b.failed = 0) (once)"
+    assert said["held"] == "waits for a job to start (can fire 2 more times, skips 1 more match first)"
+    assert said["cool"] == "waits for its cooldown to end in 59.0 s"
+    assert said["each[T=1]"] == "will not fire again: it has fired once, which is all that `repetitions` allows"
+    assert said["both"] == "waits for count.b.failed > 0 (count.b.failed = 0) (can fire once)"
     world.bad("a-2")
-    assert waits(world)["any"].endswith("(2 more times, 1 call under way, 0 waiting)")
+    assert waits(world)["any"].endswith("(can fire 2 more times, 1 call under way, 0 waiting)")
     world.tell(FunctionReturned(world.calls[0].id))
-    assert waits(world)["any"] == "a job to fail for good while count.a.success > 1 (2 more times)"
+    assert waits(world)["any"] == "waits for a job to fail for good while count.a.success > 1 (can fire 2 more times)"
 
 
 def test_a_rule_that_fired_several_times_says_how_often_it_still_may():
@@ -71,19 +72,21 @@ def test_a_rule_that_fired_several_times_says_how_often_it_still_may():
     for number in range(3):
         said.append(waits(world)["three"])
         world.good(f"a-{number}")
-    assert said == [f"a job to succeed ({times})" for times in ("up to 3 times", "2 more times", "once more")]
-    assert waits(world)["three"] == "nothing: it fired 3 times, as often as it may"
-    assert waits(world)["all"] == "a job to succeed"
+    assert said == [
+        f"waits for a job to succeed (can fire {times})" for times in ("up to 3 times", "2 more times", "once more")
+    ]
+    assert waits(world)["three"] == "will not fire again: it has fired 3 times, which is all that `repetitions` allows"
+    assert waits(world)["all"] == "waits for a job to succeed"
 
 
 def test_a_draining_and_an_ended_ensemble_say_so():
     world = World(TEXT)
     world.tell(Requested("drain", "me"))
-    assert waits(world)["each[T=2]"] == "nothing any more: the ensemble is ending (request-drain)"
+    assert waits(world)["each[T=2]"] == "will not fire: the run is ending (request-drain)"
     for key in list(world.open):
         world.job(key, "inactive", outcome="cancelled", reason="cancelled")
-    over = "nothing any more, the ensemble is over; it was waiting for "
-    assert waits(world)["quiet"] == over + "nothing else to be left to do (once)"
+    over = "the run is over; it was waiting for "
+    assert waits(world)["quiet"] == over + "the run to have nothing left to do (can fire once)"
 
 
 def test_parts_tell_the_values_and_actions_their_object():
@@ -103,4 +106,4 @@ def test_parts_tell_the_values_and_actions_their_object():
 def test_rules_of_an_algorithm_that_was_left_say_so():
     world = World("algorithm: workload-demand\njobs: [{name: a, command: x, count: 2}]")
     world.tell(Requested("switch", "me", action={"name": "switch-algorithm", "label": "random-selection"}))
-    assert "nothing: its algorithm was switched off" in waits(world).values()
+    assert "will not fire again: its algorithm was replaced by another" in waits(world).values()

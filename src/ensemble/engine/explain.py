@@ -24,7 +24,7 @@ class Part(Struct, frozen=True):
 
 
 class RuleExplanation(Struct, frozen=True):
-    """A rule as it stands. `waits_for` is a sentence; `left` -1 is unlimited."""
+    """A rule as it stands. `waits_for` says what it waits for, or why it will not fire; `left` -1 is unlimited."""
 
     id: str
     trigger: str
@@ -90,35 +90,35 @@ _JOB: Final = {
 
 def _waits_for(state: State, rule: Rule, found: list[Part], condition: str) -> str:
     if rule.removed:
-        return "nothing: its algorithm was switched off"
+        return "will not fire again: its algorithm was replaced by another"
     if rule.exhausted:
-        return f"nothing: it fired {times(rule.fired)}, as often as it may"
+        return f"will not fire again: it has fired {times(rule.fired)}, which is all that `repetitions` allows"
     if state.ended is None and state.draining and not traits(rule.action).while_draining:
-        return f"nothing any more: the ensemble is ending ({state.limit or state.draining})"
+        return f"will not fire: the run is ending ({state.limit or state.draining})"
     if rule.trigger == "start" and rule.fired:
-        return "nothing any more: there is one start"
-    over = "nothing any more, the ensemble is over; it was waiting for " if state.ended is not None else ""
+        return "will not fire again: a run starts only once"
+    verb = "the run is over; it was waiting for " if state.ended is not None else "waits for "
     if rule.open:
-        return over + "its last action to end"
+        return verb + "its last action to end"
     if rule.until:
-        return over + f"its cooldown to end in {max(0.0, rule.until - state.now):.1f} s"
+        return verb + f"its cooldown to end in {max(0.0, rule.until - state.now):.1f} s"
     what = _condition(found, condition) if rule.trigger == "metric" else _trigger(state, rule)
     if condition and rule.trigger != "metric":
         what += f" while {condition}"
-    return over + what + _left(state, rule)
+    return verb + what + _left(state, rule)
 
 
 def _left(state: State, rule: Rule) -> str:
     parts = []
     if rule.left != UNLIMITED and rule.fired:
-        parts.append("once more" if rule.left == 1 else f"{rule.left} more times")
+        parts.append("can fire once more" if rule.left == 1 else f"can fire {rule.left} more times")
     elif rule.left != UNLIMITED:
-        parts.append("once" if rule.left == 1 else f"up to {rule.left} times")
+        parts.append("can fire once" if rule.left == 1 else f"can fire up to {rule.left} times")
     line = state.lines.get(rule.id)
     if line is not None:
         parts.append(f"{counted(len(line.under_way), 'call')} under way, {len(line.waiting)} waiting")
     if rule.skip:
-        parts.append(f"after {rule.skip} more {'match' if rule.skip == 1 else 'matches'} to skip")
+        parts.append(f"skips {rule.skip} more {'match' if rule.skip == 1 else 'matches'} first")
     return f" ({', '.join(parts)})" if parts else ""
 
 
@@ -145,14 +145,14 @@ def _trigger(state: State, rule: Rule) -> str:
     if trigger == "start":
         return "the start"
     if trigger == "idle":
-        return "nothing else to be left to do"
+        return "the run to have nothing left to do"
     if trigger == "interval":
-        return f"its next tick in {max(0.0, rule.interval_at - state.now):.1f} s"
+        return f"its next interval in {max(0.0, rule.interval_at - state.now):.1f} s"
     job = f"a job of {name}" if name else "a job"
     value = ",".join(f"{axis}={one}" for axis, one in rule.binding.items())
     job += f" with {value}" if value else ""
     if trigger.startswith("job-native-"):
-        return f"the queue to tell {trigger.removeprefix('job-native-')!r} of {job}"
+        return f"the queue to report {trigger.removeprefix('job-native-')!r} of {job}"
     if trigger.startswith("job-"):
         return f"{job} to {_JOB.get(trigger.removeprefix('job-'), trigger)}"
-    return f"member {name or '(any)'} to tell {trigger.removeprefix('member-')!r}"
+    return f"{f'member {name}' if name else 'any member'} to report {trigger.removeprefix('member-')!r}"

@@ -248,7 +248,7 @@ def explanation(
         for part in rule.parts:
             holds = {True: "holds", False: "does not hold", None: "is unknown"}[part.holds]
             lines.append(f"  now {part.text}: {holds}")
-        lines.append(f"  waits for {rule.waits_for}")
+        lines.append(f"  {rule.waits_for}")
         blocks.append("\n".join(lines))
     blocks = blocks or ["this ensemble has no rules"]
     return "\n\n".join([*blocks, *(waits(status) if status is not None else ())])
