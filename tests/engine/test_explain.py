@@ -41,7 +41,8 @@ def test_each_kind_of_rule_says_what_it_waits_for():
         "both": "waits for count.a.success > 1 (count.a.success = 0) and count.b.failed > 0 (count.b.failed = 0) "
         "(can fire once)",
         "one": "waits for count.a.success > 3 or not mean.b.duration < 5, of which now "
-        "count.a.success > 3 (count.a.success = 0) does not hold, mean.b.duration < 5 (mean.b.duration = unknown) is unknown (can fire once)",
+        "count.a.success > 3 (count.a.success = 0) does not hold, "
+        "mean.b.duration < 5 (mean.b.duration = unknown) is unknown (can fire once)",
         "held": "waits for a job to start (can fire up to 3 times)",
         "cool": "waits for a job to succeed (can fire up to 3 times)",
     }

@@ -100,7 +100,7 @@ SPOILS = {
     "cells": lambda s: setattr(s.groups["a"].points[0], "measured", ()),
     "last cell": lambda s: setattr(s.groups["a"].points[0], "cells", ()),
     "is not found by": lambda s: s.groups["a"].by_value.update({("T", 1): []}),
-    "points by place": lambda s: s.groups["a"].places.clear(),
+    "points by values": lambda s: s.groups["a"].by_values.clear(),
     "points by shape": lambda s: s.groups["a"].shapes.clear(),
     "its key": lambda s: s.jobs.update({"q": job(s)}),
     "which has made": lambda s: setattr(job(s), "number", 99),

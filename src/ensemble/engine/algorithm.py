@@ -75,7 +75,7 @@ class MemberView:
 
 
 class View(Protocol):
-    """Read-only sight of a running ensemble. `now` and `started` are seconds on the engine's clock."""
+    """A read-only view of a running ensemble. `now` and `started` are seconds on the engine's clock."""
 
     @property
     def now(self) -> float:

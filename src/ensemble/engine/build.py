@@ -71,7 +71,7 @@ class Builder:
 
     def find_points(self, group: Group, values: Mapping[str, Scalar]) -> Sequence[Point]:
         """The points with these values: one for each entry of the group that has them."""
-        return group.places.get(self.binding(group, values), ())
+        return group.by_values.get(self.binding(group, values), ())
 
     def points_within(self, group: Group, binding: Mapping[str, Scalar]) -> Sequence[Point]:
         """The points that have the values of a `for_each` rule; a point without one of its axes has any value of it."""
@@ -128,7 +128,7 @@ class Builder:
         group.shapes.setdefault(point.shape, []).append(point.index)
         self._own_cell(group, tuple(values.items()))
         group.points.append(point)
-        group.places.setdefault(self.binding(group, values), []).append(point)
+        group.by_values.setdefault(self.binding(group, values), []).append(point)
         for axes, index in group.within.items():
             if all(axis in values for axis in axes):
                 index.setdefault(tuple(values[axis] for axis in axes), []).append(point)
@@ -144,7 +144,7 @@ class Builder:
         axes = {axis for axis, _ in own}
         wider = any(axes < set(template.axes) for template in self.plan.templates[group.name])
         group.slices[tuple(axis for axis, _ in own)] = None
-        group.cells[own] = self.sight(group, own) if wider else Cell(group.name, own)
+        group.cells[own] = self.read_cell(group, own) if wider else Cell(group.name, own)
         for point in self._points_in(group, own) if wider else ():
             self._join(group, point)
 
@@ -164,13 +164,13 @@ class Builder:
         found = group.cells.get(binding)
         if found is not None:
             return found
-        cell = group.cells[binding] = self.sight(group, binding)
+        cell = group.cells[binding] = self.read_cell(group, binding)
         group.slices[tuple(axis for axis, _ in binding)] = None
         for point in self._points_in(group, binding):
             self._join(group, point)
         return cell
 
-    def sight(self, group: Group, binding: Binding) -> Cell:
+    def read_cell(self, group: Group, binding: Binding) -> Cell:
         """The cell of a slice as it stands, for reading once: nothing is made that stays."""
         found = group.cells.get(binding)
         if found is not None:

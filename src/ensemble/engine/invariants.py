@@ -135,7 +135,7 @@ def _points(state: State, group: Group) -> None:
         for pair in point.values.items():
             if point not in group.by_value[pair]:
                 raise InvariantError(f"{group.name}{point.values} is not found by {pair}")
-    _same(f"{group.name}: points by place", sum(map(len, group.places.values())), len(group.points))
+    _same(f"{group.name}: points by values", sum(map(len, group.by_values.values())), len(group.points))
     _same(f"{group.name}: points by shape", sum(map(len, group.shapes.values())), len(group.points))
 
 

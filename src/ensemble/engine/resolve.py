@@ -49,7 +49,7 @@ class Resolver:
         where = self._binding(path, group, binding)
         if path.statistic == "derived":
             return self._derived(path, group, where, watched)
-        cell = self.builder.cell(group, where) if watched else self.builder.sight(group, where)
+        cell = self.builder.cell(group, where) if watched else self.builder.read_cell(group, where)
         text = _text(path, where)
         if path.statistic == "count" and hasattr(Cell, path.quantity) and path.quantity not in ("series", "waits"):
             return text, _count(cell, path.quantity), [(cell, path.quantity)]

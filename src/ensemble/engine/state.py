@@ -164,6 +164,7 @@ class Group:
         "axes",
         "backlog",
         "by_value",
+        "by_values",
         "cells",
         "created",
         "done",
@@ -174,7 +175,6 @@ class Group:
         "on",
         "outstanding",
         "parents",
-        "places",
         "points",
         "ready",
         "shapes",
@@ -192,7 +192,7 @@ class Group:
         self.cells: dict[Binding, Cell] = {(): self.whole}
         self.slices: dict[tuple[str, ...], None] = {(): None}
         """The sets of axes by which there are cells: a point counts into at most one cell of each."""
-        self.places: dict[Binding, list[Point]] = {}
+        self.by_values: dict[Binding, list[Point]] = {}
         """Points by their values, the axes in the order of the group's. Two entries may have equal points."""
         self.by_value: dict[tuple[str, Scalar], list[Point]] = {}
         """Points by the value of one axis."""

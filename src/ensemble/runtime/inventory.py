@@ -11,7 +11,7 @@ from ensemble.engine import Submission
 from ensemble.members.contract import InventoryItem
 from ensemble.model.events import Event, JobEvent, MemberEvent
 from ensemble.model.jobs import FINISHED, UNDER_WAY
-from ensemble.runtime.sound import sound
+from ensemble.runtime.validation import validated
 
 if TYPE_CHECKING:
     from ensemble.runtime.link import Link
@@ -60,7 +60,7 @@ def _event(item: InventoryItem, member: str) -> Event | None:
     """What the engine must know of an item."""
     key, attempt = item.ref.key, item.ref.attempt
     if item.event is not None:
-        return sound(msgspec.structs.replace(item.event, key=key, attempt=attempt, n=0), member)
+        return validated(msgspec.structs.replace(item.event, key=key, attempt=attempt, n=0), member)
     if item.state == FINISHED:
         # it is over and nobody can say how
         return JobEvent(member, key, FINISHED, time.time(), attempt=attempt, outcome="lost", reason="infrastructure")

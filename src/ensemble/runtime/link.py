@@ -20,8 +20,8 @@ from ensemble.model.failpoints import failpoint
 from ensemble.model.jobs import AttemptRef
 from ensemble.runtime.answering import Answering, Unanswered
 from ensemble.runtime.inventory import take_inventory
-from ensemble.runtime.sound import Incoming, sound
 from ensemble.runtime.submission import submit
+from ensemble.runtime.validation import Incoming, validated
 
 if TYPE_CHECKING:
     from ensemble.members.contract import CloseMode
@@ -145,7 +145,7 @@ class Link:
 
     async def take(self, door: Door, events: Sequence[Incoming]) -> int:
         """Take in what came through a door; return the last number that is durable."""
-        believed = [event for event in (sound(one, self.name) for one in events) if event is not None]
+        believed = [event for event in (validated(one, self.name) for one in events) if event is not None]
         durable = self.loop.enter(believed)
         for event in believed:
             if isinstance(event, MemberEvent):
