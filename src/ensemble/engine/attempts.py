@@ -6,14 +6,17 @@ from heapq import heappush
 from typing import Final
 
 from ensemble.engine.backlog import REFILL, Backlog
+from ensemble.engine.budget import note_begun
 from ensemble.engine.build import Builder
 from ensemble.engine.impact import WAKES, Impact
-from ensemble.engine.placement import nodes_of
-from ensemble.engine.state import CANCELLED, PARKED, PAUSE, Cell, Job, State, count
+from ensemble.engine.state import CANCELLED, PARKED, PAUSE, Cell, Job, Member, State, count
 from ensemble.engine.transitions import CLEANUP, CODES, DEPEND, INACTIVE, NEW, RUN, SCHED, SUBMITTED, history, move
 from ensemble.model.decisions import Cancel, Finish, Note, Retry
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import OUTCOMES, split_key
+
+_NOTHING: Final = 1e-9
+"""Nodes that are none: what rounding leaves of a sum."""
 
 _RAN: Final = ("pending", "running", "~pending")
 _WAITS: Final = ("~pending",)
@@ -150,10 +153,14 @@ class Attempts:
                 cell.running -= 1
                 cell.pending += 1
                 self.impact.touch(cell, _AGAIN)
+            if self._budgeted:
+                self._stop_running(job, self._members[job.member])
         job.incarnation = incarnation
         move(job, "restart")
         job.run_at = job.run_time = job.ended = 0.0
         job.last = None
+        if self._budgeted:
+            note_begun(self.state, job)
 
     def _running(self, job: Job, event: JobEvent) -> None:
         now = self.state.now
@@ -161,6 +168,11 @@ class Attempts:
         job.run_time = event.start or event.time
         since = job.submitted_at
         point = job.point
+        if self._budgeted:
+            member = self._members[job.member]
+            member.running_nodes += job.nodes
+            member.running_since += job.nodes * (now - self.state.started)
+            note_begun(self.state, job)
         if job.waits:
             job.waits = False
             wait = now - since
@@ -171,6 +183,14 @@ class Attempts:
             cell.running += 1
             if cell.watch is not None:
                 self.impact.touch(cell, _RAN)
+
+    def _stop_running(self, job: Job, member: Member) -> None:
+        """Take a job out of what runs on a member."""
+        member.running_nodes -= job.nodes
+        member.running_since -= job.nodes * (job.run_at - self.state.started)
+        if abs(member.running_nodes) < _NOTHING:
+            # what rounding has left
+            member.running_nodes = member.running_since = 0.0
 
     def stop_waiting(self, job: Job) -> None:
         """It ended without ever running: its wait is no observation."""
@@ -194,17 +214,24 @@ class Attempts:
         event = job.last
         used = 0.0
         if job.run_time and event is not None:
-            share = nodes_of(point, member)
-            used = share * max(0.0, (job.ended or event.time) - job.run_time)
+            used = job.nodes * max(0.0, (job.ended or event.time) - job.run_time)
             state.spent_node_seconds += used
             if not member.holds:
                 state.spent_cost += used / 3600.0 * member.price
+        if self._budgeted:
+            if job.run_at:
+                self._stop_running(job, member)
+            if job.piece is not None:
+                member.taken.add(job.piece, -1)
+                job.piece = None
         if job.node_seconds:
             state.reserved_node_seconds -= job.node_seconds
             state.reserved_cost -= job.cost
             job.node_seconds = job.cost = 0.0
-        if (group.max_running and (group.waiting or group.ready)) or (
-            state.backlog and (member.outstanding <= REFILL or self._budgeted)
+        if (
+            self._budgeted
+            or (group.max_running and (group.waiting or group.ready))
+            or (state.backlog and member.outstanding <= REFILL)
         ):
             self.impact.release = True
         return used

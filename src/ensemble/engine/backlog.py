@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from random import Random
 from typing import Final
 
+from ensemble.engine.budget import Budget
 from ensemble.engine.build import Builder
 from ensemble.engine.impact import WAKES, Impact
-from ensemble.engine.placement import nodes_of
 from ensemble.engine.state import Group, Job, Member, Point, State, count
 from ensemble.engine.transitions import NEW, SUBMITTED, refuse
 from ensemble.model.decisions import Create, Discard, Effect, Span, Submit
@@ -28,11 +28,12 @@ _WAITS: Final = ("~pending",)
 class Backlog:
     """Carries out what concerns ranges of jobs: create, order, submit, discard."""
 
-    __slots__ = ("builder", "impact", "state")
+    __slots__ = ("budget", "builder", "impact", "state")
 
     def __init__(self, state: State, builder: Builder, impact: Impact) -> None:
         self.state = state
         self.builder = builder
+        self.budget = Budget(state, builder)
         self.impact = impact
 
     def create(self, effect: Create) -> None:
@@ -154,8 +155,8 @@ class Backlog:
     def _hand_over(self, batch: list[Job], span: Span, point: Point, member: Member) -> None:
         state = self.state
         now = state.now
-        reserve = nodes_of(point, member) * point.walltime
-        cost = 0.0 if member.holds else reserve / 3600.0 * member.price
+        expected = self.budget.expected(point, member)
+        reserve, cost = expected.node_seconds, expected.cost
         name, attempt = member.name, span.attempt
         for job in batch:
             if job.code != NEW:
@@ -167,12 +168,16 @@ class Backlog:
             job.waits = True
             job.node_seconds = reserve
             job.cost = cost
+            job.nodes = expected.nodes
+            job.takes = expected.seconds
         jobs = len(batch)
         member.outstanding += jobs
         member.outstanding_cores += jobs * point.cores
         point.group.outstanding += jobs
         state.reserved_node_seconds += reserve * jobs
         state.reserved_cost += cost * jobs
+        if self.builder.plan.budgeted:
+            self.budget.note_submitted(batch, point, member)
         for cell in point.measured:
             cell.waits.enter(now, jobs)
             self.impact.touch(cell, _WAITS)

@@ -52,6 +52,7 @@ from ensemble.model.events import (
     ResizeDone,
     RunResumed,
     RunStarted,
+    TimerFired,
 )
 from ensemble.model.wording import counted
 from ensemble.spec.actions import traits
@@ -100,7 +101,7 @@ class Decider:
         self._called = 0
         self._spec = builder.plan.spec
         limits = builder.plan.spec.limits
-        self._unlimited = not (limits.failures or limits.walltime or limits.cost)
+        self._unlimited = not (limits.failures or limits.walltime or limits.cost or limits.node_hours)
 
     def decide(self, event: Event) -> tuple[Step, ...]:
         """Return the steps that follow from `event`, already carried out."""
@@ -379,15 +380,23 @@ class Decider:
         state = self.state
         limits = self.builder.plan.spec.limits
         if state.draining:
-            if state.limit and limits.on_limit == "cancel":
+            if limits.on_limit == "cancel" and (state.limit or self.release.budget.reached()):
                 self._cancel_rest("limit")
             return
         if limits.failures and state.total.failed + state.total.lost >= limits.failures:
             self._limit("failures", f"limits.failures: {limits.failures} jobs failed")
         elif limits.walltime and state.started >= 0 and state.now >= state.started + limits.walltime:
             self._limit("walltime", f"limits.walltime: {limits.walltime:g} s have passed")
-        elif limits.cost and state.spent_cost > limits.cost:
-            self._limit("cost", f"limits.cost: {limits.cost:g} is spent")
+        elif state.jobs or state.backlog or type(event) is TimerFired:
+            reached = self.release.budget.reached()
+            if reached:
+                self._limit(reached, f"limits.{reached}: {getattr(limits, reached):g}{self._unit(reached)} are spent")
+
+    def _unit(self, limit: str) -> str:
+        if limit == "node_hours":
+            return " node-hours"
+        currency = self._spec.currency
+        return f" {currency}" if currency else ""
 
     def _limit(self, name: str, text: str) -> None:
         self.context.begin()

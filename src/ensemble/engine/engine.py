@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ensemble.engine.algorithm import Algorithm
 from ensemble.engine.apply import Applier
+from ensemble.engine.budget import Budget
 from ensemble.engine.build import Builder
 from ensemble.engine.calls import Takes
 from ensemble.engine.commands import Command, commands_of, open_commands
@@ -37,6 +38,7 @@ class Engine:
 
     __slots__ = (
         "_applier",
+        "_budget",
         "_builder",
         "_decide",
         "_impact",
@@ -56,6 +58,7 @@ class Engine:
         self._decide = Decider(self.state, self._builder, self._applier).decide
         self._job = self._applier.attempts.job
         self._timers = self.state.timers
+        self._budget = Budget(self.state, self._builder)
         self._impact = self._applier.impact
         self.takes: Takes = {}
         """What each function names in its signature: a call is given nothing else of what is costly to work out."""
@@ -100,8 +103,13 @@ class Engine:
 
     def wakeup(self) -> float | None:
         """The time at which a `TimerFired` is wanted next; None when time alone changes nothing."""
+        if self.state.ended is not None:
+            return None
         timers = self.state.timers
-        return timers[0][0] if timers and self.state.ended is None else None
+        limit = self._budget.wakeup()
+        if not timers:
+            return limit
+        return timers[0][0] if limit is None else min(timers[0][0], limit)
 
     @property
     def seq(self) -> int:

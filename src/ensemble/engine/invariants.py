@@ -5,8 +5,10 @@ Everything the engine keeps as a count or an index is worked out again here, fro
 
 from __future__ import annotations
 
+import math
 from math import isclose
 
+from ensemble.engine.budget import last_end
 from ensemble.engine.build import Builder
 from ensemble.engine.rules import Rule, Thresholds, Watch
 from ensemble.engine.state import Cell, Group, Job, Member, State
@@ -14,6 +16,7 @@ from ensemble.engine.transitions import CLEANUP, INACTIVE, NEW, RUN, history
 from ensemble.model.decisions import Call, Resize, Submit
 from ensemble.model.errors import InvariantError
 from ensemble.model.jobs import STORED_COUNTS
+from ensemble.model.placement import Taken
 
 
 def check(state: State, builder: Builder) -> None:
@@ -31,7 +34,7 @@ def check(state: State, builder: Builder) -> None:
     for name in STORED_COUNTS:
         _same(f"total {name}", getattr(state.total, name), sum(getattr(g.whole, name) for g in state.groups.values()))
     for member in state.members.values():
-        _member(state, member)
+        _member(state, builder, member)
     _reserved(state)
     _commands(state)
     _timers(state)
@@ -156,15 +159,36 @@ def _cell(cell: Cell) -> None:
 # ---- members, money, commands ----------------------------------------------------------------------
 
 
-def _member(state: State, member: Member) -> None:
+def _member(state: State, builder: Builder, member: Member) -> None:
     held = [job for job in state.jobs.values() if job.code != NEW and job.member == member.name]
     _same(f"member {member.name}: outstanding", member.outstanding, len(held))
     cores = sum(job.point.cores for job in held)
     _same(f"member {member.name}: cores of what it holds", member.outstanding_cores, cores)
+    if builder.plan.budgeted:
+        _budget(state, member, held)
     if member.state not in ("new", "up", "down", "closed", "gone"):
         raise InvariantError(f"member {member.name} is {member.state!r}")
     if member.position < 0 or member.target < 0:
         raise InvariantError(f"member {member.name}: negative position or target")
+
+
+def _budget(state: State, member: Member, held: list[Job]) -> None:
+    """What is kept where a limit asks for it."""
+    taken = Taken()
+    for job in held:
+        if job.piece is None:
+            raise InvariantError(f"{job.key} takes nothing of {member.name}")
+        taken.add(job.piece, 1)
+        if last_end(state) < job.until:
+            raise InvariantError(f"{job.key} ends later than the last that is under way")
+    mine = member.taken
+    _same(f"member {member.name}: taken", (mine.cores, mine.gpus, mine.jobs), (taken.cores, taken.gpus, taken.jobs))
+    running = math.fsum(job.nodes for job in held if job.run_at)
+    since = math.fsum(job.nodes * (job.run_at - state.started) for job in held if job.run_at)
+    if not isclose(running, member.running_nodes, rel_tol=1e-6, abs_tol=1e-6):
+        raise InvariantError(f"member {member.name}: running nodes: {member.running_nodes} here, {running} there")
+    if not isclose(since, member.running_since, rel_tol=1e-6, abs_tol=1e-3):
+        raise InvariantError(f"member {member.name}: running since: {member.running_since} here, {since} there")
 
 
 def _reserved(state: State) -> None:

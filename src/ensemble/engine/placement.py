@@ -5,12 +5,13 @@ The arithmetic of nodes, tasks, cores and GPUs is `ensemble.model.placement`; he
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from ensemble.engine.state import Member, Point, State
 from ensemble.model.decisions import Resize
 from ensemble.model.jobs import Resources
-from ensemble.model.placement import UNKNOWN, Size, fits, nodes_for, nodes_held
+from ensemble.model.placement import UNKNOWN, Piece, Size, Taken, fits, nodes_for, nodes_held, piece_of, room_beside
 
 _OWN_NODES: Final = ("local", "simulated")
 """Kinds whose members have nodes of their own, although the journals of earlier versions do not say so."""
@@ -58,6 +59,26 @@ def holds_at_any_size(need: Resources, member: Member) -> bool:
 def nodes_of(point: Point, member: Member) -> float:
     """The nodes that a job of this point holds of a member, and that it is charged for."""
     return nodes_held(point.shape.need, member.cores_per_node, _gpus_a_node(member))
+
+
+def piece_on(point: Point, member: Member) -> Piece:
+    """The pieces that a job of this point takes of a member's nodes."""
+    return piece_of(point.shape.need, member.cores_per_node, _gpus_a_node(member))
+
+
+def starting_at_once(point: Point, member: Member, nodes: int, given: Mapping[Piece, int], most: int) -> int:
+    """How many jobs of this point, up to `most`, start at once on `nodes` nodes, beside what the member has.
+
+    `given`: jobs that are about to be sent there, by their pieces.
+    """
+    if not sized(member):
+        return most
+    taken = Taken()
+    taken.cores, taken.gpus, taken.jobs = member.taken.cores, member.taken.gpus, dict(member.taken.jobs)
+    for piece, jobs in given.items():
+        taken.add(piece, jobs)
+    size = Size(nodes, member.cores_per_node, _gpus_a_node(member))
+    return room_beside(piece_on(point, member), size, taken, most)
 
 
 def _gpus_a_node(member: Member) -> int:

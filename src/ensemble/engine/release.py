@@ -11,12 +11,21 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ensemble.engine.backlog import REFILL, WINDOW
+from ensemble.engine.budget import Budget
 from ensemble.engine.build import Builder
-from ensemble.engine.placement import holds, holds_at_any_size, nodes_of, nodes_to_come, ours, sized
+from ensemble.engine.placement import (
+    holds,
+    holds_at_any_size,
+    nodes_to_come,
+    ours,
+    piece_on,
+    sized,
+)
 from ensemble.engine.state import Group, Member, Point, Shape, State
 from ensemble.engine.transitions import NEW, RUN
-from ensemble.model.decisions import Discard, Effect, Finish, Note, Span, Submit
+from ensemble.model.decisions import Discard, Effect, Finish, Note, Resize, Span, Submit
 from ensemble.model.jobs import Resources
+from ensemble.model.placement import Piece
 from ensemble.model.wording import counted
 from ensemble.spec.actions import traits
 
@@ -49,28 +58,23 @@ class Verdict(NamedTuple):
 class Release:
     """Works out the `Submit` commands of one record. Reads the state, never changes it."""
 
-    __slots__ = ("_budget", "_cores", "_given", "_given_up", "_grows", "_left", "_nodes", "blocked", "builder", "state")
+    __slots__ = ("_cores", "_given", "_given_up", "_grows", "_left", "_nodes", "_pieces", "budget", "builder", "state")
 
     def __init__(self, state: State, builder: Builder) -> None:
         self.state = state
         self.builder = builder
+        self.budget = Budget(state, builder)
 
     def effects(self, command: Callable[[], int]) -> tuple[list[Effect], str]:
         """Return the effects, and the name of the limit that keeps back what is left when nothing is under way."""
         state = self.state
-        self.blocked = ""
         self._look()
         self._given_up: dict[tuple[str, int], None] = {}
         self._given: dict[str, list[Span]] = {}
         self._cores: dict[str, int] = {}
         self._left = {name: self._room(member) for name, member in state.members.items()}
-        limits = self.builder.plan.spec.limits
-        self._budget = (
-            limits.node_hours * 3600.0 - state.spent_node_seconds - state.reserved_node_seconds
-            if limits.node_hours
-            else -1.0,
-            limits.cost - state.spent_cost - state.reserved_cost if limits.cost else -1.0,
-        )
+        self._pieces: dict[str, dict[Piece, int]] = {}
+        self.budget.begin()
         effects: list[Effect] = []
         for group in state.groups.values():
             if group.waiting or group.ready:
@@ -80,8 +84,8 @@ class Release:
             for group in state.groups.values():
                 effects += self._hopeless(group, stalled=True)
         effects += [Submit(command(), name, tuple(spans)) for name, spans in self._given.items()]
-        idle = not under_way(state) and not self._given
-        return effects, self.blocked if idle else ""
+        waits = under_way(state) or any(isinstance(command, Resize) for command in state.commands.values())
+        return effects, "" if waits or self._given else self.budget.blocked
 
     def stranded(self, name: str) -> tuple[list[Effect], list[str]]:
         """What to note, and which jobs wait with a member that has become too small for them and will stay so."""
@@ -206,7 +210,7 @@ class Release:
             name = self._place(job.point)
             if not name:
                 continue
-            if not self._pay(job.point, self.state.members[name], 1):
+            if not self._afford(job.point, name, 1):
                 return
             self._give(name, Span(group.name, job.point.index, job.number, 1, job.attempt), job.point)
             room -= 1
@@ -226,7 +230,7 @@ class Release:
                         return
                     break
                 share = left if point.member or len(self._left) == 1 else 1
-                count = self._pay(point, self.state.members[name], min(share, room, self._left[name]))
+                count = self._afford(point, name, min(share, room, self._left[name]))
                 if not count:
                     return
                 self._give(name, Span(group.name, span.point, first, count), point)
@@ -238,6 +242,11 @@ class Release:
         self._given.setdefault(name, []).append(span)
         self._left[name] -= span.count
         self._cores[name] = self._cores.get(name, 0) + span.count * point.cores
+        member = self.state.members[name]
+        if self.budget.reserves_time(member):
+            pieces = self._pieces.setdefault(name, {})
+            piece = piece_on(point, member)
+            pieces[piece] = pieces.get(piece, 0) + span.count
 
     def _place(self, point: Point) -> str:
         """The member that a job of this point goes to now: its own, or the least loaded that can hold it."""
@@ -255,28 +264,20 @@ class Release:
                 best, load = name, used
         return best
 
-    def _pay(self, point: Point, member: Member, count: int) -> int:
-        """How many of `count` jobs the budgets cover; reserves them."""
-        seconds, money = self._budget
-        if seconds < 0 and money < 0 and not self._limited():
-            return count
-        limits = self.builder.plan.spec.limits
-        each = nodes_of(point, member) * point.walltime
-        cost = 0.0 if member.holds else each / 3600.0 * member.price
-        if limits.node_hours and each > 0:
-            affordable = int(max(0.0, seconds) / each + 1e-9)
-            if affordable < count:
-                count, self.blocked = affordable, "node_hours"
-        if limits.cost and cost > 0:
-            affordable = int(max(0.0, money) / cost + 1e-9)
-            if affordable < count:
-                count, self.blocked = affordable, "cost"
-        self._budget = (seconds - each * count, money - cost * count)
-        return count
-
-    def _limited(self) -> bool:
-        limits = self.builder.plan.spec.limits
-        return bool(limits.node_hours or limits.cost)
+    def _afford(self, point: Point, name: str, count: int) -> int:
+        """How many of `count` jobs may go to a member now, by the limits; reserves what they may spend."""
+        member = self.state.members[name]
+        if not self.budget.reserves_time(member):
+            return self.budget.afford(point, member, count)
+        at_once = self.budget.starting(point, member, self._pieces.get(name, {}), count)
+        found = self.budget.afford(point, member, at_once) if at_once else 0
+        if found < at_once:
+            return found
+        found += self.budget.afford_queued(point, member, count - at_once)
+        if not found:
+            # those behind it wait too, or it would wait for ever behind smaller ones
+            self._left[name] = 0
+        return found
 
 
 def under_way(state: State) -> bool:

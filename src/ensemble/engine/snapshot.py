@@ -11,10 +11,13 @@ from zlib import compress, decompress
 
 from msgspec import convert, to_builtins
 
+from ensemble.engine.budget import restore_ends
 from ensemble.engine.build import Builder
 from ensemble.engine.calls import lines_plain, restore_lines
+from ensemble.engine.placement import nodes_of, piece_on
 from ensemble.engine.rules import park, unpark
 from ensemble.engine.state import Cell, Failures, Group, Job, State
+from ensemble.engine.transitions import NEW
 from ensemble.metrics import PendingSeries, Series
 from ensemble.model.decisions import Call, End, Resize, Span, Submit
 from ensemble.model.events import JobEvent
@@ -39,6 +42,9 @@ _JOB = (
     "cancelling",
     "hosts",
     "avoid",
+    "nodes",
+    "takes",
+    "until",
 )
 _MEMBER = (
     "state",
@@ -58,6 +64,8 @@ _MEMBER = (
     "queue",
     "outstanding",
     "outstanding_cores",
+    "running_nodes",
+    "running_since",
     "text",
     "waiting",
 )
@@ -174,7 +182,8 @@ def restore(data: dict[str, Any], state: State, builder: Builder) -> None:
     for key, group_name, index, number, fields, last in data["jobs"]:
         group = state.groups[group_name]
         job = Job(key, group, group.points[index], number)
-        for name, value in zip(_JOB, fields, strict=True):
+        # a snapshot of an earlier version lacks the last fields
+        for name, value in zip(_JOB, fields, strict=False):
             setattr(job, name, tuple(value) if name == "avoid" else value)
         job.last = convert(last, JobEvent | None)
         state.jobs[key] = job
@@ -195,6 +204,27 @@ def restore(data: dict[str, Any], state: State, builder: Builder) -> None:
     state.keys = {key: convert(spans, tuple[Span, ...]) for key, spans in data.get("keys", {}).items()}
     state.function_error = data.get("function_error", "")
     state.timers[:] = [(when, order, kind, name) for when, order, kind, name in data["timers"]]
+    _restore_budget(data, state, builder)
+
+
+def _restore_budget(data: dict[str, Any], state: State, builder: Builder) -> None:
+    """What is kept only where a limit asks for it: what jobs take and when they end."""
+    for job in state.jobs.values():
+        if job.code == NEW:
+            continue
+        member = state.members[job.member]
+        if not job.nodes:
+            job.nodes = nodes_of(job.point, member)
+            job.until = job.run_at or job.submitted_at
+        if not builder.plan.budgeted:
+            continue
+        job.piece = piece_on(job.point, member)
+        member.taken.add(job.piece, 1)
+        if job.run_at and "running_nodes" not in data["members"][job.member]:
+            member.running_nodes += job.nodes
+            member.running_since += job.nodes * (job.run_at - state.started)
+    if builder.plan.budgeted:
+        restore_ends(state)
 
 
 def _restore_group(group: Group, plain: dict[str, Any], builder: Builder) -> None:

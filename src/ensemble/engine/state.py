@@ -14,6 +14,7 @@ from ensemble.metrics import PendingSeries, Series
 from ensemble.model.decisions import End, Span
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import Resources, Scalar
+from ensemble.model.placement import Piece, Taken
 
 if TYPE_CHECKING:
     from ensemble.engine.calls import Line
@@ -263,14 +264,18 @@ class Job:
         "losses",
         "member",
         "node_seconds",
+        "nodes",
         "number",
         "outcome",
+        "piece",
         "point",
         "reason",
         "retries",
         "run_at",
         "run_time",
         "submitted_at",
+        "takes",
+        "until",
         "waits",
     )
 
@@ -294,6 +299,13 @@ class Job:
         self.node_seconds = 0.0
         """What is reserved for it in node-seconds."""
         self.cost = 0.0
+        self.nodes = 0.0
+        """The nodes that it is charged for."""
+        self.takes = 0.0
+        """How long it is expected to take at most, in seconds."""
+        self.until = 0.0
+        """When it ends at the latest, by what is expected of it and of those before it."""
+        self.piece: Piece | None = None
         self.retries = 0
         self.losses = 0
         self.cancelling = 0
@@ -327,8 +339,11 @@ class Member:
         "position",
         "price",
         "queue",
+        "running_nodes",
+        "running_since",
         "state",
         "stream",
+        "taken",
         "target",
         "text",
         "waiting",
@@ -362,6 +377,12 @@ class Member:
         self.queue: dict[str, int] = {}
         self.outstanding = 0
         self.outstanding_cores = 0
+        self.running_nodes = 0.0
+        """Nodes of the jobs that run there; these three are kept only where a limit asks for them."""
+        self.running_since = 0.0
+        """The same nodes, each times when its job started, in seconds from the start of the run."""
+        self.taken = Taken()
+        """What the jobs take that are with it."""
         self.text = ""
         self.waiting: dict[str, int] = {}
         """Why jobs wait in its queue, in the queue's own words, and how many wait for each reason."""
@@ -385,6 +406,7 @@ class State:
         "dropped",
         "paused",
         "ended",
+        "ends",
         "firings",
         "function_error",
         "groups",
@@ -463,6 +485,8 @@ class State:
         self.terminating = False
         self.limit = ""
         self.ended: End | None = None
+        self.ends: list[tuple[float, str, int]] = []
+        """When the jobs under way are expected to have ended: (-time, key, attempt), a heap with old entries."""
         self.avoid: tuple[str, ...] = ()
         self.algorithm = ""
         self.algorithm_options: dict[str, Any] = {}

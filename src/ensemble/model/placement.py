@@ -12,12 +12,16 @@ from __future__ import annotations
 
 __all__ = [
     "UNKNOWN",
+    "Piece",
     "Share",
     "Size",
+    "Taken",
     "fits",
     "never_fits",
     "nodes_for",
     "nodes_held",
+    "piece_of",
+    "room_beside",
     "share",
     "tasks_on",
     "too_large",
@@ -126,3 +130,77 @@ def too_large(need: Resources, nodes: int, cores: int, whose: str) -> str:
     if need.nodes > nodes:
         return f"it needs {counted(need.nodes, 'node')}; {whose} has {nodes}"
     return ""
+
+
+# ---- beside jobs of which nobody knows on which nodes they are ---------------------------------------
+
+
+class Piece(NamedTuple):
+    """What a job takes at once on one node, and how often: on `nodes` nodes, or `tasks` times anywhere."""
+
+    nodes: int
+    tasks: int
+    cores: int
+    gpus: int
+
+
+def piece_of(need: Resources, cores: int, gpus: int) -> Piece:
+    """The pieces that a job takes of nodes with `cores` cores and `gpus` GPUs."""
+    each = share(need, cores, gpus)
+    if each is None:
+        return Piece(0, need.tasks, need.cores, need.gpus)
+    return Piece(each.nodes, each.nodes, each.cores, each.gpus)
+
+
+class Taken:
+    """What jobs take together."""
+
+    __slots__ = ("cores", "gpus", "jobs")
+
+    def __init__(self) -> None:
+        self.cores = 0
+        self.gpus = 0
+        self.jobs: dict[tuple[int, int], int] = {}
+        """Jobs by the cores and GPUs of one piece."""
+
+    def add(self, piece: Piece, jobs: int) -> None:
+        """Add jobs, or with a negative number take them away."""
+        self.cores += jobs * piece.tasks * piece.cores
+        self.gpus += jobs * piece.tasks * piece.gpus
+        kind = (piece.cores, piece.gpus)
+        left = self.jobs.get(kind, 0) + jobs
+        if left:
+            self.jobs[kind] = left
+        else:
+            del self.jobs[kind]
+
+
+def room_beside(piece: Piece, size: Size, taken: Taken, most: int) -> int:
+    """How many jobs, up to `most`, have room on these nodes at once, wherever the jobs that are there may be.
+
+    A node has no room for a piece of s cores only when more than c - s of its c cores are taken, so there are at most
+    `taken // (c - s + 1)` such nodes; and where all pieces are alike, those that are full.
+    """
+    cores, gpus = taken.cores, taken.gpus
+    alike = not any(kind != (piece.cores, piece.gpus) for kind in taken.jobs)
+    a_node = min(
+        size.cores // piece.cores if piece.cores else most * piece.tasks + 1,
+        size.gpus // piece.gpus if piece.gpus and size.gpus != UNKNOWN else most * piece.tasks + 1,
+    )
+    if a_node < 1:
+        return 0
+    for jobs in range(most):
+        # all but the last piece of a job that is packed are in the way of the last
+        before = 0 if piece.nodes else piece.tasks - 1
+        now_cores, now_gpus = cores + before * piece.cores, gpus + before * piece.gpus
+        if alike:
+            full = (now_cores // piece.cores if piece.cores else now_gpus // max(1, piece.gpus)) // a_node
+        else:
+            full = now_cores // (size.cores - piece.cores + 1) if piece.cores else 0
+            if piece.gpus and size.gpus != UNKNOWN:
+                full += now_gpus // (size.gpus - piece.gpus + 1)
+        if full > size.nodes - (piece.nodes or 1):
+            return jobs
+        cores += piece.tasks * piece.cores
+        gpus += piece.tasks * piece.gpus
+    return most

@@ -281,3 +281,8 @@ class EnsembleSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
     custom: Annotated[str, Key("Python source of custom functions, or the path of a .py file.", TEXT)] = ""
     directory: str = ""
     """Where the file is: inputs and the `.py` of `custom` are relative to it."""
+
+    @property
+    def currency(self) -> str:
+        """The currency of its prices; empty where none is named."""
+        return next((member.currency for member in self.members.values() if member.currency), "")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ensemble.engine.actions.context import Action, Cause, Context
+from ensemble.engine.budget import Budget
 from ensemble.engine.placement import resizing
 from ensemble.model.decisions import Effect, Note, Resize
+from ensemble.model.wording import counted
 from ensemble.spec.actions import register_action
 from ensemble.spec.model import ActionSpec
 
@@ -28,8 +30,14 @@ def _resize(context: Context, action: ActionSpec, cause: Cause) -> list[Effect]:
     wanted = max(wanted, member.min_nodes, 0)
     if member.max_nodes:
         wanted = min(wanted, member.max_nodes)
+    covered = Budget(state, context.builder).nodes_covered(member, present, wanted)
+    if covered < wanted:
+        what = f"limits.cost covers {covered} until its jobs have ended"
+        if covered <= present:
+            return [Note("resize-bound", f"{action.name}: member {name} stays at {counted(present, 'node')}: {what}")]
+        wanted = covered
     if wanted == present:
-        return [Note("resize-bound", f"{action.name}: member {name} stays at {present} nodes")]
+        return [Note("resize-bound", f"{action.name}: member {name} stays at {counted(present, 'node')}")]
     return [Resize(context.command(), name, wanted)]
 
 
