@@ -56,7 +56,7 @@ class PointView:
 
 @dataclass(frozen=True, slots=True)
 class MemberView:
-    """A member. -1 where it has not said. `price` is per node-hour; `target` the size last asked for (0: none)."""
+    """A member. -1: not reported. `price` is per node-hour; `target` the size last asked for (0: none)."""
 
     name: str
     state: str

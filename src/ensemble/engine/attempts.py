@@ -98,7 +98,7 @@ class Attempts:
                 self.impact.over.append(job)
 
     def _cancelled_outside(self, event: JobEvent) -> None:
-        """Count an attempt that its queue says was cancelled, unless its member was told to end whatever it has."""
+        """Count an attempt that its queue reports as cancelled, unless its member was asked to end all that it has."""
         state = self.state
         if state.terminating or self._members[event.member].state == "closed":
             return
@@ -133,7 +133,7 @@ class Attempts:
             wake(group, point, "job-cleanup", job)
 
     def _stranger(self, event: JobEvent) -> None:
-        """An event of a job that is not under way: late after its end (normal), or of nobody we know."""
+        """An event of a job that is not under way: late after its end (normal), or of a job that never was."""
         try:
             name, number = split_key(event.key)
         except ValueError:

@@ -98,7 +98,7 @@ class Backlog:
     # ---- out of the backlog ------------------------------------------------------------------------
 
     def _take(self, group: Group, first: int, count: int) -> None:
-        """Remove a range of jobs from the backlog; normally it stands in front. A range may lie in several entries."""
+        """Remove a range of jobs from the backlog; normally it is the first. A range may span several entries."""
         backlog = group.backlog
         left = count
         while left:

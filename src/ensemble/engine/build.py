@@ -171,7 +171,7 @@ class Builder:
         return cell
 
     def read_cell(self, group: Group, binding: Binding) -> Cell:
-        """The cell of a slice as it stands, for reading once: nothing is made that stays."""
+        """The cell of a slice as it is now, to be read once: nothing is added to the state."""
         found = group.cells.get(binding)
         if found is not None:
             return found
@@ -228,7 +228,7 @@ class Builder:
         return self._instances(each, values)
 
     def _instances(self, each: Each, values: Iterable[tuple[Scalar, ...]]) -> list[Rule]:
-        """The rules of a `for_each` rule for those values that have none; a later one stands behind the earlier."""
+        """The rules of a `for_each` rule for those values that have none, each ordered after the earlier ones."""
         made = []
         for one in values:
             binding = dict(zip(each.axes, one, strict=True))
@@ -262,7 +262,7 @@ class Builder:
         return rule
 
     def _condition(self, rule: Rule, expr: Expr) -> None:
-        """Compile the condition, and find where in the index the rule stands."""
+        """Compile the condition, and find where in the index the rule belongs."""
         readers = []
         sources: dict[int, tuple[Watch, str]] = {}
         single = threshold(expr)

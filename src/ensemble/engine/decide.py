@@ -110,7 +110,7 @@ class Decider:
         if type(event) is JobEvent and not (
             impact.awake or impact.due or impact.over or impact.remarks or impact.release
         ):
-            # nine of ten events end here: nobody waits for them, or no threshold was crossed
+            # nine of ten events end here: no rule waits for them, or no threshold was crossed
             changed = impact.changed
             if (not changed or (self._unlimited and not _stirred(changed))) and (
                 state.jobs or state.backlog or state.ended is not None
@@ -244,7 +244,7 @@ class Decider:
             return perform(context, ActionSpec(name="add-rule", rule=event.action), Cause(event))
         if event.action is not None:
             return perform(context, convert(event.action, ActionSpec), Cause(event))
-        return [Note("unknown-request", f"nobody here can {event.what!r}")]
+        return [Note("unknown-request", f"there is no request {event.what!r}")]
 
     def _returned(self, event: FunctionReturned, asked: str) -> list[Effect]:
         rule = self.state.rules.get(asked)
@@ -272,7 +272,7 @@ class Decider:
         self._upkeep(calls, "calls")
 
     def _drop_calls(self) -> None:
-        """Give up the calls that wait, and say how many they are."""
+        """Give up the calls that wait, with a note of how many there are."""
         dropped = sum(len(line.waiting) for line in self.state.lines.values())
         if dropped:
             text = f"{counted(dropped, 'call')} of functions that waited will not be made: the run is being cancelled"
@@ -318,7 +318,7 @@ class Decider:
             heappush(self._agenda, (place[0], place[1], rule.id))
 
     def _match(self, rule: Rule, event: Event) -> None:
-        """A rule's condition holds: fire for each job that woke it, or say what holds it back."""
+        """A rule's condition holds: fire for each job that woke it, or record what holds it back."""
         if not rule.calls:
             self._fire(rule, event)
             return
@@ -333,7 +333,7 @@ class Decider:
                 self._fire(rule, event, key)
 
     def _fire(self, rule: Rule, event: Event, key: str = "") -> None:
-        """Fire, or say what holds the rule back. `key`: the job that its function is to be called for."""
+        """Fire, or record what holds the rule back. `key`: the job that its function is to be called for."""
         state = self.state
         action = rule.action
         if state.draining and (not traits(rule.action).while_draining or (rule.calls and given_up(state, self._spec))):
@@ -462,9 +462,9 @@ class Decider:
         if state.function_error and state.draining not in ("request-drain", "request-cancel"):
             return "failed", f"a function failed: {state.function_error}"
         if state.draining == "stop":
-            return "stopped", "a rule said stop"
+            return "stopped", "by the action `stop`"
         if state.draining == "terminate":
-            return "terminated", "a rule or a person said terminate"
+            return "terminated", "by the action `terminate`, or on request"
         if state.draining == "request-drain":
             return "drained", "on request"
         if state.draining == "request-cancel":

@@ -72,7 +72,7 @@ class Engine:
         state.seq = seq = state.seq + 1
         if type(event) is JobEvent:
             times = event.time + event.start
-            # a figure is looked at one by one; of the times, a difference that is not 0 tells of infinity or NaN
+            # figures are checked one by one; of the times, a difference that is not 0 means infinity or NaN
             if event.figures or times - times != 0.0:
                 event = _finite(event, at)
             # here directly, not by way of `Applier.event`: nine of ten events go this way and no further
@@ -181,7 +181,7 @@ class Engine:
         return self.state.draining
 
     def status(self) -> Status:
-        """How the run stands."""
+        """The run as of its last event: groups, points, members, rules, money."""
         return status(self.state, self._builder)
 
     def explain(self, rule: str = "") -> list[RuleExplanation]:

@@ -1,4 +1,4 @@
-"""What people and their functions are told of one job."""
+"""What people and their functions learn about one job."""
 
 from __future__ import annotations
 

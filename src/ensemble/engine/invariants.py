@@ -117,7 +117,7 @@ def _ready(state: State, group: Group, jobs: list[Job]) -> None:
             raise InvariantError(f"{key} is ready for another attempt and is not new")
     for job in jobs:
         if job.code == NEW and (job.key in ready) == (job.key in timed):
-            raise InvariantError(f"{job.key} is new and has not just one of a place in line and a timer")
+            raise InvariantError(f"{job.key} is new and is not in exactly one of the ready queue and the timers")
 
 
 def _points(state: State, group: Group) -> None:
@@ -273,7 +273,7 @@ def _rules(state: State, builder: Builder) -> None:
         if rule.trigger.startswith("job-") and not rule.removed:
             for group in state.groups.values():
                 if rule.spec.name in ("", group.name) and rule.id not in listening.get((group.name, rule.trigger), ()):
-                    raise InvariantError(f"{group.name}: {rule.id} is not told of {rule.trigger}")
+                    raise InvariantError(f"{group.name}: {rule.id} is not woken by {rule.trigger}")
     holders: list[Cell | Member] = [state.total, *state.members.values()]
     for group in state.groups.values():
         holders += group.cells.values()
@@ -292,7 +292,7 @@ def _rule(rule: Rule) -> None:
         _same(f"{rule.id}: repetitions", rule.fired + rule.left, rule.spec.action.repetitions)
     if rule.trigger != "metric":
         if rule.homes:
-            raise InvariantError(f"{rule.id} waits for {rule.trigger} and stands in the index of values")
+            raise InvariantError(f"{rule.id} waits for {rule.trigger} and is in the index of values")
         return
     if rule.parked == rule.considered:
         raise InvariantError(f"{rule.id}: parked is {rule.parked}, considered is {rule.considered}")
@@ -319,7 +319,7 @@ def _thresholds(thresholds: Thresholds) -> None:
         _same("thresholds in order", keys, sorted(keys))
         for constant, rank, order, rule in entries:
             if rule.parked or rule.key != (side, constant, rank) or rule.order != order:
-                raise InvariantError(f"{rule.id} stands at the wrong place of the thresholds")
+                raise InvariantError(f"{rule.id} is at the wrong position among the thresholds")
     value = thresholds.read()
     if value is not None:
         crossed = {rule.id for rule in thresholds.crossed()}

@@ -42,7 +42,7 @@ class Membership:
         self.charge_held(member)
         self._resize_to(member, event)
         if member.state == "closed":
-            # nothing of the run is left there; of one that was given up nobody knows, so it is paid for to the end
+            # nothing of the run is left there; one that was given up may still hold nodes, so it is paid for to the end
             member.holds = False
         if event.queue is not None:
             self._queue(member, event.queue)
@@ -119,7 +119,7 @@ class Membership:
         member.changed_at = state.now
 
     def resized(self, event: ResizeDone) -> None:
-        """A resize ended, well or not. An answer that nobody waits for changes nothing."""
+        """A resize ended, well or not. An answer that is not awaited changes nothing."""
         if self.commands.close(event.command):
             member = self.state.members[event.member]
             if event.error:
@@ -140,7 +140,7 @@ class Membership:
         self.state.members[effect.member].target = effect.nodes
 
     def stop(self, effect: StopMember) -> None:
-        """A member gets no more jobs. Nobody answers with a number: its own `closed` event tells."""
+        """A member gets no more jobs. The answer is its own event `closed`."""
         self.state.next_command = effect.id + 1
         self.state.members[effect.member].state = "closed"
         self.impact.release = True

@@ -60,7 +60,7 @@ class Rule:
         self.readers: tuple[tuple[str, Reader], ...] = ()
         """Every value the condition reads, with its text."""
         self.homes: list[tuple[Watch, str]] = []
-        """Where it stands in the index: (watch, statistic), the statistic empty for a general condition."""
+        """Its entries in the index: (watch, statistic), the statistic empty for a general condition."""
         self.key: tuple[str, float, int] | None = None
         """For a threshold: side (above, below), constant, rank among equals."""
         self.left = spec.action.repetitions
@@ -151,7 +151,7 @@ class Thresholds:
         self.below: list[tuple[float, int, int, Rule]] = []
 
     def add(self, rule: Rule) -> None:
-        """Put a rule in its place; its key says where."""
+        """Insert a rule at its key."""
         assert rule.key is not None
         side, constant, rank = rule.key
         insort(self.above if side == "above" else self.below, (constant, rank, rule.order, rule))

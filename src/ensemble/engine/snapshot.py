@@ -1,6 +1,6 @@
 """The state as plain data and back: what bounds the time of a resume.
 
-What the file says is not in it: the state is built from the file, then what has happened is laid over it.
+What the file says is not in it: the state is built from the file, then what has happened is added from the snapshot.
 """
 
 from __future__ import annotations

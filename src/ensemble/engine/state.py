@@ -290,7 +290,7 @@ class Job:
         self.member = ""
         self.submitted_at = 0.0
         self.waits = False
-        """Whether it stands in the pending series."""
+        """Whether it counts in the pending series."""
         self.run_at = 0.0
         self.run_time = 0.0
         self.ended = 0.0
@@ -367,7 +367,7 @@ class Member:
         self.cores_per_node = 0
         self.target = 0
         self.nodes = 0
-        """Nodes at the start, by the file: its size as long as it has not told one."""
+        """Nodes at the start, by the file: its size until it reports one."""
         self.min_nodes = 0
         self.max_nodes = 0
         self.price = 0.0
@@ -463,7 +463,7 @@ class State:
         self.firings = 0
         self.next_command = 1
         self.commands: dict[int, Any] = {}
-        """Commands that nobody has answered yet, by id."""
+        """Commands that have not been answered yet, by id."""
         self.calls: dict[int, str] = {}
         """Which rule waits for which command."""
         self.held = False
@@ -473,7 +473,7 @@ class State:
         self.lines: dict[str, Line] = {}
         """By rule, the calls of functions that wait or are under way."""
         self.function_error = ""
-        """What the first function that failed said."""
+        """The error of the first function that failed."""
         self.timers: list[tuple[float, int, str, str]] = []
         """(when, order, kind, name): a heap."""
         self.draining = ""
@@ -500,4 +500,4 @@ class State:
         self.notes: dict[str, int] = {}
         """How often each named remark was made."""
         self.cancelled_outside: dict[str, int] = {}
-        """Attempts that were cancelled though nothing here had asked for it, by what their queue says of it."""
+        """Attempts that were cancelled though nothing here had asked for it, by the reason that their queue gives."""

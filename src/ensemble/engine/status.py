@@ -1,4 +1,4 @@
-"""How a run stands, for people and programs: plain frozen data."""
+"""The state of a run for people and programs, as plain frozen data."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class FailureStatus(Struct, frozen=True):
 
 
 class MemberStatus(Struct, frozen=True):
-    """A member; -1 where it has not said. `waiting`: why jobs wait in its queue, in its own words, and how many."""
+    """A member; -1: not reported. `waiting`: why jobs wait in its queue, in its own words, and how many."""
 
     name: str
     kind: str
@@ -90,7 +90,7 @@ class RuleStatus(Struct, frozen=True):
 class Status(Struct, frozen=True):
     """The whole run. Times in seconds; `node_hours` and `cost` are what is spent, `reserved_*` what may still be.
 
-    `cancelled_outside`: attempts that were cancelled though nothing here had asked for it, by what their queue says.
+    `cancelled_outside`: attempts that were cancelled though nothing here had asked for it, by their queue's reason.
     """
 
     run: str
@@ -118,7 +118,7 @@ class Status(Struct, frozen=True):
 
 
 def status(state: State, builder: Builder) -> Status:
-    """Return how the run stands at the time of its last event."""
+    """Return the state of the run at the time of its last event."""
     groups = [
         _cell(group.whole, {}, state, builder, next((one.label for one in builder.plan.templates[group.name]), ""))
         for group in state.groups.values()

@@ -22,7 +22,7 @@ def _resize(context: Context, action: ActionSpec, cause: Cause) -> list[Effect]:
     if member.opened and "resize" not in member.capabilities:
         return [Note("unsupported-action", f"member {name} cannot {action.name}")]
     value = 1 if action.value is None else int(action.value)
-    # before it has told its size, it is as large as the file says
+    # until it reports its size, it is as large as the file says
     present = member.target
     if not present and not resizing(state, name):
         present = member.nodes_up if member.nodes_up >= 0 else member.nodes
