@@ -13,7 +13,6 @@ from ensemble.model.errors import EnsembleError
 from ensemble.model.jobs import Scalar
 from ensemble.model.wording import counted
 from ensemble.spec.expressions import ALL_POINTS, MetricPath
-from ensemble.spec.model import EnsembleSpec
 
 
 class Summary(Struct, frozen=True):
@@ -171,13 +170,8 @@ def status(state: State, builder: Builder) -> Status:
         reason=reason,
         cancelled_outside=dict(state.cancelled_outside),
         failures=_failures(state),
-        currency=_currency(builder.plan.spec),
+        currency=builder.plan.spec.currency,
     )
-
-
-def _currency(spec: EnsembleSpec) -> str:
-    named = {member.currency for member in spec.members.values() if member.price}
-    return named.pop() if len(named) == 1 else ""
 
 
 def _failures(state: State) -> tuple[FailureStatus, ...]:

@@ -9,11 +9,12 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from ensemble import __version__
 from ensemble.engine import Engine
 from ensemble.journal import read
 from ensemble.model.decisions import Call, Effect, End, Held, Note, Record, Step, Upkeep
 from ensemble.model.errors import JournalError
-from ensemble.model.events import RunStarted
+from ensemble.model.events import RunResumed, RunStarted
 from ensemble.spec.model import EnsembleSpec
 
 _PROSE: Final[dict[type, dict[str, Any]]] = {
@@ -40,6 +41,7 @@ def verify(run_dir: Path) -> Verification:
     from ensemble.runtime.opening import algorithms
 
     engine: Engine | None = None
+    version = ""
     count = 0
     for record in read(run_dir):
         if engine is None:
@@ -48,10 +50,12 @@ def verify(run_dir: Path) -> Verification:
             engine = Engine(
                 msgspec.convert(record.event.spec, EnsembleSpec), run=record.event.run, algorithms=algorithms()
             )
+        if isinstance(record.event, RunStarted | RunResumed):
+            version = record.event.version
         again = engine.handle(record.event, record.at)
         count += 1
         if again.steps != record.steps and list(map(decided, again.steps)) != list(map(decided, record.steps)):
-            return Verification(count, _difference(record, again))
+            return Verification(count, _difference(record, again, version))
     return Verification(count)
 
 
@@ -68,11 +72,17 @@ def _unworded(effect: Effect) -> Effect:
     return replace(effect, **prose) if prose else effect
 
 
-def _difference(record: Record, again: Record) -> str:
+def _difference(record: Record, again: Record, version: str) -> str:
     def text(one: Record) -> str:
         return msgspec.json.encode(one.steps).decode()
 
+    other = (
+        f"This part of the run was decided by version {version}, and this is {__version__}: docs/journal.md says what "
+        "newer versions decide differently. "
+        if version != __version__
+        else ""
+    )
     return (
-        f"record {record.seq}, on {msgspec.json.encode(record.event).decode()}: "
+        f"{other}record {record.seq}, on {msgspec.json.encode(record.event).decode()}: "
         f"the journal decided {text(record)}, this engine decides {text(again)}"
     )
