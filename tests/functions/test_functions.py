@@ -527,8 +527,8 @@ def test_check_finds_what_is_missing_or_unfit_and_nothing_else() -> None:
     assert check_functions(spec, ["good", "plain", "odd", "first", "value", "god"]) == {
         "odd": "it needs 'handle'; a function is given job, metrics, points, event, rule, action, options, "
         "parameters, binding, now",
-        "first": "its parameter 'metrics' takes no name",
-        "value": "'value' is no function but int",
+        "first": "its parameter 'metrics' cannot be given by name",
+        "value": "'value' is not a function; it is of type int",
         "god": "no function is called 'god'; did you mean 'good'?",
     }
 

@@ -1,7 +1,7 @@
 """People's own code, in worker processes with a time limit.
 
 It can raise, hang, die or return nonsense, and only its rule suffers. `FunctionWorkers` calls functions,
-`check_functions` finds out before a run whether they are there.
+`check_functions` checks before a run that they exist.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What engine and worker say to each other: JSON, each message behind its length (4 bytes, big-endian).
+"""The messages between engine and worker: JSON, each after its length (4 bytes, big-endian).
 
 Only the standard library: a worker imports this, and every import delays its first answer.
 """
@@ -18,13 +18,13 @@ ANSWER_LIMIT: Final = 1 << 20
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """One message ready to be sent. Raises `ValueError` or `TypeError` for NaN and for what is not plain data."""
+    """Encode one message with its length. Raises `ValueError` or `TypeError` for NaN and for what is not plain data."""
     body = json.dumps(message, allow_nan=False, separators=(",", ":"), default=_plain).encode()
     return len(body).to_bytes(HEAD, "big") + body
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """One message. Raises `ValueError` when it is none."""
+    """Decode one message. Raises `ValueError` for anything else."""
     message = json.loads(body)
     if not isinstance(message, dict):
         raise ValueError("not a message")  # noqa: TRY004 - to the caller it is one more way of being no JSON
@@ -32,7 +32,7 @@ def decode(body: bytes) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of numpy and its like are numbers."""
+    """Turn the numbers of numpy and similar libraries into plain ones."""
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", 0) == 0:
         return item()

@@ -23,7 +23,7 @@ _INLINE: Final = "<custom>"
 
 
 class Missing(Exception):
-    """There is no such function. The text is a message by itself."""
+    """There is no such function. The text is a complete message."""
 
 
 class ScriptRuns(BaseException):
@@ -57,7 +57,7 @@ class Code:
             self._custom = self._load_custom()
 
     def find(self, name: str) -> Callable[..., Any]:
-        """The function: `module:name`, one of the `custom` code, or one of the script. Raises `Missing`."""
+        """Return the function: `module:name`, one of the `custom` code, or one of the script. Raises `Missing`."""
         if ":" in name:
             module, _, function = name.partition(":")
             found = getattr(importlib.import_module(module), function, None)
@@ -76,7 +76,7 @@ class Code:
         # a decorated function of the Python API carries the bare one
         found = getattr(found, "function", found)
         if not callable(found):
-            raise Missing(f"{name!r} is no function but {type(found).__name__}")
+            raise Missing(f"{name!r} is not a function; it is of type {type(found).__name__}")
         return found  # type: ignore[no-any-return]
 
     def _meant(self, name: str) -> str:
@@ -87,9 +87,9 @@ class Code:
             if callable(value) and not known.startswith("_") and value not in (Action, Rule)
         ]
         if not names:
-            return "; there is no custom code" if not (self.custom or self.script) else "; the code defines none"
+            return "; there is no custom code" if not (self.custom or self.script) else "; the code has no functions"
         close = difflib.get_close_matches(name, names, 1)
-        return f"; did you mean {close[0]!r}?" if close else f"; there is {', '.join(names[:20])}"
+        return f"; did you mean {close[0]!r}?" if close else f"; the functions are {', '.join(names[:20])}"
 
     def _load_custom(self) -> dict[str, Any]:
         if not self.custom:
@@ -139,7 +139,7 @@ def _stand_ins() -> None:
 
 
 def accepted(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `values` that the function takes."""
+    """Return those of `values` that the function takes."""
     parameters = _parameters(function)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return dict(values)
@@ -148,7 +148,7 @@ def accepted(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[st
 
 
 def taken(function: Callable[..., Any]) -> list[str] | None:
-    """What the function names of what there is; None when it takes everything."""
+    """Return which of the given values the function names; None when it takes all of them."""
     parameters = _parameters(function)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
@@ -167,11 +167,11 @@ def _mentions(code: types.CodeType | None, word: str) -> bool:
 
 
 def problem_with(function: Callable[..., Any]) -> str:
-    """Why the function cannot be called by name with what there is; empty when it can."""
+    """Return why the function cannot be called with the given values; empty when it can."""
     for parameter in _parameters(function):
         needed = parameter.default is parameter.empty
         if parameter.kind is parameter.POSITIONAL_ONLY and needed:
-            return f"its parameter {parameter.name!r} takes no name"
+            return f"its parameter {parameter.name!r} cannot be given by name"
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if needed and parameter.name not in GIVEN:

@@ -1,4 +1,4 @@
-"""One worker process, from the engine's side: asks it, waits no longer than agreed, and ends it with all it started."""
+"""One worker process as the engine sees it: requests, time limits, and its end together with all that it started."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GRACE: Final = 2.0
 """Seconds after which a worker that did not end itself at the limit is ended from here."""
 
 _KEPT: Final = 8000
-"""Bytes of a worker's last words."""
+"""How many bytes of a worker's last output are kept."""
 
 CALL: Final = "it was called"
 
@@ -45,7 +45,7 @@ class Died(Exception):
 
 
 class Setup(NamedTuple):
-    """What a worker is told first. Times in seconds."""
+    """The first message to a worker. Times are in seconds."""
 
     custom: str
     directory: str
@@ -80,7 +80,7 @@ class Log:
             return
         fits, self._left = data[: self._left], self._left - len(data)
         if self._left <= 0:
-            fits += b"\n(no more is kept: this file has reached its limit)\n"
+            fits += b"\n(this file has reached its limit; later output is not kept)\n"
         with contextlib.suppress(OSError), self._path.open("ab") as file:
             file.write(fits)
 
@@ -97,7 +97,7 @@ class WorkerProcess:
         _living.add(self)
 
     def start(self) -> None:
-        """Start the process, if there is none; it loads the code while we go on. Raises `OSError`."""
+        """Start the process unless it runs already. It loads the code while the caller goes on. Raises `OSError`."""
         if self._process is not None:
             return
         self._process = subprocess.Popen(
@@ -150,7 +150,7 @@ class WorkerProcess:
                 os.killpg(process.pid, signal.SIGKILL)
 
     def abandon(self) -> None:
-        """Forget the process of another (a parent that forked): it is not ours to end."""
+        """Forget the process: it belongs to the parent that forked this one, which ends it."""
         process, self._process = self._process, None
         if process is not None:
             for stream in (process.stdin, process.stdout, process.stderr):
@@ -196,7 +196,7 @@ class WorkerProcess:
                 return message
 
     def _send(self) -> bool:
-        """Write what fits; whether everything is written."""
+        """Write what the pipe takes; return whether everything is written."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -210,19 +210,19 @@ class WorkerProcess:
         return True
 
     def _read_answers(self, answers: int) -> bool:
-        """Read what there is; whether the other end is open."""
+        """Read what has come; return whether the other end is still open."""
         data = os.read(answers, 1 << 16)
         self._answer += data
         return bool(data)
 
     def _message(self, limit: float, what: str) -> dict[str, Any] | None:
-        """A whole answer, if there is one."""
+        """Return the answer once it is complete, else None."""
         if len(self._answer) < HEAD:
             return None
         size = int.from_bytes(self._answer[:HEAD], "big")
-        if size > ANSWER_LIMIT:  # our own worker never says that
+        if size > ANSWER_LIMIT:  # our own worker never sends that
             self.kill()
-            raise Died("it wrote into the pipe of its answers", self._last_words())
+            raise Died("it wrote into the pipe that is reserved for its answers", self._last_words())
         if len(self._answer) < HEAD + size:
             return None
         body = bytes(self._answer[HEAD : HEAD + size])
@@ -231,10 +231,10 @@ class WorkerProcess:
             return decode(body)
         except ValueError:
             self.kill()
-            raise Died("it wrote into the pipe of its answers", self._last_words()) from None
+            raise Died("it wrote into the pipe that is reserved for its answers", self._last_words()) from None
 
     def _drain(self, output: int) -> bool:
-        """Take over what was printed; whether more can come."""
+        """Copy what was printed to the log; return whether more can come."""
         while True:
             try:
                 data = os.read(output, 1 << 16)

@@ -1,4 +1,4 @@
-"""What people's functions are given and what they give back.
+"""The arguments and return values of people's functions.
 
 Everything is a mapping whose keys are attributes too: `rule.action.label` and `rule["action"]["label"]`.
 """

@@ -1,4 +1,4 @@
-"""The worker: loads people's code and calls it. Runs in a process of its own; nothing here is trusted to return.
+"""The worker: a process of its own that loads people's code and calls it. A call may never return.
 
 The time limit is kept by a watchdog outside the interpreter's lock (`faulthandler`), which says where the code hangs
 and ends the process; so it holds for a loop in C too, and when nobody is left on the other side.
@@ -50,7 +50,7 @@ def call(code: Code, function: str, args: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(code: Code, names: list[str]) -> dict[str, Any]:
-    """What is wrong with each of these functions (those that are fine are left out), and what each takes."""
+    """Return what is wrong with each of these functions (good ones are left out), and the arguments that each takes."""
     problems, takes = {}, {}
     for name in names:
         try:
@@ -99,11 +99,11 @@ def _plain(result: Any) -> Any:
     return result
 
 
-class _Door:
-    """The worker's way to the engine: requests come from a thread, so that the end of the engine is always noticed."""
+class _Connection:
+    """The worker's connection to the engine. A thread reads requests, so the end of the engine is always noticed."""
 
     def __init__(self) -> None:
-        # what people's code reads and prints must not stand between our messages
+        # people's code must neither read our messages nor print among them
         self._source = os.dup(0)
         self._answers = os.dup(1)
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -117,15 +117,15 @@ class _Door:
         with os.fdopen(self._source, "rb") as source:
             while len(head := source.read(HEAD)) == HEAD:
                 self._requests.put(decode(source.read(int.from_bytes(head, "big"))))
-        # nobody is left to answer to: whatever runs, ends, with all it has started
+        # nobody is left to answer to: end whatever runs, with everything that it started
         os.killpg(0, signal.SIGKILL)
 
     def next(self) -> dict[str, Any]:
-        """The next request; waits for it."""
+        """Wait for the next request and return it."""
         return self._requests.get()
 
     def answer(self, message: dict[str, Any]) -> None:
-        """Send an answer, or what is wrong with it."""
+        """Send an answer; where it cannot be sent, send the reason."""
         try:
             data = encode(message)
             wrong = (
@@ -144,8 +144,8 @@ class _Door:
 
 def main() -> None:
     """Answer requests until the other side is gone."""
-    door = _Door()
-    setup = door.next()
+    connection = _Connection()
+    setup = connection.next()
     faulthandler.enable()
     faulthandler.dump_traceback_later(setup["load_limit"], exit=True)
     os.environ[IN_WORKER] = "1"
@@ -154,14 +154,14 @@ def main() -> None:
     try:
         code.load()
     except BaseException as error:
-        # every call fails with this, and says so
+        # every call fails with this error
         failed: dict[str, Any] | None = _raised(error)
     else:
         failed = None
     faulthandler.cancel_dump_traceback_later()
-    door.answer({"ready": True})
+    connection.answer({"ready": True})
     while True:
-        request = door.next()
+        request = connection.next()
         faulthandler.dump_traceback_later(setup["time_limit"], exit=True)
         if failed is not None:
             answer = failed
@@ -170,7 +170,7 @@ def main() -> None:
         else:
             answer = call(code, request["function"], request["args"])
         faulthandler.cancel_dump_traceback_later()
-        door.answer(answer)
+        connection.answer(answer)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class FunctionWorkers:
         self._closed = False
 
     def log_to(self, run_dir: str) -> None:
-        """From now on what functions print goes to `functions.log` in a run's directory."""
+        """Send what functions print to `functions.log` in a run's directory from now on."""
         self._log.open(Path(run_dir) / "functions.log" if run_dir else None)
 
     async def call(self, command: int, function: str, args: dict[str, Any]) -> FunctionReturned:
@@ -105,13 +105,13 @@ class FunctionWorkers:
         return self._checked(command, function, answer["results"])
 
     def check(self, names: Sequence[str]) -> dict[str, str]:
-        """Which of these functions cannot be called, and why: one line each. Of the others it learns what they take."""
+        """Return which of these functions cannot be called, and why, a line for each. Remember what the others take."""
         if not names:
             return {}
         try:
             answer = self._ask({"check": list(names)})
         except Hung:
-            return dict.fromkeys(names, f"loading the custom code takes more than {LOAD_LIMIT:g} s")
+            return dict.fromkeys(names, f"loading the custom code took more than {LOAD_LIMIT:g} s")
         except Died as error:
             return dict.fromkeys(names, f"the custom code ended its process ({error.how})")
         except OSError as error:
@@ -170,7 +170,7 @@ def check_functions(
     *,
     paths: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Whether the custom code loads and has these functions, each fit to be called: the problems by name.
+    """Check that the custom code loads and has these functions; return the problems by function name.
 
     The code is loaded in a worker, which ends with this call; it may take `time_limit` seconds (at least 60).
     """
@@ -182,7 +182,7 @@ def check_functions(
 
 
 def _against(spec: EnsembleSpec) -> Validate:
-    """Hold what a function returned against the file."""
+    """Check what a function returned against the file format."""
 
     def validate(result: dict[str, Any]) -> dict[str, Any]:
         from ensemble.spec.loader import action_from_plain, rule_from_plain

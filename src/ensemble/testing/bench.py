@@ -1,4 +1,4 @@
-"""The engine's side as the suite plays it: a sink that can be shut, and a member that is opened and let go."""
+"""The engine's side in the suite: a sink that can stop taking events, and members that are opened and closed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RecordingSink:
             self.inside -= 1
 
     def of(self, key: str, attempt: int = 1) -> list[JobEvent]:
-        """What was told of one attempt, in order."""
+        """The events of one attempt, in order."""
         return [e for e in self.events if isinstance(e, JobEvent) and (e.key, e.attempt) == (key, attempt)]
 
     def ends(self) -> list[JobEvent]:
@@ -64,7 +64,7 @@ class RecordingSink:
         return [e for e in self.events if isinstance(e, JobEvent) and e.state == "inactive"]
 
     def numbers(self) -> list[int]:
-        """The places in the stream, in the order in which they came."""
+        """The numbers `n` of the events, in the order in which they came."""
         return [event.n for event in self.events if event.n]
 
 
@@ -95,14 +95,14 @@ class Bench:
         again = self.harness.member() if "durable" in self.hello.capabilities else member
         if again is not member:
             self._members.append(again)
-        told = {"epoch": self.epoch + 1, "stream": self.hello.stream, "position": before.position, "resumed": True}
-        told.update(changes)
-        self.epoch = max(self.epoch, int(str(told["epoch"])))
-        self.hello = await again.open(self.harness.context(self.sink, **told))
+        context = {"epoch": self.epoch + 1, "stream": self.hello.stream, "position": before.position, "resumed": True}
+        context.update(changes)
+        self.epoch = max(self.epoch, int(str(context["epoch"])))
+        self.hello = await again.open(self.harness.context(self.sink, **context))
         return again
 
     def needs(self, *capabilities: str) -> None:
-        """Skip the test, saying so, where the member has not said that it can."""
+        """Skip the test, with the reason, where the member does not claim the capability."""
         for capability in capabilities:
             if capability not in self.hello.capabilities:
                 pytest.skip(f"this member has no capability {capability!r}")
@@ -123,7 +123,7 @@ class Bench:
             pytest.skip("the harness of this member knows no way to cancel a job from outside")
 
     async def until(self, true: Callable[[], object], what: str) -> None:
-        """Wait for events until something is true of them. Fails, saying what was told instead."""
+        """Wait for events until something is true of them. After too long it fails with the last events."""
         sink = self.sink
         try:
             async with asyncio.timeout(self.harness.patience):
@@ -131,11 +131,11 @@ class Bench:
                     sink.news.clear()
                     await sink.news.wait()
         except TimeoutError:
-            told = "\n  ".join(str(event) for event in sink.events[-20:]) or "nothing"
-            pytest.fail(f"{what}: not within {self.harness.patience:g} s; the last that was told:\n  {told}")
+            last = "\n  ".join(str(event) for event in sink.events[-20:]) or "nothing"
+            pytest.fail(f"{what}: not within {self.harness.patience:g} s; the last events:\n  {last}")
 
     async def seen(self, true: Callable[[], object], what: str) -> None:
-        """Wait until something is true of the outer world, such as the ledger, which tells nobody."""
+        """Wait until something is true that no event reports, such as a line in the ledger."""
         try:
             async with asyncio.timeout(self.harness.patience):
                 while not true():  # noqa: ASYNC110 - a file has no event to wait for
@@ -159,7 +159,7 @@ class Bench:
         return first, behind
 
     async def running(self, key: str, attempt: int = 1) -> None:
-        """Wait until an attempt is told to run and, where it is a program, has begun to."""
+        """Wait until an attempt is reported as running and, where it is a program, has really begun."""
         await self.until(lambda: any(e.state == "run" for e in self.sink.of(key, attempt)), f"{key}.{attempt} runs")
         if self.harness.real:
             line = f"start {key} {attempt}"
@@ -173,7 +173,7 @@ class Bench:
         return next(e for e in self.sink.of(key, attempt) if e.state == "inactive")
 
     def native_id(self, key: str, attempt: int = 1) -> str:
-        """What the queue calls an attempt; empty while it has not said."""
+        """Return the queue's own name for an attempt; empty while it is not known."""
         return next((event.native_id for event in self.sink.of(key, attempt) if event.native_id), "")
 
     def waiting(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Promises about letting go, and about calls that are broken off."""
+"""Promises about closing a member, and about calls that are cancelled."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class ClosePromises:
         await member.submit(1, [bench.harness.job(f"a-{i}", Do(0.1)) for i in range(12)])
         await bench.running("a-0")
         await bench.close(member, "detach")
-        told, inside = len(bench.sink.events), bench.sink.inside
+        events, inside = len(bench.sink.events), bench.sink.inside
         assert inside == 0
         if bench.harness.real and "durable" in bench.hello.capabilities:
             await bench.seen(lambda: len(bench.harness.lines("end")) == 12, "the jobs end")
         else:
             await asyncio.sleep(0.3)
-        assert len(bench.sink.events) == told
+        assert len(bench.sink.events) == events
 
     @live
     async def test_close_of_an_idle_member_can_be_called_twice(self, bench: Bench) -> None:

@@ -28,8 +28,8 @@ class FilePromises:
         )
         job = bench.harness.job("a-0", Do(script=script), attempt=2, env={"ODD": odd})
         await bench.run(member, job)
-        told = (await member.fetch(job.ref, "stdout", 0, 10_000)).decode()
-        assert told == f"{bench.harness.run}\na\na-0\n2\n{odd}"
+        output = (await member.fetch(job.ref, "stdout", 0, 10_000)).decode()
+        assert output == f"{bench.harness.run}\na\na-0\n2\n{odd}"
 
     @live
     async def test_a_job_starts_in_its_work_directory_with_nothing_on_its_standard_input(self, bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""What the conformance suite must know of a back end: how to make a member, and jobs that do as they are told."""
+"""What the conformance suite must know of a back end: how to make a member, and jobs that behave as a test needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ensemble.model.jobs import AttemptRef, JobSpec, Resources
 
 
 class Do(Struct, frozen=True):
-    """What a job of the suite is to do, in this order: print, run `script`, sleep, and end as told."""
+    """What a job of the suite is to do, in this order: print, run `script`, sleep, and end as stated here."""
 
     seconds: float = 0.0
     exit_code: int = 0
@@ -81,11 +81,11 @@ class MemberHarness:
         return AttemptRef(self.run, key, attempt)
 
     def job(self, key: str, do: Do | None = None, *, attempt: int = 1, **fields: Any) -> JobSpec:
-        """A job that does so. It writes `start <key> <attempt>` and `end <key> <attempt>` into the ledger.
+        """Return a job that does this. It writes `start <key> <attempt>` and `end <key> <attempt>` into the ledger.
 
-        `fields` replace those of the `JobSpec`; `env` is added to what every job is told.
+        `fields` replace those of the `JobSpec`; `env` is added to the variables that every job gets.
         """
-        told = {
+        variables = {
             "ENSEMBLE_RUN": self.run,
             "ENSEMBLE_RUN_DIR": str(self.folder),
             "ENSEMBLE_GROUP": key.rpartition("-")[0],
@@ -97,12 +97,12 @@ class MemberHarness:
             "workdir": str(self.folder / "jobs" / key),
             "command": self.command(do or Do()),
             **fields,
-            "env": {**told, **fields.get("env", {})},
+            "env": {**variables, **fields.get("env", {})},
         }
         return JobSpec(self.ref(key, attempt), **given)
 
     def command(self, do: Do) -> tuple[str, ...]:
-        """The words of a program that does so."""
+        """Return the command of a program that does this."""
         ledger = shlex.quote(str(self.ledger))
         note = f'"$ENSEMBLE_KEY" "$ENSEMBLE_ATTEMPT" >> {ledger}'
         lines = [

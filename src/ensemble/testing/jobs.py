@@ -114,7 +114,7 @@ class JobPromises:
         does = [Do(), Do(exit_code=3), Do(signal=9), Do(0.1), Do(exit_code=255)]
         await member.submit(1, [bench.harness.job(f"a-{i}", do) for i, do in enumerate(does)])
         await bench.all_ended(len(does))
-        # ends that were told twice would stand before that of a job which is submitted only now
+        # ends that were sent twice would come before that of a job which is submitted only now
         await bench.run(member, bench.harness.job("z-0"))
         assert sorted(e.key for e in bench.sink.ends()) == [*(f"a-{i}" for i in range(len(does))), "z-0"]
 

@@ -1,4 +1,4 @@
-"""Promises about the stream of events, inventories, and an engine or a keeper that is started again."""
+"""Promises about the stream of events, about inventories, and about a restart of the engine or the keeper."""
 
 from __future__ import annotations
 
