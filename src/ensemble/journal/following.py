@@ -18,7 +18,7 @@ _RECORD = msgspec.json.Decoder(Record)
 
 
 class Follower:
-    """The records of a run as they come. It remembers its place: looking again costs what is new only."""
+    """Reads the records of a run as they come. It remembers its position, so each call reads only what is new."""
 
     def __init__(self, run_dir: str | Path, after: int = 0) -> None:
         """`after`: only records with a higher number."""

@@ -39,7 +39,7 @@ class Header(Struct, frozen=True, omit_defaults=True):
 
 
 class JournalFormatError(ValueError):
-    """A line that is not what it should be; the text says how."""
+    """A line that does not have the journal's format; the text says why."""
 
 
 def directory(run_dir: str | Path) -> Path:
@@ -69,5 +69,5 @@ def decode_line(line: bytes) -> tuple[int, bytes]:
         raise JournalFormatError("not a line of a journal") from None
     body = line[first + 10 :]
     if b"%08x" % crc32(body, crc32(line[: first + 1])) != line[first + 1 : first + 9]:
-        raise JournalFormatError("its checksum does not fit")
+        raise JournalFormatError("its checksum does not match")
     return seq, body

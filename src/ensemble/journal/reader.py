@@ -175,8 +175,8 @@ def lines_from(segment: Segment, after: int) -> LineReader:
 def read(run_dir: str | Path, after: int = 0, warn: Callable[[str], None] | None = None) -> Iterator[Record]:
     """Yield every record with a number above `after`, in order; what comes before is not looked at.
 
-    A torn tail of the newest segment ends the reading, and `warn` is told. Raises `JournalCorrupt` for a bad record
-    in the middle or a gap in the numbers.
+    A torn tail of the newest segment ends the reading, and `warn` is called with a message. Raises `JournalCorrupt`
+    for a bad record in the middle or a gap in the numbers.
     """
     expected = 0
     chain = segments(run_dir)
@@ -185,8 +185,8 @@ def read(run_dir: str | Path, after: int = 0, warn: Callable[[str], None] | None
     for segment in chain:
         if expected and segment.header.last_seq != expected - 1:
             raise JournalCorrupt(
-                f"{segment.path.name} goes on after record {segment.header.last_seq}, "
-                f"the one before ends with {expected - 1}",
+                f"{segment.path.name} continues after record {segment.header.last_seq}, "
+                f"but the segment before it ends with {expected - 1}",
                 str(segment.path),
             )
         lines = lines_from(segment, after) if after else LineReader(segment)
@@ -214,7 +214,7 @@ def read(run_dir: str | Path, after: int = 0, warn: Callable[[str], None] | None
                         lines.offset,
                     ) from None
         if lines.torn and warn is not None:
-            warn(f"{segment.path.name}: {lines.torn}; it was never acted on and is cut")
+            warn(f"{segment.path.name}: {lines.torn}; nothing was done on it, and it is cut off")
 
 
 def last_record(run_dir: str | Path) -> Record | None:

@@ -17,7 +17,7 @@ from ensemble.model.errors import JournalCorrupt
 
 @dataclass(frozen=True, slots=True)
 class RepairReport:
-    """What `repair` did. `damaged` is empty for a sound journal. `kept` is the last record that counts; `lost`
+    """What `repair` did. `damaged` is empty for a journal without damage. `kept` is the last record that counts; `lost`
     how many readable records stood after the damage and count no more; `aside` where the bytes were copied."""
 
     damaged: str

@@ -40,7 +40,7 @@ def write_snapshot(run_dir: str | Path, seq: int, data: dict[str, Any]) -> Path:
 
 
 def newest_snapshot(folder: Path, warnings: list[str]) -> tuple[int, dict[str, Any]] | None:
-    """Return (seq, state) of the newest good snapshot; say in `warnings` which were passed over."""
+    """Return (seq, state) of the newest good snapshot; name in `warnings` those that could not be used."""
     for path in reversed(_snapshots(folder)):
         content = path.read_bytes()
         head, _, body = content.partition(b"\n")
@@ -50,7 +50,7 @@ def newest_snapshot(folder: Path, warnings: list[str]) -> tuple[int, dict[str, A
                 warnings.append(f"{path.name} is of format {int(number)}, which this version does not read")
                 continue
             if int(checksum, 16) != crc32(body):
-                raise ValueError("its checksum does not fit")
+                raise ValueError("its checksum does not match")
             return int(path.name[9:]), msgspec.json.decode(body, type=dict[str, Any])
         except (ValueError, msgspec.MsgspecError) as error:
             warnings.append(f"{path.name} is damaged ({error}) and is not used")

@@ -27,7 +27,7 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def process_start(pid: int) -> int:
-    """When a process began, in clock ticks since boot; 0 when it is gone (a zombie is), or that cannot be told."""
+    """When a process began, in clock ticks since boot; 0 when it is gone (a zombie is), or when it is not known."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -38,7 +38,7 @@ def process_start(pid: int) -> int:
 
 @cache
 def machine() -> str:
-    """The boot of this kernel and the pid namespace: within both a pid means the same. Empty where Linux is not."""
+    """The boot of this kernel and the pid namespace: within both a pid means the same. Empty where it is not Linux."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.stat('/proc/self/ns/pid').st_ino}"
@@ -108,7 +108,7 @@ class JournalWriter:
         for found, _ in lines:
             # a header's number is 0
             seq = max(seq, found)
-        warnings = (f"{last.path.name}: {lines.torn}; it was never acted on and is cut",) if lines.torn else ()
+        warnings = (f"{last.path.name}: {lines.torn}; nothing was done on it, and it is cut off",) if lines.torn else ()
         newest = max(int(entry.name[8:]) for entry in directory(run_dir).glob("journal.*") if entry.name[8:].isdigit())
         header = Header(
             last.header.run,
@@ -176,7 +176,7 @@ class JournalWriter:
         return False
 
     def close(self) -> None:
-        """Sync and let go of the file; the reserve is given back."""
+        """Sync and close the file; the reserve is given back."""
         try:
             if self._broken is None:
                 self.sync()
@@ -186,7 +186,7 @@ class JournalWriter:
                 self._reserve.unlink()
 
     def abandon(self) -> None:
-        """Let go of the file without writing what is not durable."""
+        """Close the file without writing what is not durable yet."""
         os.close(self._file)
         with contextlib.suppress(OSError):
             self._reserve.unlink()

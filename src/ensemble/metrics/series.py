@@ -1,7 +1,7 @@
 """A stream of values and its statistics.
 
 Numbers are the same to the last bit whenever they are read, on every platform and Python: values are folded strictly
-one by one in the order they were added, with IEEE 754 + - * / and sqrt only. (Compiled with mypyc, C must be told
+one by one in the order they were added, with IEEE 754 + - * / and sqrt only. (Compiled with mypyc, the C compiler needs
 `-ffp-contract=off`: a fused multiply-add rounds once instead of twice.)
 """
 
@@ -46,11 +46,11 @@ class Series:
         self._moments = Moments()
         self._ewma = 0.0
         self._first = 0.0
-        """The first value ever: with it, `merge` can tell what an ewma would have been."""
+        """The first value ever: `merge` needs it to compute the ewma."""
         self._sketch: Sketch | None = None
 
     def add(self, value: float) -> None:
-        """Take in a value. One that is not finite is left out: the caller says so to people."""
+        """Take in a value. One that is not finite is left out; the caller reports it."""
         if value - value == 0.0:
             pending = self._pending
             pending.append(value)

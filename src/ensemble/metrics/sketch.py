@@ -1,4 +1,4 @@
-"""A quantile sketch: counts in buckets whose width is 2 % of their place.
+"""A quantile sketch: counts in buckets whose width is 2 % of their values.
 
 After Masson, Rim and Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees",
 PVLDB 12(12), 2019. What differs, and why:
@@ -67,7 +67,7 @@ class Sketch:
         self._order: list[int] = []
         """The codes in `_counts`, ascending: the order of the codes is that of the values."""
         self._cursors: dict[float, list[int]] = {}
-        """Per quantile read so far: [code, how many values lie below it]. Only speed hangs on them."""
+        """Per quantile read so far: [code, how many values lie below it]. They change only the speed."""
         self._total = 0
 
     @property
@@ -81,7 +81,7 @@ class Sketch:
         self._total += count
 
     def extend(self, values: list[float]) -> None:
-        """Count finite values; the same as `add` of each, sooner done."""
+        """Count finite values: the same as `add` of each, but faster."""
         counts = self._counts
         cursors = list(self._cursors.values())
         # `bucket_of`, written out here: the call would cost as much as the rest.

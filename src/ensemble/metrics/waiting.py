@@ -20,7 +20,7 @@ _SECOND: Final = 1_000_000
 
 
 class Waiting:
-    """How many jobs wait since when. Times are seconds of one clock, exact to the microsecond.
+    """How many jobs wait, and since when. Times are seconds of one clock, exact to the microsecond.
 
     `enter` and `leave` cost the same however many jobs wait, as long as times of entry come about in order.
     """
@@ -31,7 +31,7 @@ class Waiting:
         self._counts: dict[int, int] = {}
         """Jobs that wait, by their time of entry in microseconds."""
         self._times: list[int] = []
-        """Times of entry, ascending. Those nobody waits since any more leave it only now and then."""
+        """Times of entry, ascending. A time since which no job waits any more is removed later, with others."""
         self._first = 0
         """No time before this index of `_times` is in use."""
         self._total = 0

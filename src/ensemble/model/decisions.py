@@ -54,7 +54,7 @@ class Span(Struct, frozen=True, gc=False, array_like=True):
 
 
 class Create(Struct, frozen=True, gc=False, tag="create", omit_defaults=True):
-    """Jobs come to be, in state `new`. `values`: the axes of a point not known before, else None.
+    """Jobs are created, in state `new`. `values`: the axes of a point not known before, else None.
     `template`: which of the file's entries of that group the point belongs to. `parent`: the directory of the job
     that caused these, relative to that of the run where it is inside it; empty where their texts do not ask for it."""
 
@@ -92,7 +92,7 @@ class Resize(Struct, frozen=True, gc=False, tag="resize", omit_defaults=True):
 
 
 class Call(Struct, frozen=True, gc=False, tag="call", omit_defaults=True):
-    """Command: call a custom function for the first occasion that waits in its rule's line (`waited`), or for the
+    """Command: call a custom function for the first event that waits in its rule's queue (`waited`), or for the
     present event and its job `key`. `action`: where it is not the rule's own. What the function is given is derived
     from the state; `args` holds it only in journals of version 0.1."""
 
@@ -137,7 +137,7 @@ class Retry(Struct, frozen=True, gc=False, tag="retry", omit_defaults=True):
 
 
 class Finish(Struct, frozen=True, gc=False, tag="finish", omit_defaults=True):
-    """The last attempt of a job is over and this is what became of the job (where the event alone does not say)."""
+    """The last attempt of a job is over: the job's outcome, where the event alone does not give it."""
 
     key: str
     outcome: str
@@ -155,7 +155,7 @@ class Discard(Struct, frozen=True, gc=False, tag="discard", omit_defaults=True):
 
 
 class AddRule(Struct, frozen=True, gc=False, tag="add-rule", omit_defaults=True):
-    """A rule joins the set at its end; `rule` is a rule of the file format as plain data."""
+    """A rule is added after the others; `rule` is a rule of the file format as plain data."""
 
     id: str
     rule: dict[str, Any]
@@ -163,7 +163,7 @@ class AddRule(Struct, frozen=True, gc=False, tag="add-rule", omit_defaults=True)
 
 
 class SwitchAlgorithm(Struct, frozen=True, gc=False, tag="switch", omit_defaults=True):
-    """The rules of the present algorithm leave; those of another come (each as an `AddRule` after)."""
+    """The rules of the present algorithm are removed. Those of another follow, each as an `AddRule`."""
 
     name: str
     options: dict[str, Any] = {}
@@ -184,7 +184,7 @@ class Drain(Struct, frozen=True, gc=False, tag="drain", omit_defaults=True):
 
 
 class Pause(Struct, frozen=True, gc=False, tag="pause", omit_defaults=True):
-    """No job starts until `on` is false; what waits is kept. `drain` of a request comes to this."""
+    """No job starts until `on` is false; what waits is kept. A request for `drain` has this effect."""
 
     on: bool = True
 
@@ -204,7 +204,7 @@ class Remember(Struct, frozen=True, gc=False, tag="remember", omit_defaults=True
 
 
 class Keyed(Struct, frozen=True, gc=False, tag="keyed", omit_defaults=True):
-    """What a request under this key came to: these jobs. The same key again gives them and does nothing."""
+    """The jobs that a request under this key made. The same key again gives them and does nothing."""
 
     key: str
     spans: tuple[Span, ...] = ()

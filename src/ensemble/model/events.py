@@ -2,7 +2,7 @@
 
 An event has no time of its own on the engine's clock: `Record.at` is that, stamped by the runtime.
 `time` is the source's own clock; a duration is the difference of two times of one source's clock.
-`n` is the event's place in its member's stream (from 1; 0: not from a stream), for dropping duplicates.
+`n` is the event's number in its member's stream (from 1; 0: not from a stream). Duplicates are dropped by it.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class FunctionReturned(Struct, frozen=True, gc=False, tag="returned", omit_defau
 
 
 class TimerFired(Struct, frozen=True, gc=False, tag="timer", omit_defaults=True):
-    """The time the engine asked to be woken at has come (intervals, cooldowns, retry delays, limits)."""
+    """The time at which the engine asked to be woken has come (intervals, cooldowns, retry delays, limits)."""
 
     heartbeat: bool = False
 

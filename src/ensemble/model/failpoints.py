@@ -47,5 +47,5 @@ def failpoint(name: str) -> None:
 
 
 def armed(name: str) -> bool:
-    """Whether the next `failpoint(name)` kills; for places that must first bring half of something about."""
+    """Whether the next `failpoint(name)` kills; for code that must do half of something first."""
     return name == _armed and _left <= 1

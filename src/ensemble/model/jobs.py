@@ -27,7 +27,7 @@ from msgspec import Struct
 Scalar = int | float | str | bool
 
 STATES: Final = ("new", "submitted", "depend", "sched", "run", "cleanup", "inactive")
-"""The states of a job, in their legal order. A missed one is filled in; none is ever gone back to
+"""The states of a job, in their legal order. A missed one is filled in; a job never goes back to an earlier one
 within one (attempt, incarnation)."""
 
 FINISHED: Final = "inactive"
@@ -53,7 +53,7 @@ STORED_COUNTS: Final = ("submitted", "pending", "running", *OUTCOMES, "failed_at
 """Those of them that are kept; `active` and `finished` are sums."""
 
 RESULT_COUNTS: Final = (*OUTCOMES, "failed_attempts")
-"""Those that say what came of jobs."""
+"""Those that count how jobs ended."""
 
 UNDER_WAY: Final = STATES[STATES.index("depend") : STATES.index(FINISHED)]
 """The states of a job that is with its queue and not over."""

@@ -1,4 +1,4 @@
-"""Whether a job fits on nodes, and what it takes of them: the one place that knows.
+"""Whether a job fits on nodes, and what it takes of them. All other code asks this module.
 
 A node runs a task as a whole or not at all, so what is left over on each node is of no use to a task that needs more.
 A job that names a number of nodes is spread evenly over them: each has room for the larger share. An `exclusive` job

@@ -1,4 +1,4 @@
-"""How numbers of things are written in messages."""
+"""How counted things are written in messages."""
 
 from __future__ import annotations
 
