@@ -62,7 +62,7 @@ class TestPbs:
 
     @live
     async def test_a_queue_that_is_not_there_is_refused_with_those_that_are(self, bench: Bench) -> None:
-        with pytest.raises(MemberError, match="there is no queue 'nowhere' here; there is short, workq"):
+        with pytest.raises(MemberError, match="there is no queue 'nowhere' here; the queues are short, workq"):
             await bench.open(options={"queue": "nowhere"})
         member = await bench.open()
         (receipt,) = await member.submit(1, [bench.harness.job("a-0", options={"queue": "nowhere"})])

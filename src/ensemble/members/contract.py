@@ -15,7 +15,7 @@ What holds for all calls:
 * A call that carries out a command (`submit`, `cancel`, `resize`, a page of `inventory`) is given up after 300 s
   without an answer: the member is closed with `detach` and opened again. `close` is given 60 s, and 1 s when the run
   must be left at once.
-* A member that can tell sooner that its queue does not answer puts `MemberEvent("down")`; the runtime then opens it
+* A member that notices sooner that its queue does not answer puts `MemberEvent("down")`; the runtime then opens it
   again until it answers.
 * "The queue cannot be reached" is a state of the member (`MemberEvent("down")`), never an outcome of a job.
 """
@@ -115,7 +115,7 @@ class Sink(Protocol):
 
 
 class Context(Struct, frozen=True):
-    """What a member is told when it is opened.
+    """What a member gets when it is opened.
 
     * `run`, `run_dir`: name and absolute directory of the run; `name`: the member's name in the file.
     * `epoch`: the number of the writer. A member that has seen a higher one raises `MemberError` and leaves the newer
@@ -266,7 +266,7 @@ class Member(Protocol):
         ...
 
     async def close(self, mode: CloseMode) -> None:
-        """Let the queue go; after it returns no `put` is under way and none follows.
+        """Close the connection to the queue; after it returns no `put` is under way and none follows.
 
         * `drain`: wait until all jobs have ended.
         * `cancel`: end all jobs. As with `drain`, their ends are put before the call returns.

@@ -49,10 +49,10 @@ def batch_queue_here() -> str:
 
 
 def member_factory(kind: str) -> Callable[[], Member]:
-    """Return what makes members of a kind. Raises `InputError` naming the kinds there are."""
+    """Return what makes members of a kind. Raises `InputError` with the known kinds for any other."""
     found: Kind | EntryPoint | None = KINDS.get(kind) or _elsewhere().get(kind)
     if found is None:
-        raise InputError(f"there is no member of kind {kind!r} here; there is {', '.join(member_kinds())}")
+        raise InputError(f"there is no member of kind {kind!r} here; the kinds are {', '.join(member_kinds())}")
     try:
         factory: Callable[[], Member] = found.load()
     except Exception as error:
@@ -81,12 +81,12 @@ def traits_of(kind: str) -> Traits | None:
 
 
 def member_kinds() -> Collection[str]:
-    """The kinds of members there are here: ours and those of other packages."""
+    """Return the kinds of members that can be used here: ours and those of other packages."""
     return _Kinds()
 
 
 class _Kinds(Collection[str]):
-    """Looks at other packages only when somebody asks beyond ours, which takes as long as a small run's start."""
+    """Looks at other packages only when a kind is not one of ours: that takes as long as a small run's start."""
 
     def __contains__(self, kind: object) -> bool:
         return kind in KINDS or kind in _elsewhere()

@@ -1,4 +1,4 @@
-"""What is known of every attempt: what moves it is durable first, and then sent to the engine."""
+"""What is known of every attempt. Each change is made durable first, and then sent to the engine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Attempt:
         self.ended_at = 0.0
         """When the queue was first seen to say that it is over while its script had not (our monotonic clock)."""
         self.stopped = False
-        """Its script was ended from outside, and the queue has not told yet what follows."""
+        """Its script was ended from outside, and the queue has not reported yet what follows."""
         self.waiting_at = -math.inf
         """When it was last known to wait in the queue (our monotonic clock)."""
 
@@ -75,7 +75,7 @@ class Attempts:
         """Arrays of which nobody knows whether the queue has them."""
         self.outbox = Outbox(context.name, context.sink)
         self.ask = asyncio.Event()
-        """Set where the queue should be looked at soon."""
+        """Set when the queue should be asked soon."""
         self._keeping = asyncio.Lock()
 
     def remember(self) -> None:

@@ -51,13 +51,13 @@ class Row(NamedTuple):
     """One job as the queue shows it."""
 
     id: str
-    """What `Dialect.task_id` gives, or the id of a whole array whose tasks the queue does not tell apart."""
+    """What `Dialect.task_id` gives, or the id of a whole array whose tasks the queue does not list one by one."""
     array: str
     """The name under which we submitted its array."""
     phase: str
     """WAITING, RUNNING, ENDING or OVER."""
     state: str
-    """The queue's own word for it."""
+    """The state in the queue's own word."""
     reason: str = ""
     """Why it waits, in the queue's own words."""
     hosts: str = ""
@@ -96,7 +96,7 @@ class Accounted(NamedTuple):
     """What the queue's accounting says of a job's end."""
 
     state: str
-    """The queue's own word for it."""
+    """The state in the queue's own word."""
     verdict: Verdict
     by: str
     """Who cancelled the job; empty where that is not known."""

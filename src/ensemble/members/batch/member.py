@@ -128,7 +128,7 @@ class BatchMember:
         )
 
     def _failed(self, error: Exception) -> None:
-        """A background task failed; silence would leave the engine waiting for ever."""
+        """Report that a background task failed; without it the engine would wait for ever."""
         self._outbox.go_down(f"{type(error).__name__}: {error}")
 
     def _take_over_cancellations(self) -> None:
@@ -199,7 +199,7 @@ class BatchMember:
         self._work.kill_later(grace, kill)
 
     async def resize(self, command: int, nodes: int) -> Receipt:
-        """A cluster has the nodes it has."""
+        """Refuse: a cluster's nodes are not ours to change."""
         return Refused(f"a {self.dialect.name} cluster cannot be resized from here")
 
     async def inventory(self) -> AsyncIterator[Page]:
@@ -223,7 +223,7 @@ class BatchMember:
     # ---- what comes back -----------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Read what jobs report: often while there is much, seldom while there is nothing."""
+        """Read what jobs report: often while reports come, seldom while none do."""
         attempts, wait = self._attempts, _LOOK[0]
         while True:
             await asyncio.sleep(wait)

@@ -118,7 +118,7 @@ node=$HOSTNAME
         chunk += [f"ngpus={tasks * need.gpus}"] if need.gpus else []
         chunk += [f"mem={options['mem']}"] if "mem" in options else []
         place = [*(["scatter"] if need.nodes else ["free"]), *(["excl"] if need.exclusive else [])]
-        # a job that PBS starts again cannot tell, so it does not: a retry is a new attempt
+        # a job cannot see that PBS started it again, so PBS must not do that: a retry is a new attempt
         words = ["-N", spec.group[:15], "-r", "n", "-V", "-o", "/dev/null", "-e", "/dev/null"]
         words += ["-l", f"select={chunks}:{':'.join(chunk)}", "-l", f"place={':'.join(place)}"]
         words += ["-l", f"walltime={math.ceil(spec.walltime)}"] if spec.walltime else []
@@ -206,7 +206,7 @@ node=$HOSTNAME
         if queue := str(self.member_options.get("queue", "")):
             queues = json.loads(await self.commands.ask("qstat", "-Q", "-f", "-F", "json")).get("Queue", {})
             if queue not in queues:
-                raise MemberError(f"there is no queue {queue!r} here; there is {', '.join(sorted(queues))}")
+                raise MemberError(f"there is no queue {queue!r} here; the queues are {', '.join(sorted(queues))}")
         nodes = json.loads(await self.commands.ask("pbsnodes", "-a", "-F", "json")).get("nodes", {})
         up = free = cores_up = cores_free = per_node = every = 0
         troubles: dict[str, None] = {}

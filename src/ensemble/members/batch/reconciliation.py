@@ -1,4 +1,4 @@
-"""The comparison with the queue: what ended without a record, what waits and why, what nodes there are."""
+"""The comparison with the queue: which jobs ended without a record, which wait and why, and how many nodes it has."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Reconciliation:
         self._measured_at = time.monotonic()
 
     async def run(self) -> None:
-        """Compare with the queue: what ended without a record, because its node died or somebody cancelled it."""
+        """Find the jobs that ended without a record because their node died or somebody cancelled them."""
         attempts, wait, slow, silent_since = self._attempts, self._poll, 0.0, math.inf
         while not attempts.outbox.down:
             with contextlib.suppress(TimeoutError):
@@ -105,7 +105,7 @@ class Reconciliation:
             wait = max(min(wait, _SOON) if soon else wait, 10 * took)
 
     async def _compare(self, rows: list[Row], before: set[Ref]) -> bool:
-        """Follow what the queue says of the attempts that it had `before`; whether to look again soon."""
+        """Follow what the queue says of the attempts that it had `before`; return whether to look again soon."""
         if await asyncio.to_thread(self._attempts.spool.reports):
             return True  # the watch is behind, and knows better in a moment
         over, expected = await asyncio.to_thread(self._judge, rows, before)
@@ -145,7 +145,7 @@ class Reconciliation:
         self._send({self._explained(reason): count for reason, count in waiting.items() if reason}, queue)
 
     def _send(self, waiting: dict[str, int], queue: dict[str, int]) -> None:
-        """Send nodes and queue, if they are not as they were sent last."""
+        """Send the nodes and the queue if they differ from what was sent last."""
         sizes = self._sizes
         event = MemberEvent(
             self._attempts.context.name, "nodes", nodes_up=sizes.nodes_up, nodes_free=sizes.nodes_free,
@@ -224,7 +224,7 @@ class Reconciliation:
         return self._attempts.event_of(end)
 
     def _left_while_waiting(self, attempt: Attempt, arrays: set[str]) -> bool:
-        """Whether a job that has no row and has not begun was taken out of the queue.
+        """Return whether a job that has no row and has not begun was taken out of the queue.
 
         The queue keeps no record of a task that is cancelled while it waits, unless its whole array is. It remembers
         any other end for a while.

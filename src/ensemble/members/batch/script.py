@@ -66,7 +66,7 @@ begin() {
     printf '%s\\n' "ref=$ref" "job=$native" "host=$node" "start=$begun" "incarnation=$incarnation" \\
         > "$spool/new/$ref.$incarnation.1start" || exit 75
     trap 'trapped=1 terminated=1' TERM INT XCPU USR1 USR2 HUP
-    # cancelled while nobody could tell the queue: it does not begin
+    # cancelled while the queue could not be reached: it does not begin
     [ -e "$claim.cancel" ] && finish 143 "" "cancelled before it began"
 }
 follow() {  # the job in the background to its end: a wait that a signal breaks off says nothing yet
@@ -84,7 +84,7 @@ finish() {  # code, reason, text
         exit 143
     fi
     local end=$REPLY pause
-    for pause in 1 2 4 8 15 30 0; do  # a full disk may be emptied; 74 tells the queue that there is no record
+    for pause in 1 2 4 8 15 30 0; do  # a full disk may be emptied; exit code 74 shows the queue that there is no record
         record "$@" 2>/dev/null && exit 0
         sleep "$pause"
     done

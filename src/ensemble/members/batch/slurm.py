@@ -192,17 +192,17 @@ node=${SLURMD_NODENAME:-$HOSTNAME}
                 job, end, state = [*line.split("|"), "", ""][:3]
                 state, _, who = state.partition(" by ")
                 if state in _VERDICTS:
-                    told = Accounted(state, _VERDICTS[state], _user(who), float(end) if end.isdigit() else 0.0)
-                    found.update((name, told) for name in _expanded(job))
+                    accounted = Accounted(state, _VERDICTS[state], _user(who), float(end) if end.isdigit() else 0.0)
+                    found.update((name, accounted) for name in _expanded(job))
         return found
 
     async def limits(self) -> Limits:
         """MaxArraySize and MinJobAge of `scontrol show config`."""
         lines = (await self.commands.ask("scontrol", "show", "config")).splitlines()
-        told = {name.strip(): text.strip() for name, _, text in (line.partition("=") for line in lines)}
-        self._accounts = not told.get("AccountingStorageType", "none").endswith("none")
-        age = told.get("MinJobAge", "0").split()[0]  # "300 sec"
-        return Limits(max(1, int(told.get("MaxArraySize", 1001))), float(age))
+        settings = {name.strip(): text.strip() for name, _, text in (line.partition("=") for line in lines)}
+        self._accounts = not settings.get("AccountingStorageType", "none").endswith("none")
+        age = settings.get("MinJobAge", "0").split()[0]  # "300 sec"
+        return Limits(max(1, int(settings.get("MaxArraySize", 1001))), float(age))
 
     async def sizes(self) -> Sizes:
         """What the partition (none is named: the default one, or all) has, by `sinfo`."""
@@ -211,7 +211,9 @@ node=${SLURMD_NODENAME:-$HOSTNAME}
         rows = [line.split("|", 5) for line in out.splitlines()]
         names = {row[0].rstrip("*") for row in rows}
         if partition and not set(partition.split(",")) <= names:
-            raise MemberError(f"there is no partition {partition!r} here; there is {', '.join(sorted(names))}")
+            raise MemberError(
+                f"there is no partition {partition!r} here; the partitions are {', '.join(sorted(names))}"
+            )
         wanted = set(partition.split(",")) or {""}
         own = [row for row in rows if (row[0].rstrip("*") in wanted if partition else row[0].endswith("*"))] or rows
         up = free = cores_up = cores_free = per_node = every = nodes_all = 0

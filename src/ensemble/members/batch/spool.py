@@ -125,7 +125,7 @@ class Spool:
     # ---- reports -------------------------------------------------------------------------------------
 
     def reports(self) -> list[Report]:
-        """What is new, a job's start before its end; not all at once where there is much."""
+        """Return new reports, a job's start before its end. Where there are many, they come in parts."""
         with os.scandir(self.folder / "new") as entries:
             names = sorted(entry.name for entry in entries)
         found = (self._report(name, self.folder / "new" / name) for name in names)
@@ -160,7 +160,7 @@ class Spool:
         return self._report("claim", self.folder / "claims" / f"{ref[0]}.{ref[1]}")
 
     def begun(self, refs: Iterable[Ref]) -> set[Ref]:
-        """Those of which a script has begun, reported or not."""
+        """The refs whose scripts have begun, reported or not."""
         self.look_again()
         return {(key, attempt) for key, attempt in refs if (self.folder / "claims" / f"{key}.{attempt}").exists()}
 

@@ -1,4 +1,4 @@
-"""Sending jobs: they become arrays, each written down before the queue gets it and named after it has answered."""
+"""Sending jobs as arrays. Each array is recorded before the queue gets it, and its id once the queue has answered."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OWN_FAULT: Final = frozenset(
         errno.EPERM,
     )
 )
-"""What a path of the job's own can be wrong in; all else is the file system's trouble, and may pass."""
+"""Errors that are the fault of a job's own path. All others are the file system's, and may pass."""
 
 
 _FIRST: Final = 32
@@ -57,7 +57,7 @@ class Submission:
         """Held while an array is on its way."""
 
     async def submit(self, jobs: Sequence[JobSpec]) -> list[Receipt]:
-        """One receipt each, in order; to be brought to its end whoever breaks it off."""
+        """Send jobs; return one receipt each, in order. It must run to its end even when its caller is cancelled."""
         async with self.lock:
             receipts: dict[Ref, Receipt] = {}
             arrays: dict[tuple[str, ...], list[JobSpec]] = {}
@@ -109,7 +109,7 @@ class Submission:
         return self._dialect.request(spec, {**options, **spec.options})
 
     async def _send(self, request: Sequence[str], specs: list[JobSpec], receipts: dict[Ref, Receipt]) -> bool:
-        """Send one array; whether there was room for it."""
+        """Send one array; return whether the queue had room for it."""
         array = Array(f"{self._attempts.context.epoch:06d}-{time.time_ns():x}-{token_hex(3)}", [])
         refs = [(spec.ref.key, spec.ref.attempt) for spec in specs]
         try:
@@ -215,11 +215,11 @@ class Submission:
         if any(row.array == array.id for row in rows):
             await self.settle(rows)
             return Accepted()
-        # it may still be on its way to the queue: only an inventory, later, can tell
+        # it may still be on its way to the queue: only a later inventory can show it
         return Unknown(why)
 
     async def settle(self, rows: list[Row]) -> None:
-        """Find out which arrays without an id reached the queue: their names are there. A claim tells it as well."""
+        """Find out which arrays without an id reached the queue: by their names there, or by the claim of a job."""
         found = {row.array: self._dialect.array_id(row.id) for row in rows}
         for array in self._attempts.unsettled:
             array.native = found.get(array.id, "") or await asyncio.to_thread(self._claimed, array)

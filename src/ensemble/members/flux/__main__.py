@@ -17,6 +17,7 @@ from ensemble.members.flux.entries import SENTINEL, Entry
 from ensemble.members.flux.register import Register
 from ensemble.members.flux.sizes import Sizes, read_sizes
 from ensemble.model.errors import EnsembleError
+from ensemble.model.wording import counted
 
 
 class Watch:
@@ -31,7 +32,7 @@ class Watch:
         self._broker = Broker(uri, self._receive, self._lost, self._dirty.set)
 
     async def run(self) -> int:
-        """Until the broker is gone, or it is stopped. Raises `MemberError` without a broker."""
+        """Watch until the broker is gone or `stop` is called. Raises `MemberError` without a broker."""
         await self._broker.open()
         over = asyncio.create_task(self._over.wait())
         status = asyncio.create_task(self._status())
@@ -116,8 +117,8 @@ def status(sizes: Sizes, register: Register) -> dict[str, dict[str, int]]:
 def _line(sizes: Sizes, queue: dict[str, int]) -> str:
     jobs = ", ".join(f"{count} {state}" for state, count in queue.items() if count) or "none"
     nodes, cores = (
-        f"{sizes.nodes_up} nodes ({sizes.nodes_free} free)",
-        f"{sizes.cores_up} cores ({sizes.cores_free} free)",
+        f"{counted(sizes.nodes_up, 'node')} ({sizes.nodes_free} free)",
+        f"{counted(sizes.cores_up, 'core')} ({sizes.cores_free} free)",
     )
     return f"-- {nodes}, {cores}; jobs: {jobs}"
 
@@ -130,11 +131,11 @@ async def _watch(arguments: argparse.Namespace) -> int:
 
 
 def main(program: str = "python3 -m ensemble.members.flux", uri: str | None = "") -> None:
-    """Watch until Ctrl-C. `uri`: the instance, where none is named; None: there is none to be found."""
+    """Watch until Ctrl-C. `uri` is the default address of the instance; None: no instance was found."""
     parser = argparse.ArgumentParser(prog=program, description="Watch a Flux queue: its events and its status.")
-    parser.add_argument("--uri", default=uri, help="address of the instance (default: the one we stand in)")
-    parser.add_argument("--json", action="store_true", help="a JSON object a line")
-    parser.add_argument("--history", action="store_true", help="print what has been, too")
+    parser.add_argument("--uri", default=uri, help="address of the instance (default: the one around this process)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on each line")
+    parser.add_argument("--history", action="store_true", help="print past events, too")
     arguments = parser.parse_args()
     if arguments.uri is None:
         sys.exit("ensemble: there is no Flux broker in this pod: neither FLUX_URI nor a socket in the Flux view")

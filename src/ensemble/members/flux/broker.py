@@ -1,4 +1,4 @@
-"""The one thread that speaks with a Flux broker: its handle is used nowhere else."""
+"""The only thread that uses the handle of a Flux broker."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Broker:
         return found
 
     async def calls(self, asked: list[Asked], seconds: float = CALL_SECONDS) -> list[Any]:
-        """Ask much at once; an answer each, in order, which may be a `MemberError`. Raises as `call` does."""
+        """Send many requests at once; return an answer or a `MemberError` for each, in order. Raises as `call`."""
         if self._gone:
             raise MemberError(self._gone, transient=True)
         futures: list[asyncio.Future[Any]] = [self._loop.create_future() for _ in asked]
@@ -158,7 +158,7 @@ class Broker:
                 os.eventfd_write(self._wake, 1)
 
     def _end(self, why: str) -> None:
-        """The thread has ended."""
+        """React to the end of the thread."""
         self._gone = why
         if not self._opened.done():
             self._opened.set_exception(MemberError(why, transient=True))

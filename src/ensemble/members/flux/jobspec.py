@@ -125,7 +125,7 @@ def jobspec(
     resources, count = _resources(spec, cores_per_node)
     shell: dict[str, Any] = {
         "output": {"stdout": _file(files.stdout), "stderr": _file(files.stderr)},
-        # the shell tells the KVS that input is redirected; it would wait half a second for more to report
+        # the shell writes into the KVS that input is redirected; it would wait half a second for more to write
         "input": {"stdin": _file(os.devnull), "batch-timeout": 0.0},
     }
     if spec.resources.binding:

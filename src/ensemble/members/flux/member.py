@@ -150,7 +150,7 @@ class FluxMember:
             async with asyncio.timeout(_HISTORY_SECONDS):
                 await self._ready.wait()
         except TimeoutError:
-            raise MemberError("the job manager's journal does not come to its end", transient=True) from None
+            raise MemberError("the job manager's journal was not read to its end in time", transient=True) from None
         history, self._history = self._history or [], None
         self._register.learn(history)
         sizes = await self._look()
@@ -286,7 +286,7 @@ class FluxMember:
             self._work.kill_later(grace, kill)
 
     async def _ask(self, asked: list[calls.Asked]) -> None:
-        """Send requests that need no answer: of a job that is over there is nothing to ask."""
+        """Send requests whose errors do not matter: the job may be over already."""
         with contextlib.suppress(MemberError):
             await self._up().calls(asked)
 
@@ -299,7 +299,7 @@ class FluxMember:
         return self._sizes.nodes_all
 
     async def resize(self, command: int, nodes: int) -> Receipt:
-        """An instance has the nodes it has; a MiniCluster is resized by its operator."""
+        """Refuse: an instance's nodes are fixed. A MiniCluster is resized by its operator."""
         return Refused("this Flux instance cannot be resized from here")
 
     async def inventory(self) -> AsyncIterator[Page]:
@@ -350,7 +350,7 @@ class FluxMember:
         self._ready.set()
 
     def _failed(self, error: Exception) -> None:
-        """Without its work the member would send nothing more: it had better be down than silent."""
+        """Report the member as down: without this task it would send nothing more."""
         if isinstance(error, OSError):
             self._lost(f"{error.filename or self._records.folder}: {error.strerror}")
         elif isinstance(error, MemberError):
@@ -375,7 +375,7 @@ class FluxMember:
             self._outbox.settle()
 
     def _put(self, event: JobEvent | NativeEvent) -> None:
-        """Send it, or where files have to be read first, leave that to `_complete`."""
+        """Send an end; where files must be read first, leave it to `_complete`."""
         if (
             isinstance(event, JobEvent)
             and event.state == FINISHED
@@ -400,7 +400,7 @@ class FluxMember:
             await asyncio.to_thread(self._records.release, fresh)
             register.released.update((ref, number) for number, ref in fresh)
         asked = [calls.urgency(job.id, self._urgency_of(job)) for job in jobs if not job.released]
-        asked += [calls.cancel(number, "another job of this ensemble bears the same key") for number in doubles]
+        asked += [calls.cancel(number, "another job of this ensemble has the same key") for number in doubles]
         assert self._work is not None
         if asked:
             self._work.start(self._ask(asked))
@@ -436,9 +436,9 @@ class FluxMember:
             sizes = read_sizes(await self._up().call(calls.sizes()))
         except FluxError as error:
             # the scheduler is being loaded again, say
-            raise MemberError(f"the scheduler does not say what there is: {error}", transient=True) from error
+            raise MemberError(f"the scheduler does not report its resources: {error}", transient=True) from error
         except msgspec.MsgspecError as error:
-            raise MemberError(f"what the scheduler says of its resources cannot be read: {error}") from error
+            raise MemberError(f"the scheduler's report of its resources cannot be read: {error}") from error
         self._sizes = sizes
         self._shipping.resized(sizes)
         return sizes

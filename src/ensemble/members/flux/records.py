@@ -1,4 +1,4 @@
-"""The little that is kept of a run's Flux jobs in the run's directory: `<run>/flux/<member>/`.
+"""What is kept of a run's Flux jobs in the run's directory: `<run>/flux/<member>/`.
 
 token       what the jobs are recognised by, whatever else has run under the same name
 epoch       the highest epoch of an engine that was here; a lower one is refused
@@ -122,8 +122,8 @@ def settle(records: Records, mark: str, uri: str) -> None:
             return
         if os.environ.get(PREVIOUS) != "gone" and _may_be_alive(before, here):
             raise MemberError(
-                f"this run's jobs are with another Flux instance ({before.uri} on {before.host}): resume it there, "
-                f"or, if that instance has ended, with {PREVIOUS}=gone in the environment"
+                f"this run's jobs are with another Flux instance ({before.uri} on {before.host}): "
+                f"resume the run there, or, if that instance has ended, here with {PREVIOUS}=gone in the environment"
             )
     records.moved(here)
 

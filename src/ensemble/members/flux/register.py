@@ -46,7 +46,7 @@ class Register:
         self.unread: dict[Ref, Mark] = {}
         """Ends that still lack what the job's own files say."""
         self.accepted: dict[Ref, str] = {}
-        """What Flux calls the job of each ref that it has taken; empty where it never got there."""
+        """Flux' id for the job of each ref that it has taken; empty where the job never reached Flux."""
         self.to_release: list[FluxJob] = []
         self.doubles: list[int] = []
         """Jobs to cancel: another executes their ref."""
@@ -58,7 +58,7 @@ class Register:
         """How many jobs of the instance are over."""
 
     def learn(self, history: Sequence[Entry]) -> None:
-        """Take in all that has been, in whatever order the jobs come."""
+        """Take in the journal's past, in whatever order the jobs come."""
         mine: dict[int, list[Entry]] = {}
         for entry in history:
             self.count(entry)

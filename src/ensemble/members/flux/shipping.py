@@ -1,4 +1,4 @@
-"""Making jobs of descriptions: what can never run is found before anything is sent."""
+"""From descriptions to Flux jobs. Jobs that can never run are found before anything is sent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Broken(NamedTuple):
 
 
 class Shipping:
-    """For one opening of the member. `token` marks our jobs."""
+    """Makes jobspecs for one opening of the member. `token` marks our jobs."""
 
     def __init__(self, context: Context, broker: Broker, token: str) -> None:
         self._context, self._broker, self._token = context, broker, token

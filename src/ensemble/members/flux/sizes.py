@@ -1,4 +1,4 @@
-"""How large a Flux instance is, from the scheduler's own account (RFC 20)."""
+"""How large a Flux instance is, as its scheduler reports it (RFC 20)."""
 
 from __future__ import annotations
 

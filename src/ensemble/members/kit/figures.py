@@ -29,7 +29,7 @@ _JSON_LIMIT: Final = 64 << 20
 
 
 class Described(msgspec.Struct, frozen=True):
-    """A job as its figures are read from it where nothing else knows it."""
+    """What a node needs to know of a job to read its figures."""
 
     run_dir: str
     spec: JobSpec
@@ -38,9 +38,9 @@ class Described(msgspec.Struct, frozen=True):
 def main() -> None:
     """Print one line of JSON: the figures of the job that a file describes, and the names of those that are missing."""
     with open(sys.argv[1], "rb") as file:
-        told = msgspec.json.decode(file.read(), type=Described)
-    files = JobFiles(told.run_dir, told.spec.ref.key, told.spec.ref.attempt)
-    figures, missing = read_figures(told.spec.outputs, told.spec.workdir, files.stdout, files.stderr)
+        job = msgspec.json.decode(file.read(), type=Described)
+    files = JobFiles(job.run_dir, job.spec.ref.key, job.spec.ref.attempt)
+    figures, missing = read_figures(job.spec.outputs, job.spec.workdir, files.stdout, files.stderr)
     sys.stdout.write(msgspec.json.encode([figures, missing]).decode())
 
 

@@ -1,4 +1,4 @@
-"""The files of jobs: where they are and when they go; and how a file of a member's own is written."""
+"""The files of jobs: where they are and when they are removed; and how a member writes its own files."""
 
 from __future__ import annotations
 

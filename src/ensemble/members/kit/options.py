@@ -1,4 +1,4 @@
-"""Options of members as the file gives them: text, numbers and words, checked with the nearest valid name."""
+"""Options of members as the file gives them. A misspelt name is refused with the nearest valid one."""
 
 from __future__ import annotations
 

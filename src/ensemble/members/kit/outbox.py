@@ -24,7 +24,7 @@ class Outbox:
     """
 
     def __init__(self, member: str, sink: Sink) -> None:
-        """`member` is the name under which the member tells that it is down."""
+        """`member` is the name under which the member reports that it is down."""
         self.member = member
         self.down = ""
         """Why the member can do nothing any more; empty while it can."""
@@ -68,7 +68,7 @@ class Outbox:
                 await self._filled.wait()
 
     def settle(self) -> None:
-        """Let `drained` look again at whether there is anything left to wait for."""
+        """Make `drained` check again whether there is anything left to wait for."""
         self._settled.set()
 
     async def drained(self, busy: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""From a job's description to the words that start it, where a queue starts its program."""
+"""From a job's description to the command that a queue starts."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from ensemble.model.jobs import FileInput
 
 
 class StagingError(Exception):
-    """An input cannot be put in place; the text says which and why."""
+    """An input cannot be put into the work directory; the text says which and why."""
 
 
 def stage(inputs: Sequence[FileInput], workdir: str) -> None:

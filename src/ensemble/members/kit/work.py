@@ -1,4 +1,4 @@
-"""Background tasks of an open member, and the two ladders: asking again, and killing what does not end."""
+"""Background tasks of an open member: how a question is asked again, and how a job that does not end is killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 
 class Work:
-    """The background tasks of one opening: each is kept referenced, its failure is reported, all end together."""
+    """The background tasks of one opening. Failures are reported, and all tasks end together."""
 
     def __init__(self, member: str, failed: Callable[[Exception], None]) -> None:
         """`failed` is called with what a task raised: a member that stays silent leaves the engine waiting."""
@@ -40,9 +40,9 @@ class Work:
             self._failed(error)
 
     def kill_later(self, grace: float, kill: Callable[[], Awaitable[None]]) -> None:
-        """The last rung of a cancellation: after `grace` seconds call `kill`, which ends what has not ended by itself.
+        """The last step of a cancellation: after `grace` seconds call `kill`, which ends what has not ended by itself.
 
-        A queue that does not answer then is no failure of the member: it is asked again by whoever opens it next.
+        If the queue does not answer then, the member has not failed: whoever opens it next asks again.
         """
 
         async def ladder() -> None:

@@ -19,7 +19,7 @@ _LOOK: Final = 0.25
 
 
 class MiniClusterMember(FluxMember):
-    """A Flux queue inside pods. Everything is the Flux member's, but where the broker is found and how it is resized.
+    """A Flux queue inside pods. It differs from the Flux member in where the broker is found and in how it is resized.
 
     Options: `view`, where the Flux view is mounted; `wait`, seconds that the broker may take to come up
     (`WAIT_SECONDS`); `resize_timeout`, seconds until a resize has failed; and those of the Flux member.

@@ -33,7 +33,7 @@ RUNS: Final = 1000
 STOP_SECONDS: Final = 5.0
 
 FINAL: Final = {ByeCode.VERSION, ByeCode.WRONG_MEMBER, ByeCode.FENCED, ByeCode.SUPERSEDED}
-"""After these an agent that dialled does not come back."""
+"""After these errors an agent that dialled does not dial again."""
 
 
 class AgentError(EnsembleError):
@@ -119,7 +119,7 @@ class Agent:
     # ---- listening ---------------------------------------------------------------------------------
 
     async def listen(self, address: str, security: Security, ready: Callable[[str], None] = lambda bound: None) -> None:
-        """Serve `MemberEndpoint` until cancelled; `ready` is told the address once it is up.
+        """Serve `MemberEndpoint` until cancelled; `ready` is called with the address once it is up.
 
         Raises `InputError` for an address that is in use, for a TCP address without a token, and for one that other
         machines can reach without TLS.

@@ -278,7 +278,7 @@ class Acceptor(rpc.MembersServicer):
 
 
 def _nothing() -> None:
-    """For callbacks that nobody has set."""
+    """Stands for a callback that nobody has set."""
 
 
 class ExpectedAgent:

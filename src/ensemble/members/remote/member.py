@@ -32,20 +32,20 @@ OPEN_SECONDS: Final = 120.0
 """How long a queue may take to open."""
 
 REFUSED: Final = {ByeCode.VERSION, ByeCode.WRONG_MEMBER, ByeCode.FENCED}
-"""After these no other session will do either."""
+"""After these errors a new session would fail as well."""
 
 FINAL: Final = {*REFUSED, ByeCode.PROTOCOL, ByeCode.FLOOD}
-"""After these the same session cannot go on."""
+"""After these errors the same session cannot go on."""
 
 TOLD: Final = 32
-"""AnsweredCommands after which the agent is told, so that it need not keep them."""
+"""After this many answers the agent gets an acknowledgement, so that it need not keep them."""
 
 REFS: Final = 10_000
 """Attempts in one message."""
 
 
 class RemoteMember:
-    """A queue that an agent sees to. See `members.contract.Member` for what each call promises.
+    """A queue that an agent looks after. See `members.contract.Member` for what each call promises.
 
     With the option `address` the agent is dialled there; without, it is expected to dial the `Acceptor`. A broken
     stream is mended in silence; after `outage` seconds without one, or when the agent was started anew,
@@ -158,7 +158,7 @@ class RemoteMember:
         return bytes(data)
 
     async def close(self, mode: CloseMode) -> None:
-        """Let go; raises `MemberError` when the agent could not be told to end what runs."""
+        """Let go; raises `MemberError` when the agent could not be asked to end the jobs that run."""
         try:
             if self._connection is not None and (mode != "detach" or self._connection.connected):
                 self._connection.closing = True
@@ -447,7 +447,7 @@ class _Connection:
         return self._incoming.received if self._incoming is not None else 0, self._asked.answered
 
     def _lose(self, why: str, *, transient: bool = True) -> None:
-        """End this opening: nobody gets an answer any more, and the engine hears of it after what came before."""
+        """End this opening. Open calls fail, and the engine gets the reason after all earlier events."""
         if self._lost:
             return
         self._lost = why

@@ -1,4 +1,4 @@
-"""Between the words of the member contract and the messages of a session."""
+"""Translation between the types of the member contract and the messages of a session."""
 
 from __future__ import annotations
 
