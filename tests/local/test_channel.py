@@ -27,7 +27,7 @@ async def cross(tmp_path):
         for key, _ in selector.select(10):
             key.data()
     channel.put(JobEvent("m", "a-0", "inactive", outcome="success"))
-    while not channel.told:
+    while not channel.delivered:
         channel.flush()
     closing = threading.Thread(target=channel.close)
     closing.start()

@@ -37,7 +37,7 @@ class Channel:
         self._selector = selector
         self._handlers = handlers
         self.epoch = 0
-        """Of the engine that was here last: an older one is refused."""
+        """The epoch of the newest engine so far; one with a lower epoch is refused."""
         self.idle_since = time.monotonic()
         self._n = 0
         self._outbox: deque[JobEvent | MemberEvent] = deque()
@@ -51,7 +51,7 @@ class Channel:
     # ---- life --------------------------------------------------------------------------------------
 
     def listen(self, address: Path, stream: str) -> None:
-        """Be reachable; `address` is a file that says where: the socket, the stream's name, our pid."""
+        """Start to listen; write the socket's path, the stream's name and our pid into the file `address`."""
         # a socket's path may have 107 bytes: run directories are often longer
         self._socket_path = os.path.join(tempfile.mkdtemp(prefix="ensemble-"), "s")
         server = socket.socket(socket.AF_UNIX)
@@ -67,7 +67,7 @@ class Channel:
         fresh.rename(address)
 
     def close(self) -> None:
-        """Be reachable no more. Waits for the engine to hang up, `LINGER_SECONDS` at most."""
+        """Stop listening. Waits for the engine to close its end, `LINGER_SECONDS` at most."""
         with contextlib.suppress(OSError):
             self._address.unlink()
             Path(self._socket_path).unlink()
@@ -90,8 +90,8 @@ class Channel:
         return self._client is not None
 
     @property
-    def told(self) -> bool:
-        """Whether everything there is to tell has gone out, or nobody is there to be told."""
+    def delivered(self) -> bool:
+        """Whether every event has been sent, or no engine is connected."""
         return self._client is None or (self._sent == len(self._outbox) and not self._out)
 
     def due(self) -> float:
@@ -120,7 +120,7 @@ class Channel:
                 return
             hello = messages[0]
             if hello[0] != "hello" or hello[1]["epoch"] < self.epoch:
-                refusal = encode_frame(["refused", f"a newer engine (epoch {self.epoch}) has this keeper"])
+                refusal = encode_frame(["refused", f"a newer engine (epoch {self.epoch}) is connected to this keeper"])
                 with contextlib.suppress(OSError):
                     connection.sendall(refusal)
                 self._drop(connection)
@@ -183,7 +183,7 @@ class Channel:
         self._outbox.append(msgspec.structs.replace(event, n=self._n))
 
     def flush(self) -> None:
-        """Send what there is and the socket takes."""
+        """Send as much as the socket takes."""
         client = self._client
         if client is None:
             return

@@ -3,7 +3,7 @@
 The outer guard starts the inner one, and that starts the keeper. All three are child subreapers (prctl(2)), so the
 jobs of a keeper that was killed become children of the nearest of them that lives. A guard writes the exit status of
 each to `guard.<stream>.log` *before* it reaps the process, so that the status can always be read: from the log when
-the process is gone, from /proc while it is a zombie. Guards start nothing else, listen to nobody and end when they have
+the process is gone, from /proc while it is a zombie. Guards start nothing else, take no requests and end when they have
 no child left.
 
 This file is also a program of its own, which needs the standard library only and is read from standard input:
@@ -137,7 +137,7 @@ def _sign(log: int) -> None:
 
 
 def main() -> None:
-    """Be a guard: the outer one, or both (`inner`, with what the keeper is to be told)."""
+    """Run a guard: the outer one, or both (`inner`, followed by the keeper's arguments)."""
     if sys.argv[1] == "outer":
         Guard(int(sys.argv[2])).watch()
         return

@@ -2,7 +2,7 @@
 
 One thread does everything but two kinds of waiting: a second makes ends durable, a small pool reads figures of merit.
 The order of things is what makes it safe: `starting` is written, then the process is spawned, and `started` is written
-before the next spawn; an end is written before its process is reaped, and synced before the engine is told. A job's
+before the next spawn; an end is written before its process is reaped, and synced before the engine gets it. A job's
 stdout is created exclusively by the job's own process before the program begins: this file is the claim, and a second
 start of the same attempt fails on it.
 """
@@ -49,7 +49,7 @@ from ensemble.model.jobs import JobSpec
 CLOSE_GRACE: Final = 2.0
 """Seconds that jobs have when the member is closed with `cancel`."""
 IDLE_SECONDS: Final = 60.0
-"""A keeper with nothing to do and nobody to talk to ends itself."""
+"""A keeper without jobs and without an engine ends after so long."""
 
 SPAWNS_A_TURN: Final = 64
 PREPARED: Final = 16
@@ -58,11 +58,11 @@ SIZES_SECONDS: Final = 0.5
 WAITING_SECONDS: Final = 3.0
 """Seconds between two messages on how many jobs wait, while nothing else about sizes changes."""
 SWEEP_SECONDS: Final = 0.1
-"""Between two searches for what outlived its job, at least; they begin when a job ends."""
+"""Least time between two searches for processes that outlived their job; they begin when a job ends."""
 LAST_SWEEP_SECONDS: Final = 0.01
-"""The same when no job runs."""
+"""The same, when no job runs."""
 IDLE_SWEEP_SECONDS: Final = 2.0
-"""And at most, while jobs run."""
+"""The longest time between two searches while jobs run."""
 STRAY_SECONDS: Final = 10.0
 """How long a keeper waits at its end for what it cannot end (another user's processes)."""
 SYNC_STUCK_SECONDS: Final = 15.0
@@ -156,8 +156,8 @@ class Keeper:
         if self.unswept and time.monotonic() - self.busy_at < STRAY_SECONDS:
             return False
         if self.closing:
-            # all is told; whether it was heard does not matter: the next keeper reads it from the log
-            return self.channel.told
+            # whether the engine has received every end does not matter: the next keeper reads them from the log
+            return self.channel.delivered
         since = max(self.busy_at, self.channel.idle_since)
         return not self.channel.connected and time.monotonic() - since > IDLE_SECONDS
 
@@ -185,7 +185,7 @@ class Keeper:
     can_start = False
 
     def _turn(self) -> None:
-        """One round: what ended, what is due, what can start, what is to be told."""
+        """Do one round: jobs that ended, timers that are due, jobs that can start, events to send."""
         self._reap()
         while self.ready:
             self.ready.popleft()()
@@ -205,7 +205,7 @@ class Keeper:
         self.channel.flush()
 
     def _wake(self) -> None:
-        """Let the loop turn; for other threads."""
+        """Wake the loop; may be called from other threads."""
         with contextlib.suppress(BlockingIOError):
             os.write(self.wake_write, b"w")
 
@@ -285,7 +285,7 @@ class Keeper:
         self.channel.send(["reply", message[1], items])
 
     def _ping(self, message: list[Any]) -> None:
-        """The engine wants to know whether we are there, and so whether what we need is."""
+        """Answer the engine's question whether this keeper and its threads still work."""
         self.channel.send(["reply", message[1], []])
 
     def _ack(self, message: list[Any]) -> None:
@@ -353,7 +353,7 @@ class Keeper:
                 self.prepared += 1
 
     def _lacks_room(self, error: Exception) -> bool:
-        """Whether it is our own disk, where every job's files go, and not one that a job brought into play."""
+        """Whether the error is of the run's own disk, where all jobs' files go, and not of a disk that a job names."""
         if not isinstance(error, OSError) or error.errno not in NO_STORAGE:
             return False
         return error.filename is None or str(error.filename).startswith(f"{self.run_dir}/")
@@ -367,7 +367,7 @@ class Keeper:
         self.can_start = False
         self.room_at = time.monotonic() + ROOM_SECONDS
         if not self.no_room:
-            text = f"no job can be started, all that wait do so: {error}"
+            text = f"no job can be started until the disk can be written again: {error}"
             self.channel.put(MemberEvent(self.name, "fault", time.time(), text=text))
         self.no_room = str(error)
 
@@ -382,8 +382,12 @@ class Keeper:
             if error.errno in NO_STORAGE:
                 reason = "storage"
             elif error.errno == errno.EEXIST:
-                # somebody of an earlier time claimed this attempt and left no record: it is not run again
-                outcome, reason, text = "lost", "infrastructure", "the attempt was started before, without a record"
+                # an earlier process claimed this attempt and left no record of its end: it is not run again
+                outcome, reason, text = (
+                    "lost",
+                    "infrastructure",
+                    "the attempt was started before, and its end is not known",
+                )
             text = text or os.strerror(error.errno or 0)
         self._ended(spec, JobEvent("", "", "inactive", outcome=outcome, reason=reason, text=text))
 
@@ -474,7 +478,7 @@ class Keeper:
         self.pool.submit(work)
 
     def _ended(self, spec: JobSpec, event: JobEvent, job: Running | None = None) -> None:
-        """Write an end down; the engine hears of it once it is durable."""
+        """Record an end; the engine gets the event once the record is durable."""
         full = msgspec.structs.replace(
             event,
             member=self.name,

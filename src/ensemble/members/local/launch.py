@@ -1,4 +1,4 @@
-"""From a job's description to a program and its surroundings."""
+"""From a job's description to a command and its environment."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def launcher(spec: JobSpec, path: str) -> list[str]:
         raise LaunchError(f"this member has no launcher {kind!r}, only mpiexec and none")
     mpiexec = _find("mpiexec", path)
     if not mpiexec:
-        raise LaunchError("mpiexec was not found on PATH; install an MPI or say `launcher: none`")
+        raise LaunchError("mpiexec was not found on PATH; install an MPI or set `launcher: none`")
     words = [mpiexec, "-n", str(spec.resources.tasks)]
     if _is_open_mpi(mpiexec):
         # slots are counted here, so Open MPI's own count must not stand in the way
@@ -100,8 +100,8 @@ def _interpreter(script: str) -> list[str]:
 def wrapper(spec: JobSpec, files: JobFiles, path: str) -> str:
     """The text of the script that a job with `script`, `setup` or `cleanup` runs; empty when none is needed.
 
-    `setup` runs in the same shell, so what it loads is there for the command. Which part failed is told by
-    a file, not guessed from the exit code.
+    `setup` runs in the same shell, so what it loads is there for the command. Which part failed is written
+    to a file, not guessed from the exit code.
     """
     if not (spec.setup or spec.cleanup):
         return spec.script

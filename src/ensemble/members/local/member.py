@@ -1,4 +1,4 @@
-"""The engine's end of a local member: finds or starts the keeper and speaks with it."""
+"""The engine's end of a local member: finds or starts the keeper and exchanges messages with it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ START_SECONDS = 30.0
 """How long a keeper may take to start (it takes 0.2 s where nothing is slow)."""
 
 ANSWER_SECONDS = 5.0
-"""How long a keeper may take to hear that it is closed."""
+"""How long a keeper may take to answer that it closes."""
 
 STUCK_SECONDS = 15
 """A keeper that owes an answer is given up when its main thread has used no processor time for so long."""
@@ -83,7 +83,7 @@ class LocalMember:
         self._request = 0
         self._early: list[Any] = []
         self._closing = False
-        self._heard = 0
+        self._received = 0
         """How often something came from the keeper."""
         self._stuck = ""
         """Why the keeper was given up although it lives."""
@@ -148,7 +148,7 @@ class LocalMember:
         raise MemberError(f"the keeper of member {context.name} did not start: {said or 'it wrote nothing'}")
 
     async def _connect(self, folder: Path, context: Context) -> dict[str, Any] | None:
-        """Shake hands with a living keeper; None when there is none. Raises `MemberError` when it refuses us."""
+        """Connect to a living keeper; None when there is none. Raises `MemberError` when it refuses this engine."""
         try:
             socket_path, _, pid = (folder / f"{context.name}.socket").read_text().splitlines()[:3]
             patience = Patience(int(pid))
@@ -176,7 +176,7 @@ class LocalMember:
                 continue
             first = messages[0]
             if first[0] == "refused":
-                raise MemberError(f"the keeper of member {context.name} refuses us: {first[1]}")
+                raise MemberError(f"the keeper of member {context.name} refuses this engine: {first[1]}")
             # what came in the same read as the hello stays in order behind it
             self._early = messages[1:]
             self._reader, self._writer = reader, writer
@@ -207,19 +207,19 @@ class LocalMember:
             await self._context.sink.put([MemberEvent(self._context.name, "down", time.time(), text=why)])
 
     async def _watch(self, pid: int) -> None:
-        """Give the keeper up when it owes an answer and does nothing.
+        """Give up a keeper that owes an answer and does nothing.
 
         Our own seconds are counted and not the clock's, so that a machine that was suspended, or so loaded that we do
         not run ourselves, is no reason.
         """
         patience = Patience(pid)
         while True:
-            heard = self._heard
+            received = self._received
             await asyncio.sleep(1.0 if self._answers else ASK_SECONDS)
-            if heard == self._heard and not self._answers:
+            if received == self._received and not self._answers:
                 asked = asyncio.create_task(self._ask("ping"))
                 asked.add_done_callback(_forget)
-            if heard != self._heard or not self._answers:
+            if received != self._received or not self._answers:
                 patience = Patience(pid)
             elif patience.over():
                 assert self._writer is not None
@@ -235,7 +235,7 @@ class LocalMember:
             data = await reader.read(1 << 20)
             if not data:
                 return
-            self._heard += 1
+            self._received += 1
             self._early = self._frames.feed(data)
 
     def _give_up_answers(self) -> None:
@@ -253,7 +253,7 @@ class LocalMember:
                 future.set_result(message[2])
 
     async def _deliver(self, messages: asyncio.Queue[list[Any] | None]) -> None:
-        """Put events into the journal in order and tell the keeper how far they are durable."""
+        """Put events into the journal in order and acknowledge to the keeper those that are durable."""
         assert self._context is not None
         over = False
         while not over and (batch := await messages.get()) is not None:
@@ -321,14 +321,14 @@ class LocalMember:
         return await fetch_file(self._context.run_dir, ref, path, offset, limit)
 
     async def close(self, mode: CloseMode) -> None:
-        """Let go; with `detach` the keeper and its jobs go on, else their ends are waited for and told."""
+        """Close the member. With `detach` the keeper and its jobs go on, else their ends are waited for and sent."""
         self._closing = True
         try:
             with contextlib.suppress(MemberError, TimeoutError):
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await self._ask("close", mode)
                 if mode != "detach" and self._pump is not None:
-                    # the keeper hangs up when it has told every end
+                    # the keeper closes the connection when it has sent every end
                     await asyncio.wait([self._pump])
         finally:
             if self._writer is not None:

@@ -1,4 +1,4 @@
-"""What is made ready for a job before it starts: its directory, what it reads, its words and surroundings."""
+"""What is made ready for a job before it starts: its directory, inputs, command and environment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Waiting:
         return self.spec.ref.key, self.spec.ref.attempt
 
     def prepare_ahead(self, base: dict[str, str], gpus: tuple[int, ...] | None) -> None:
-        """Do what may be done while no slot is free; whatever cannot be done is told by `prepare`."""
+        """Do what may be done while no slot is free; whatever cannot be done raises later, in `prepare`."""
         spec = self.spec
         # what a job reads is staged when it starts: an earlier job may still be writing it
         if not (self.ready or spec.inputs or spec.script or spec.setup or spec.cleanup or spec.resources.gpus):
@@ -39,7 +39,7 @@ class Waiting:
                 self.prepare(base, gpus)
 
     def prepare(self, base: dict[str, str], gpus: tuple[int, ...] | None) -> tuple[list[str], dict[str, str]]:
-        """Make its directory and files; return its words and environment. `gpus` is None where there are none at all.
+        """Make its directory and files; return its command and environment. `gpus` is None where there are none at all.
 
         Raises `LaunchError`, `StagingError` and `OSError`.
         """

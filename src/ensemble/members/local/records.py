@@ -2,7 +2,7 @@
 
 Lines as in the journal (number, checksum, JSON). A start is written before its spawn, and that it happened is written
 before the next spawn, both without a sync: the page cache survives the death of a process, and after the death of the
-machine nothing runs any more. Ends are synced before the engine hears of them.
+machine nothing runs any more. Ends are synced before the engine gets them.
 """
 
 from __future__ import annotations

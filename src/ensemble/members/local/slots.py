@@ -1,4 +1,4 @@
-"""Which virtual node has what free."""
+"""What is free on each virtual node."""
 
 from __future__ import annotations
 

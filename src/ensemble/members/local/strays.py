@@ -1,4 +1,4 @@
-"""What a job started and left behind: found below the keeper, and ended."""
+"""Processes that a job started and left behind: they are found below the keeper and ended."""
 
 from __future__ import annotations
 

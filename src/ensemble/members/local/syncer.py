@@ -12,9 +12,9 @@ from typing import Final
 from ensemble.members.local.records import KeeperLog
 
 RETRY_SECONDS: Final = 0.5
-"""After a sync that failed."""
+"""Pause after a sync that failed, in seconds."""
 SYNC_SECONDS: Final = 0.010
-"""Between two syncs, at least: an end is told that much later while many come, at once while few do."""
+"""Least time between two syncs: while many jobs end, an end is sent that much later; while few do, at once."""
 SYNC_SHARE: Final = 4
 """The pause after a sync is at least this many times what it took: meanwhile the jobs' own files wait for the disk."""
 MOST_SECONDS: Final = 0.100
@@ -38,7 +38,7 @@ class Syncer(threading.Thread):
         """Why nothing can be made durable at present."""
 
     def late(self, seconds: float) -> str:
-        """What to say of a sync that has taken longer than so many seconds; empty while there is none."""
+        """Return a message when a sync has taken longer than so many seconds, else nothing."""
         began = self._began
         return "the disk does not answer" if began and time.monotonic() - began > seconds else ""
 
@@ -60,7 +60,7 @@ class Syncer(threading.Thread):
             try:
                 self._log.sync()
             except OSError as error:
-                # nothing of it is told until it is durable: again once there may be room
+                # nothing is sent until it is durable: try again once there may be room
                 self.error = error.strerror or str(error)
                 self._wake()
                 time.sleep(RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""What engine and keeper say to each other: msgpack frames, each behind its length (4 bytes, big-endian)."""
+"""The messages between engine and keeper: msgpack frames, each after its length (4 bytes, big-endian)."""
 
 from __future__ import annotations
 
