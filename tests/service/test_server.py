@@ -116,7 +116,7 @@ def test_a_port_in_use_and_a_state_in_use_are_said(serve, tmp_path):
     serve()
     answer = start_failing(tmp_path, "--listen", f"unix:{tmp_path}/other")
     assert answer.returncode == 2
-    assert "another server is at" in answer.stderr
+    assert "another server uses" in answer.stderr
 
 
 def test_a_file_too_large_for_a_message_is_refused(serve, tmp_path):
