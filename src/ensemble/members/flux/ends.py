@@ -1,4 +1,4 @@
-"""Completing the end of a job by what it has written."""
+"""Completing the event of a job's end with what the job has written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ensemble.model.events import JobEvent
 
 
 class Completing:
-    """Reads the files of what has ended. Whoever asks for an end that is being read waits for it."""
+    """Reads the files of jobs that have ended. A second request for the same end waits for the first."""
 
     def __init__(self, run_dir: str, register: Register, records: Records, kept: dict[Ref, JobEvent]) -> None:
         """`kept`: ends whose files may be gone."""

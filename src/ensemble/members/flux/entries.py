@@ -12,7 +12,7 @@ from msgspec import Struct
 from ensemble.model.jobs import OutputSpec
 
 SENTINEL: Final = -1
-"""The id of the entry that parts what has been from what comes."""
+"""The id of the entry between the journal's past and what comes live."""
 
 
 class Event(Struct, frozen=True, gc=False):
@@ -67,7 +67,7 @@ class Attributes(Struct, frozen=True, gc=False):
 
     system: System = System()
     user: Any = None
-    """Anything at all: Flux looks at it in nobody's jobs, and the journal has the jobs of everybody."""
+    """Any value: Flux does not check it, and the journal has the jobs of all users."""
 
 
 class Jobspec(Struct, frozen=True, gc=False):

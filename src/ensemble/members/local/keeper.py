@@ -383,11 +383,7 @@ class Keeper:
                 reason = "storage"
             elif error.errno == errno.EEXIST:
                 # an earlier process claimed this attempt and left no record of its end: it is not run again
-                outcome, reason, text = (
-                    "lost",
-                    "infrastructure",
-                    "the attempt was started before, and its end is not known",
-                )
+                outcome, reason, text = "lost", "infrastructure", "the attempt was started before; its end is unknown"
             text = text or os.strerror(error.errno or 0)
         self._ended(spec, JobEvent("", "", "inactive", outcome=outcome, reason=reason, text=text))
 

@@ -25,7 +25,7 @@ SAME_TICKS: Final = TICKS
 away is another."""
 
 LOOK_SECONDS: Final = 0.01
-"""Between two looks at what a guard is about to write."""
+"""Seconds between two looks at what a guard is about to write."""
 
 
 class Adopted(NamedTuple):

@@ -19,7 +19,7 @@ from ensemble.model.events import JobEvent
 from ensemble.model.jobs import JobSpec
 
 NO_STORAGE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of a disk that may have room again."""
+"""Errors of a disk that may be writable again later."""
 
 
 class Running:
@@ -36,7 +36,7 @@ class Running:
         self.placement = placement
         self.start = start
         self.began = ticks / TICKS
-        """Seconds since boot; 0 where that is not known."""
+        """When it began, in seconds since boot; 0 where that is not known."""
         self.killed = ""
         """Why we are ending it: cancelled or walltime."""
         self.wrapped = bool(spec.setup or spec.cleanup)

@@ -166,7 +166,7 @@ class AgentSession:
             self._allow(begin)
 
     def _allow(self, begin: int) -> None:
-        """Let events go, behind the answer that says where their numbers begin."""
+        """Begin to send events, after the answer that says where their numbers begin."""
         self.outgoing.credit = max(self.outgoing.credit, begin + self._window)
         self._wake()
 
@@ -341,7 +341,7 @@ class _Sink:
         self._closed = False
 
     def close(self) -> None:
-        """Accept nothing more: the member must keep what it has."""
+        """Accept no more events: the member must keep those that it has."""
         self._closed = True
 
     async def put(self, events: Sequence[SourceEvent]) -> int:
@@ -373,7 +373,7 @@ def _cut(event: model.SourceEvent) -> None:
 
 
 class QueueCounts:
-    """Counts jobs per state; what the queue itself says about its counts goes first."""
+    """Counts jobs per state. Counts that the queue itself reports take precedence."""
 
     def __init__(self) -> None:
         self._nodes = model.NodeCounts()
