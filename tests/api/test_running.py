@@ -97,6 +97,8 @@ def test_what_the_ensemble_does_not_allow_is_refused_at_once() -> None:
     run = study.start()
     with pytest.raises(InputError, match="no group 'b'"):
         run.act(ensemble.submit("b"))
+    with pytest.raises(InputError, match=r"write points=\[\{'x': 5\}\] for one"):
+        run.submit("a", points={"x": 5})
     run.cancel()
     assert run.wait(30).outcome == "cancelled"
     assert run.exit_code == 130

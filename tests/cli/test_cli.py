@@ -93,7 +93,7 @@ def test_a_program_that_is_not_there_is_said_and_hurts_no_other_job(cli, tmp_pat
 
 
 def test_a_second_process_on_a_run_is_refused(cli, tmp_path):
-    (tmp_path / "e.yaml").write_text("jobs: [{name: a, command: sleep 3}]")
+    (tmp_path / "e.yaml").write_text("jobs: [{name: a, command: sleep 600}]")
     process = subprocess.Popen(
         [sys.executable, "-m", "ensemble", "run", "e.yaml"], stdout=subprocess.DEVNULL, env=cli.environment
     )

@@ -65,11 +65,16 @@ def member(name, **waiting):
 
 
 def test_why_jobs_wait_is_grouped_by_the_words_of_the_queue():
-    assert waits(status(members=(member("a", Priority=3, Resources=9),))) == [
+    assert waits(status(members=(member("a", Priority=3, Resources=9),), outcome="")) == [
         "12 jobs wait: Resources (9), Priority (3)"
     ]
-    assert waits(status(members=(member("a", Priority=1), member("b")))) == ["1 job waits at a: Priority (1)"]
+    assert waits(status(members=(member("a", Priority=1), member("b")), outcome="")) == [
+        "1 job waits at a: Priority (1)"
+    ]
     assert waits(status(members=(member("a"),))) == []
+    assert waits(status(members=(member("a", Priority=3),), outcome="failed")) == [], (
+        "nothing waits in a run that is over"
+    )
 
 
 def test_the_closing_tells_who_cancelled_jobs_from_outside():

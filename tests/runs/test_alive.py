@@ -121,6 +121,17 @@ def test_a_run_of_another_machine_that_nobody_works_on_can_be_removed(elsewhere,
     assert not elsewhere.exists()
 
 
+def test_a_detached_run_whose_jobs_still_run_is_not_removed_before_it_is_cancelled(tmp_path):
+    (tmp_path / "long.yaml").write_text(LONG)
+    assert ensemble(tmp_path, "run", "long.yaml", "--detach").returncode == 0
+    done = ensemble(tmp_path, "rm", "long-1", "--yes")
+    left = (tmp_path / "runs/long-1/journal").is_dir()
+    ensemble(tmp_path, "cancel", "long-1")
+    assert (done.returncode, done.stdout, left) == (2, "", True)
+    assert "run long-1 is not over: 1 job may still run" in done.stderr
+    assert ensemble(tmp_path, "rm", "long-1", "--yes").returncode == 0
+
+
 def test_a_list_shows_the_state_or_the_outcome_of_each_run(alive):
     (alive / "small.yaml").write_text("name: small\njobs: [{name: a, command: 'true'}]\n")
     assert ensemble(alive, "run", "small.yaml").returncode == 0

@@ -44,3 +44,10 @@ def test_logs_print_the_last_attempt_unless_one_is_named(place, tmp_path):
     here("run", "twice.yaml", *options)
     assert here("logs", "twice-1", "work-0", *options) == "2\n"
     assert here("logs", "twice-1", "work-0", "--attempt", "1", *options) == "1\n"
+
+
+def test_logs_of_a_job_whose_program_was_never_started_say_so(place, tmp_path):
+    here, options = place
+    (tmp_path / "none.yaml").write_text("name: none\njobs: [{name: work, command: no-such-program}]\n")
+    here("run", "none.yaml", *options, code=1)
+    assert "its program was never started" in here("logs", "none-1", "work-0", *options, code=2)

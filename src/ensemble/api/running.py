@@ -133,6 +133,8 @@ class Run:
         action: dict[str, Any] = {"name": "submit", "label": str(group)}
         if count is not None:
             action["value"] = count
+        if isinstance(points, Mapping):
+            raise InputError(f"`points` is a list of points: write points=[{dict(points)!r}] for one")
         if points is not None:
             action["points"] = [plain(point) for point in points]
             if not action["points"]:

@@ -12,7 +12,7 @@ from ensemble.runs import Runs
 @verb("rm")
 @run_argument(default=None)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--force", is_flag=True, help="Remove the run even if a process works, or may work, on it.")
+@click.option("--force", is_flag=True, help="Remove the run even if a process works on it, or its jobs may still run.")
 @runs_options
 @output_option
 def command(runs: Runs, run: str, yes: bool, force: bool, output: Output) -> None:

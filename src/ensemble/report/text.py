@@ -146,7 +146,12 @@ def closing(status: Status, warnings: Sequence[str] = ()) -> str:
 
 
 def waits(status: Status) -> list[str]:
-    """Why jobs wait in the queues of members, in the queues' own words: one line for each member that has any."""
+    """Why jobs wait in the queues of members, in the queues' own words: one line for each member that has any.
+
+    There are none once the run is over, whatever its members said last.
+    """
+    if status.outcome:
+        return []
     waiting = {member.name: member.waiting for member in status.members if any(member.waiting.values())}
     lines = []
     for name, reasons in waiting.items():

@@ -18,6 +18,7 @@ from ensemble.journal import Follower, last_record, read
 from ensemble.model.decisions import End, Record
 from ensemble.model.errors import EnsembleError, InputError, UnknownRun
 from ensemble.model.events import JobEvent, Requested, RunStarted
+from ensemble.model.wording import counted
 from ensemble.runs.interface import Observe, RunInfo, Submission, Warn, ignore
 from ensemble.runs.logs import job_file, read_file
 from ensemble.runtime import RunOptions, RunResult, Verification, index, requests, verify
@@ -246,9 +247,10 @@ class LocalRun:
         return asyncio.run(resume_run(self.run_dir, observers=[observe], force=force))
 
     def remove(self, *, force: bool = False) -> None:
-        """Delete the run's directory and its entry in the index."""
+        """Delete the run's directory and its entry in the index. Raises `InputError` while its jobs may be running."""
         if not force:
             refuse_if_alive(self.run_dir, "cancel it first, or remove it with `--force`")
+            self._refuse_if_jobs_are_open()
         try:
             shutil.rmtree(self.run_dir)
         except FileNotFoundError as error:
@@ -256,6 +258,19 @@ class LocalRun:
         except OSError as error:
             raise InputError(f"{error.filename}: {error.strerror}") from error
         index.forget(self.run_dir)
+
+    def _refuse_if_jobs_are_open(self) -> None:
+        """Jobs go on without a process that works on the run: one that was detached, or killed."""
+        try:
+            status = self._current().status()
+        except EnsembleError:
+            return  # a journal that cannot be read cannot be cancelled either
+        jobs = status.total.running + status.total.pending
+        if not status.outcome and jobs:
+            raise InputError(
+                f"run {self.name} is not over: {counted(jobs, 'job')} may still run without a process that works on "
+                f"the run; cancel it first (`ensemble cancel {self.name}`), or remove it with `--force`"
+            )
 
 
 def _end_of(record: Record) -> End | None:

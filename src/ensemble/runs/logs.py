@@ -31,7 +31,9 @@ def job_file(run_dir: Path, key: str, file: str = "stdout", attempt: int = 0) ->
         name += f".{attempt}" if attempt > 1 else ""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        raise InputError(f"job {key} has no file {path.name!r}; it has {', '.join(sorted(os.listdir(folder)))}")
+        there = ", ".join(sorted(os.listdir(folder)))
+        has = f"it has {there}" if there else "its program was never started"
+        raise InputError(f"job {key} has no file {path.name!r}; {has}")
     return path
 
 
