@@ -472,6 +472,8 @@ class Decider:
         bad = state.total.failed + state.total.lost
         if bad:
             return "failed", f"{bad} of {state.total.submitted} jobs did not succeed"
+        if not any(group.whole.waits.finished.count for group in state.groups.values()):
+            return "failed", "no job ran"
         return "success", ""
 
 

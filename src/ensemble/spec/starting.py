@@ -15,9 +15,9 @@ from ensemble.spec.outline import Outline
 def groups_that_start(spec: EnsembleSpec) -> tuple[str, ...]:
     """Names of the groups whose jobs are submitted when the run starts, in file order.
 
-    `submit: start` and `submit: rules` say so. `auto` (the default) means: at the start, unless the file
-    already says when it is submitted. That is so when an algorithm is named, when a `start` rule submits
-    or calls something, or when a rule that waits for anything but the group itself submits it.
+    `submit: start` and `submit: rules` say so. `auto` (the default) means: at the start, unless the file already says
+    who submits it. That is so when an algorithm is named, or when a rule that waits for anything but the group itself
+    submits it. A function may submit any group, and changes nothing about what starts.
     """
     groups = Outline(spec).groups
     modes = {name: [entry.submit for entry in entries] for name, entries in groups.items()}
@@ -25,14 +25,14 @@ def groups_that_start(spec: EnsembleSpec) -> tuple[str, ...]:
     for rule in spec.rules:
         if traits(rule.action).submits:
             submitting.setdefault(rule.action.label, []).append(rule)
-    by_rules = spec.algorithm is not None or any(
-        rule.trigger == "start" and rule.action.name in ("submit", "custom", "switch-algorithm") for rule in spec.rules
+    by_algorithm = spec.algorithm is not None or any(
+        rule.trigger == "start" and rule.action.name == "switch-algorithm" for rule in spec.rules
     )
     started = []
     for name in groups:
         if "start" in modes[name]:
             started.append(name)
-        elif "rules" in modes[name] or by_rules:
+        elif "rules" in modes[name] or by_algorithm:
             continue
         elif all(rule_sources(rule, groups) == {name} for rule in submitting.get(name, ())):
             started.append(name)
@@ -68,7 +68,7 @@ def starts(spec: EnsembleSpec) -> list[Start]:
         elif any(entry.submit == "rules" for entry in entries):
             reason = "it says `submit: rules`"
         else:
-            reason = f"the algorithm {spec.algorithm.name} submits it" if spec.algorithm else "a function may submit it"
+            reason = f"the algorithm {spec.algorithm.name if spec.algorithm else 'of a start rule'} submits it"
         found.append(Start(name, name in started, reason))
     return found
 
