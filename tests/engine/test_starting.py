@@ -22,6 +22,11 @@ def rule(text):
         ("trigger: job-success, name: a, action: {name: submit, label: b}", "a"),
         ("trigger: job-success, name: b, action: {name: submit, label: b, repetitions: 3}", "ab"),
         ("trigger: start, action: {name: switch-algorithm, label: workload-success}", ""),
+        (
+            "trigger: start, action: {name: add-rule, rule: {trigger: job-success, name: a, "
+            "action: {name: submit, label: b}}}",
+            "a",
+        ),
     ],
 )
 def test_a_group_starts_by_itself_unless_something_else_submits_it(text, names):

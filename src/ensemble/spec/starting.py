@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from ensemble.model.errors import ExpressionError
-from ensemble.spec.actions import traits
+from ensemble.spec.actions import find_action, traits
 from ensemble.spec.expressions import parse_condition, paths, resolve_old
-from ensemble.spec.model import EACH_POINT, EnsembleSpec, RuleSpec
+from ensemble.spec.model import EACH_POINT, ActionSpec, EnsembleSpec, RuleSpec
 from ensemble.spec.outline import Outline
 
 
@@ -23,8 +23,8 @@ def groups_that_start(spec: EnsembleSpec) -> tuple[str, ...]:
     modes = {name: [entry.submit for entry in entries] for name, entries in groups.items()}
     submitting: dict[str, list[RuleSpec]] = {}
     for rule in spec.rules:
-        if traits(rule.action).submits:
-            submitting.setdefault(rule.action.label, []).append(rule)
+        for label in _submitted(rule.action):
+            submitting.setdefault(label, []).append(rule)
     by_algorithm = spec.algorithm is not None or any(
         rule.trigger == "start" and rule.action.name == "switch-algorithm" for rule in spec.rules
     )
@@ -37,6 +37,18 @@ def groups_that_start(spec: EnsembleSpec) -> tuple[str, ...]:
         elif all(rule_sources(rule, groups) == {name} for rule in submitting.get(name, ())):
             started.append(name)
     return tuple(started)
+
+
+def _submitted(action: ActionSpec) -> Iterator[str]:
+    """The groups that an action submits, or that a rule which it adds does."""
+    if traits(action).submits:
+        yield action.label
+    added = (action.rule or {}).get("action")
+    while isinstance(added, dict):
+        known = find_action(str(added.get("name", "")))
+        if known is not None and known.submits:
+            yield str(added.get("label", ""))
+        added = (added.get("rule") or {}).get("action")
 
 
 class Start(NamedTuple):
@@ -52,8 +64,8 @@ def starts(spec: EnsembleSpec) -> list[Start]:
     started = frozenset(groups_that_start(spec))
     submitting: dict[str, list[str]] = {}
     for number, rule in enumerate(spec.rules, 1):
-        if traits(rule.action).submits:
-            submitting.setdefault(rule.action.label, []).append(rule.id or f"rule-{number}")
+        for label in _submitted(rule.action):
+            submitting.setdefault(label, []).append(rule.id or f"rule-{number}")
     found = []
     for name, entries in Outline(spec).groups.items():
         rules = submitting.get(name, [])
