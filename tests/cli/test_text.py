@@ -38,7 +38,7 @@ def status(**changed):
         "limit": "",
         "outcome": "failed",
         "reason": "1 job failed",
-        "failures": (FailureStatus("melt", "exit", 1, "melt-3", 2, exit_code=2),),
+        "failures": (FailureStatus("melt", "exit", 1, "melt-3", 2, exit_code=2, text="no such file"),),
         "currency": "USD",
     }
     return Status(**{**fields, **changed})
@@ -52,7 +52,8 @@ def test_the_closing_table_shows_points_figures_rules_and_notes():
         "other            0        0       0             -           -\n"
         "± is the 95 % confidence interval of the mean.\n"
         "\n"
-        "1 job of melt failed, exit code 2 (melt-3); see `ensemble logs melt-1 melt-3 --attempt 2`\n"
+        "1 job of melt failed: exit code 2 (no such file). "
+        "It was melt-3; see `ensemble logs melt-1 melt-3 --attempt 2`.\n"
         "rules fired: repeat twice\n"
         "note: an output did not match\n"
         "warning: a torn tail was cut\n"

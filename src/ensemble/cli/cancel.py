@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from ensemble.cli.options import output_option, run_argument, runs_options, verb
@@ -25,3 +27,4 @@ def command(runs: Runs, run: str, keys: tuple[str, ...], drain: bool, output: Ou
     found = runs.find(run)
     answer = found.drain() if drain else found.cancel(keys)
     output.show(f"{found.name}: {answer.text}", {"run": found.name, "done": answer.done, "text": answer.text})
+    sys.exit(0 if answer.done else 2)

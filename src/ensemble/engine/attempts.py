@@ -260,8 +260,8 @@ class Attempts:
                 if measured:
                     self._touch_measured(cell, event)
         if outcome in ("failed", "lost"):
-            codes = (event.exit_code, event.signal) if event is not None else (-1, 0)
-            group.count_failures((reason or outcome, *codes), job.key, job.attempt)
+            codes, text = ((event.exit_code, event.signal), event.text) if event is not None else ((-1, 0), "")
+            group.count_failures((reason or outcome, *codes), job.key, job.attempt, text)
         if job.code != INACTIVE:
             move(job, "finish")
         job.outcome, job.reason = outcome, reason

@@ -191,7 +191,7 @@ class Backlog:
                 self._over(group, span, effect.outcome)
                 if effect.outcome in ("failed", "lost"):
                     kind = (effect.reason or effect.outcome, -1, 0)
-                    group.count_failures(kind, f"{group.name}-{span.first}", 0, span.count)
+                    group.count_failures(kind, f"{group.name}-{span.first}", 0, jobs=span.count)
             else:
                 kept.append(span)
         group.backlog.clear()

@@ -141,7 +141,7 @@ def _group(group: Group) -> dict[str, Any]:
         "outstanding": group.outstanding,
         **({"parents": list(group.parents.items())} if group.parents else {}),
         "done": b64encode(compress(bytes(group.done))).decode(),
-        "failures": [[*kind, one.example, one.attempt, one.count] for kind, one in group.failures.items()],
+        "failures": [[*kind, one.example, one.attempt, one.text, one.count] for kind, one in group.failures.items()],
         "cells": [[list(map(list, cell.binding)), _cell(cell)] for cell in group.cells.values()],
     }
 
@@ -235,8 +235,8 @@ def _restore_group(group: Group, plain: dict[str, Any], builder: Builder) -> Non
     group.waiting = plain["waiting"]
     group.ready.extend(plain["ready"])
     group.outstanding = plain["outstanding"]
-    for reason, exit_code, number, example, attempt, count in plain.get("failures", ()):
-        group.failures[reason, exit_code, number] = Failures(example, attempt, count)
+    for reason, exit_code, number, example, attempt, text, count in plain.get("failures", ()):
+        group.failures[reason, exit_code, number] = Failures(example, attempt, text, count)
     group.parents = dict(plain.get("parents", ()))
     group.done = bytearray(decompress(b64decode(plain["done"])))
     for binding, cell in plain["cells"]:

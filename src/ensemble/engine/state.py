@@ -102,11 +102,13 @@ MOST_FAILURES: Final = 50
 class Failures:
     """Jobs of one group that failed or were lost for the same reason, and the first of them."""
 
-    __slots__ = ("attempt", "count", "example")
+    __slots__ = ("attempt", "count", "example", "text")
 
-    def __init__(self, example: str, attempt: int, count: int = 0) -> None:
+    def __init__(self, example: str, attempt: int, text: str = "", count: int = 0) -> None:
         self.example = example
         self.attempt = attempt
+        self.text = text
+        """What was said of the first one, at most 200 characters."""
         self.count = count
 
 
@@ -222,13 +224,13 @@ class Group:
         self.on: dict[str, Listeners] = {}
         """Rules by the trigger that wakes them for this group."""
 
-    def count_failures(self, kind: FailureKind, example: str, attempt: int, jobs: int = 1) -> None:
-        """Count jobs that failed for the same reason; `example` is the key of the first."""
+    def count_failures(self, kind: FailureKind, example: str, attempt: int, text: str = "", jobs: int = 1) -> None:
+        """Count jobs that failed for the same reason; `example` is the key of the first, `text` what was said of it."""
         found = self.failures.get(kind)
         if found is None:
             if len(self.failures) >= MOST_FAILURES:
                 kind = ("other", -1, 0)
-            found = self.failures.setdefault(kind, Failures(example, attempt))
+            found = self.failures.setdefault(kind, Failures(example, attempt, text[:200]))
         found.count += jobs
 
     def is_done(self, number: int) -> bool:

@@ -57,6 +57,7 @@ class FailureStatus(Struct, frozen=True):
     attempt: int = 0
     exit_code: int = -1
     signal: int = 0
+    text: str = ""
 
 
 class MemberStatus(Struct, frozen=True):
@@ -176,7 +177,7 @@ def status(state: State, builder: Builder) -> Status:
 
 def _failures(state: State) -> tuple[FailureStatus, ...]:
     found = [
-        FailureStatus(group.name, reason, one.count, one.example, one.attempt, exit_code, signal)
+        FailureStatus(group.name, reason, one.count, one.example, one.attempt, exit_code, signal, one.text)
         for group in state.groups.values()
         for (reason, exit_code, signal), one in group.failures.items()
     ]

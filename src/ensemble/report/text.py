@@ -186,11 +186,11 @@ def _failures(status: Status) -> list[str]:
     """A line for each reason for which jobs failed, with the command that shows what the first of them wrote."""
     lines = []
     for one in status.failures[:SHOWN_FAILURES]:
-        first = f", first {one.example}" if one.count > 1 else f" ({one.example})"
+        why = failure(one.reason, one.exit_code, one.signal) + (f" ({one.text})" if one.text else "")
+        first = "The first was" if one.count > 1 else "It was"
         attempt = f" --attempt {one.attempt}" if one.attempt > 1 else ""
         look = f"; see `ensemble logs {status.run} {one.example}{attempt}`" if one.attempt else ""
-        why = failure(one.reason, one.exit_code, one.signal)
-        lines.append(f"{counted(one.count, 'job')} of {one.group} failed, {why}{first}{look}")
+        lines.append(f"{counted(one.count, 'job')} of {one.group} failed: {why}. {first} {one.example}{look}.")
     if len(status.failures) > SHOWN_FAILURES:
         rest = status.failures[SHOWN_FAILURES:]
         jobs = counted(sum(one.count for one in rest), "more job")

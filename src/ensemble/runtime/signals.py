@@ -70,7 +70,11 @@ class Signals:
             self._late = asyncio.get_running_loop().call_later(TERM_SECONDS, self._leave)
 
     def _leave(self) -> None:
-        self._loop.detach(INTERRUPTED)
+        reason = (
+            f"SIGTERM: not all jobs had ended within {TERM_SECONDS:g} s; "
+            f"`ensemble resume {self._loop.run_dir}` goes on with the run"
+        )
+        self._loop.leave("detached", reason, INTERRUPTED)
         self._loop.hurried.set()
 
     def _hang_up(self) -> None:

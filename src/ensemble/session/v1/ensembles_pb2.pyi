@@ -675,6 +675,7 @@ class FailureStatus(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     EXAMPLE_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     reason: _builtins.str
     exit_code: _builtins.int
@@ -684,6 +685,8 @@ class FailureStatus(_message.Message):
     example: _builtins.str
     """The key of the first, and its last attempt (0: no member ever had it)."""
     attempt: _builtins.int
+    text: _builtins.str
+    """What was said of the first, such as `no-such-program: not found on PATH`."""
     def __init__(
         self,
         *,
@@ -694,10 +697,11 @@ class FailureStatus(_message.Message):
         count: _builtins.int = ...,
         example: _builtins.str = ...,
         attempt: _builtins.int = ...,
+        text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "attempt", b"attempt", "count", b"count", "example", b"example", "exit_code", b"exit_code", "group", b"group", "reason", b"reason", "signal", b"signal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "attempt", b"attempt", "count", b"count", "example", b"example", "exit_code", b"exit_code", "group", b"group", "reason", b"reason", "signal", b"signal", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
