@@ -46,7 +46,7 @@ def grow(value: int = 1, member: str = "") -> Action:
 
 
 def shrink(value: int = 1, member: str = "") -> Action:
-    """Give `value` nodes of a member back, as they fall free."""
+    """Return `value` nodes of a member as they become free."""
     return _action("shrink", value=value, member=member or None)
 
 
@@ -61,17 +61,17 @@ def avoid(host: str = "") -> Action:
 
 
 def stop() -> Action:
-    """Let what runs finish, then end."""
+    """Let the running jobs finish, then end the run."""
     return _action("stop")
 
 
 def terminate() -> Action:
-    """Cancel what runs, then end."""
+    """Cancel the running jobs, then end the run."""
     return _action("terminate")
 
 
 def stop_member(member: str) -> Action:
-    """Let go of a member."""
+    """Close a member."""
     return _action("stop-member", member=member)
 
 
@@ -81,7 +81,7 @@ def add_rule(rule: Mapping[str, Any]) -> Action:
 
 
 def switch_algorithm(name: str, **options: Any) -> Action:
-    """Leave the present algorithm for another."""
+    """Replace the present algorithm by another."""
     return _action("switch-algorithm", label=name, options=options or None)
 
 

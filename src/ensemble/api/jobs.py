@@ -57,7 +57,7 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether it is over, as far as this script has been told."""
+        """Whether the job is over, as of what this script has read from the journal."""
         return bool(self.outcome)
 
     def wait(self, timeout: float | None = None) -> Job:

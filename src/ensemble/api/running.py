@@ -246,7 +246,7 @@ class Run:
         return list(self._local.results(by))
 
     def status(self) -> Status:
-        """How it stands: groups, points, members, rules, limits."""
+        """The state of the run: groups, points, members, rules, limits."""
         return self._local.status()
 
     def explain(self, rule: str = "") -> list[RuleExplanation]:
@@ -365,7 +365,7 @@ def list_runs() -> list[Run]:
 def resume(name: str | Path = "last", *, force: bool = False, output: str = "human") -> Run:
     """Go on with a run after whatever ended its process, to its end.
 
-    Raises `InputError` as `ensemble resume` does; `force` takes it away from a process that is at it.
+    Raises `InputError` as `ensemble resume` does; `force` takes the run over from a process that works on it.
     """
     from ensemble.report.live import Live
     from ensemble.runtime import resume as resume_run
