@@ -11,7 +11,7 @@ from ensemble.spec.loader import loads
 from ensemble.spec.reference import reference
 from ensemble.spec.schema import schema
 from tests.engine.test_actions import ask
-from tests.engine.world import World, effects, notes
+from tests.engine.world import World, effects, notes, steps
 
 FILE = """
 jobs: [{name: a, command: x, count: 2}]
@@ -80,3 +80,18 @@ def test_a_rule_that_a_person_adds_while_draining_is_refused():
     world.tell(Requested("add-rule", "me", action={"trigger": "idle", "action": {"name": "stop"}}))
     assert len(notes(world, "draining")) == 1
     assert world.engine.explain() == []
+
+
+def test_a_match_while_the_run_is_ending_is_recorded_once_and_explained():
+    world = World("""
+jobs: [{name: a, command: x, count: 3}]
+rules:
+  - {trigger: job-run, name: a, action: stop}
+  - {id: more, trigger: job-success, name: a, action: {name: submit, label: a, repetitions: unlimited}}
+""")
+    for key in ("a-0", "a-1", "a-2"):
+        world.good(key)
+    assert len(steps(world.records, "held", rule="more", by="ending")) == 1
+    assert [one.waits_for for one in world.engine.explain("more")] == [
+        "will not fire: it matched while the run was ending (stop)"
+    ]

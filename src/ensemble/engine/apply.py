@@ -178,6 +178,8 @@ class Applier:
             rule.until = held.until
             park(rule)
             heappush(self._timers, (held.until, rule.order, "cooldown", rule.id))
+        elif held.by == "ending":
+            self.state.refused[rule.id] = None
 
     def expire(self, at: float) -> None:
         """Do what time has made due."""

@@ -337,6 +337,8 @@ class Decider:
         state = self.state
         action = rule.action
         if state.draining and (not traits(rule.action).while_draining or (rule.calls and given_up(state, self._spec))):
+            if rule.id not in state.refused:
+                self._take(Held(rule.id, "ending"))
             return
         if rule.skip > 0:
             self._take(Held(rule.id, "backoff", left=rule.skip - 1))

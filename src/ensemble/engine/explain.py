@@ -93,6 +93,8 @@ def _waits_for(state: State, rule: Rule, found: list[Part], condition: str) -> s
         return "will not fire again: its algorithm was replaced by another"
     if rule.exhausted:
         return f"will not fire again: it has fired {times(rule.fired)}, which is all that `repetitions` allows"
+    if rule.id in state.refused:
+        return f"will not fire: it matched while the run was ending ({state.limit or state.draining})"
     if state.ended is None and state.draining and not traits(rule.action).while_draining:
         return f"will not fire: the run is ending ({state.limit or state.draining})"
     if rule.trigger == "start" and rule.fired:

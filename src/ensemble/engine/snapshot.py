@@ -92,6 +92,7 @@ _STATE = (
     "notes",
     "backlog",
     "cancelled_outside",
+    "refused",
     "paused",
 )
 _RULE = ("left", "skip", "fired", "last", "until", "open", "interval_at", "removed")

@@ -426,6 +426,7 @@ class State:
         "run_dir",
         "rule_ids",
         "rule_order",
+        "refused",
         "rules",
         "switches",
         "seed",
@@ -501,5 +502,7 @@ class State:
         self.reserved_cost = 0.0
         self.notes: dict[str, int] = {}
         """How often each named remark was made."""
+        self.refused: dict[str, None] = {}
+        """Rules that matched while the run was ending, and whose action starts something."""
         self.cancelled_outside: dict[str, int] = {}
         """Attempts that were cancelled though nothing here had asked for it, by the reason that their queue gives."""

@@ -251,8 +251,8 @@ class Firing(Struct, frozen=True, gc=False, tag="fired", omit_defaults=True):
 
 
 class Held(Struct, frozen=True, gc=False, tag="held", omit_defaults=True):
-    """A rule matched and did not fire. `by`: backoff (`left` matches still to skip), cooldown (until `until`),
-    limit."""
+    """A rule matched and did not fire. `by`: backoff (`left` matches still to skip), cooldown (until `until`), ending
+    (the first of its matches after which nothing new starts)."""
 
     rule: str
     by: str

@@ -48,6 +48,8 @@ def _fired(step: Firing, at: str) -> str:
 
 
 def _held(step: Held, at: str, started: float) -> str:
+    if step.by == "ending":
+        return f"matched {at}, when the run was ending and nothing new was started any more"
     if step.by == "cooldown":
         return f"matched {at} and was held back by its cooldown until {seconds(max(0.0, step.until - started))}"
     left = "the next match fires" if not step.left else f"{step.left} more to skip"
