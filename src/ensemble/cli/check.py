@@ -28,6 +28,7 @@ def command(files: tuple[str, ...], member: str, nodes: int | None, output: Outp
     that can never fire, loops without a bound, groups that are never submitted.
     """
     from ensemble.model.errors import InputError
+    from ensemble.spec.loader import no_collection
 
     bad = False
     for file in files:
@@ -36,7 +37,8 @@ def command(files: tuple[str, ...], member: str, nodes: int | None, output: Outp
         if not paths:
             raise InputError(f"{file}: no ensemble file (*.yaml) is in this directory")
         for path in paths:
-            bad |= not _check(path, member, nodes or 0, output)
+            with no_collection():
+                bad |= not _check(path, member, nodes or 0, output)
     sys.exit(2 if bad else 0)
 
 

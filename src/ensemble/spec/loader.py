@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["action_from_plain", "from_plain", "load", "load_with_places", "loads", "rule_from_plain"]
+__all__ = ["action_from_plain", "from_plain", "load", "load_with_places", "loads", "no_collection", "rule_from_plain"]
 
 import gc
 import os
@@ -34,13 +34,13 @@ def load_with_places(
     path: str | Path, algorithms: Collection[str] = (), kinds: Collection[str] = ()
 ) -> tuple[EnsembleSpec, dict[str, Place]]:
     """The same, and where in the file each value stands, by its path in the file (`rules[2].when`)."""
-    with _no_collection():
+    with no_collection():
         tree = read_tree(path)
         return _spec(tree, os.path.dirname(os.path.abspath(path)), Path(path).stem, algorithms, kinds)
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Keep the garbage collector off: nearly all that is made here stays, and it would go through it again and again.
 
     For a file of 3.7 MB that took two thirds of the time.

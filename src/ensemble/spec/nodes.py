@@ -110,6 +110,8 @@ def parse_tree(text: str, name: str) -> Tree:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    # types are told by `scalar_of_text`: only the tags that are written out are of interest here
+    loader.resolve = lambda kind, value, implicit: ""
     try:
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:

@@ -86,11 +86,10 @@ class Template:
 
     def __init__(self, literals: tuple[str, ...], slots: tuple[_Slot, ...]) -> None:
         self._literals, self._slots = literals, slots
-        self.names: tuple[str, ...] = (
-            tuple(dict.fromkeys(name for slot in slots for name in slot.names)) if slots else ()
-        )
+        self.names = tuple(dict.fromkeys(name for slot in slots for name in slot.names)) if slots else ()
         """The names it reads, in order of appearance."""
-        self.text = literals[0] + "".join(slot.text + after for slot, after in zip(slots, literals[1:], strict=True))
+        rest = (slot.text + after for slot, after in zip(slots, literals[1:], strict=True)) if slots else ()
+        self.text = literals[0] + "".join(rest)
         """The text it was made of."""
 
     def fill(self, values: Mapping[str, Scalar]) -> str:
@@ -158,6 +157,8 @@ def compile_words(text: str, names: Collection[str]) -> tuple[Template, ...]:
 
 
 def _word(word: str, slots: list[_Slot]) -> Template:
+    if not slots:
+        return Template((word,), ())
     pieces = _STAND_IN.split(word)
     return Template(tuple(pieces[::2]), tuple(slots[int(index)] for index in pieces[1::2]))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os.path
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from ensemble.model.errors import ExpressionError, InputError
@@ -107,7 +107,7 @@ class _Part(NamedTuple):
 
 
 class _Entry:
-    """One entry of `jobs`, compiled: a part for each field of the description that is not at its default."""
+    """One entry of `jobs`, compiled: a part for each field of the description that the entry says something of."""
 
     def __init__(self, renderer: Renderer, group: GroupSpec) -> None:
         self.renderer, self.group = renderer, group
@@ -115,18 +115,7 @@ class _Entry:
         self.names = (*group.axes, *JOB_NAMES)
         self.first = self._program("command", group.command)
         self.later = self._program("retries.command", group.retries.command) if group.retries.command else self.first
-        self.parts = {
-            "workdir": self._text("workdir", group.workdir),
-            "resources": self._resources(),
-            "walltime": self._walltime(group.walltime),
-            "env": self._mapping("env", group.env, self._text),
-            "setup": self._text("setup", group.setup),
-            "cleanup": self._text("cleanup", group.cleanup),
-            "inputs": _together(tuple, [self._input(index, item) for index, item in enumerate(group.inputs)]),
-            "outputs": _together(tuple, [self._output(name, rule) for name, rule in group.outputs.items()]),
-            "options": self._mapping("options", group.options, self._scalar),
-            "duration": self._mapping("simulate", group.simulate, self._scalar),
-        }
+        self.parts = dict(self._said())
         parts = (self.first[1], self.later[1], *self.parts.values())
         self.used = frozenset(name for part in parts for name in part.names)
         """The names that its placeholders read."""
@@ -135,6 +124,27 @@ class _Entry:
         if self.later is not self.first:
             self.later_plan = _Plan({self.later[0]: self.later[1], **self.parts})
         self._points: dict[int, tuple[Values, _Point]] = {}
+
+    def _said(self) -> Iterator[tuple[str, _Part]]:
+        """The fields besides the program; one of which the entry says nothing keeps the description's default."""
+        group = self.group
+        yield "workdir", self._text("workdir", group.workdir)
+        yield "resources", self._resources()
+        yield "walltime", self._walltime(group.walltime)
+        if group.env:
+            yield "env", self._mapping("env", group.env, self._text)
+        if group.setup:
+            yield "setup", self._text("setup", group.setup)
+        if group.cleanup:
+            yield "cleanup", self._text("cleanup", group.cleanup)
+        if group.inputs:
+            yield "inputs", _together(tuple, [self._input(index, item) for index, item in enumerate(group.inputs)])
+        if group.outputs:
+            yield "outputs", _together(tuple, [self._output(name, rule) for name, rule in group.outputs.items()])
+        if group.options:
+            yield "options", self._mapping("options", group.options, self._scalar)
+        if group.simulate:
+            yield "duration", self._mapping("simulate", group.simulate, self._scalar)
 
     def point(self, values: Values) -> _Point:
         """What is worked out for these values; the mapping is kept with it, so that its id stays its own."""
@@ -158,6 +168,8 @@ class _Entry:
             raise InputError(f"{self.where}: {where}: {error}") from None
         if not words:
             raise InputError(f"{self.where}: {where}: there is no command")
+        if not any(word.names for word in words):
+            return "command", _fixed(tuple([word.text for word in words]))
         return "command", _together(tuple, [self._filled(where, word) for word in words])
 
     def _text(self, where: str, text: str) -> _Part:
@@ -165,7 +177,7 @@ class _Entry:
 
     def _filled(self, where: str, template: Template) -> _Part:
         if not template.names:
-            return _fixed(template.fill({}))
+            return _fixed(template.text)
         return _Part(template.names, self._placed(where, template.fill))
 
     def _scalar(self, where: str, given: Any) -> _Part:
@@ -331,7 +343,7 @@ class _Point:
             for field, make in rest:
                 fields[field] = make(values)
         number = str(attempt)
-        fields["env"] = {**fields["env"], **self.told, "ENSEMBLE_KEY": key, "ENSEMBLE_ATTEMPT": number}
+        fields["env"] = {**fields.get("env", {}), **self.told, "ENSEMBLE_KEY": key, "ENSEMBLE_ATTEMPT": number}
         # Each attempt has its own output, so that the story of a retried job can be read.
         suffix = "" if attempt == 1 else f".{number}"
         place = f"{self.jobs_dir}{key}/"
