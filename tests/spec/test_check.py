@@ -366,6 +366,19 @@ def test_shell_syntax_in_a_command_without_a_shell_is_warned_of(command, syntax)
 
 
 @pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("cat a | wc -l >> n; ls | wc", "'|', '>>' and ';' are passed to cat as written"),
+        ('echo $HOME "$USER in ${HOME}"', "'$HOME', '$USER' and '${HOME}' are passed to echo as written"),
+        ("N=4 ./a.out > out", "'N=' is taken for the name of the program, and '>' for its arguments"),
+    ],
+)
+def test_all_shell_syntax_of_a_command_is_named(command, message):
+    (found,) = check(loads(json.dumps({"jobs": [{"name": "a", "command": command}]})))
+    assert found.message == f"{message}: a command of one line runs without a shell"
+
+
+@pytest.mark.parametrize(
     "command",
     [
         "awk '{print $1}' in.txt",

@@ -478,18 +478,26 @@ def _shell_syntax(command: str, names: tuple[str, ...], where: str) -> Iterator[
     """What a command without a shell hands to its program as it stands."""
     found = shell_syntax(command, names)
     if found:
-        program = command.split(maxsplit=1)[0]
-        what = (
-            f"{found!r} is taken for the name of the program"
-            if program.startswith(found)
-            else f"{found!r} is passed to {program} as it stands"
-        )
         yield Finding(
             "needs-a-shell",
             where,
-            f"{what}: a command of one line runs without a shell",
+            f"{_without_a_shell(found, command.split(maxsplit=1)[0])}: a command of one line runs without a shell",
             "Add `shell: true` to run it with /bin/sh, or put the text in single quotes if it is meant literally.",
         )
+
+
+def _without_a_shell(found: tuple[str, ...], program: str) -> str:
+    """What becomes of shell syntax that no shell reads."""
+    first = f"{found[0]!r} is taken for the name of the program"
+    if not program.startswith(found[0]):
+        return f"{_listed(found)} {'is' if len(found) == 1 else 'are'} passed to {program} as written"
+    return f"{first}, and {_listed(found[1:])} for its arguments" if found[1:] else first
+
+
+def _listed(texts: tuple[str, ...]) -> str:
+    """Return texts as a sentence lists them: `'|', '>' and '$HOME'`."""
+    *before, last = map(repr, texts)
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _on(member: str, reason: str) -> str:

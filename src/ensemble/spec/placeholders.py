@@ -233,27 +233,25 @@ _SYNTAX = re.compile(
 _IN_DOUBLE_QUOTES = re.compile(r"(?<!\\)(?:\$\(\(?|\$\{?[A-Za-z_][A-Za-z0-9_]*\}?|`)")
 
 
-def shell_syntax(command: str, names: Collection[str]) -> str:
-    """Return the first thing in a one-line command that only a shell understands; empty where there is none.
+def shell_syntax(command: str, names: Collection[str]) -> tuple[str, ...]:
+    """Return what only a shell understands in a one-line command: each thing once, in the order of the line.
 
     That is a pipe, a redirection, `;`, `&`, a variable, a command in backticks, a pattern of file names, `~`, or an
     assignment before the program. What is in quotes stands for itself, except for variables in double quotes; these too
     where the quoted text is a program of its own (`sh -c "..."`, `perl -e "..."`).
     """
     if not _SPECIAL.search(command):
-        return ""
+        return ()
     pieces, at = [], 0
     for start, end, _ in _placeholders(command, names):
         pieces += [command[at:start], "0"]
         at = end
     text = "".join((*pieces, command[at:])).strip()
-    if assigned := _ASSIGNMENT.match(text):
-        return assigned[0]
+    assigned = _ASSIGNMENT.match(text)
+    found = [assigned[0]] if assigned else []
     for match in _SYNTAX.finditer(text):
-        if match["double"] is not None:
-            inner = _IN_DOUBLE_QUOTES.search(match["double"])
-            if inner and not re.search(r"(?:^|\s)-\w*[ce]\s*$", text[: match.start()]):
-                return inner[0]
-        elif found := match["operator"] or match["expansion"] or match["glob"]:
-            return found
-    return ""
+        if match["double"] is None:
+            found.append(match["operator"] or match["expansion"] or match["glob"] or "")
+        elif not re.search(r"(?:^|\s)-\w*[ce]\s*$", text[: match.start()]):
+            found += (inner[0] for inner in _IN_DOUBLE_QUOTES.finditer(match["double"]))
+    return tuple(dict.fromkeys(filter(None, found)))
