@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensemble.model.errors import InputError
-from ensemble.spec.parameters import LARGEST_SWEEP, expand
+from ensemble.spec.axes import LARGEST_SWEEP
+from ensemble.spec.parameters import expand
 
 
 def values(parameters: dict[str, Any], axis: str = "x", seed: int = 7) -> list[Any]:

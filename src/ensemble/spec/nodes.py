@@ -111,7 +111,7 @@ def parse_tree(text: str, name: str) -> Tree:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     # types are told by `scalar_of_text`: only the tags that are written out are of interest here
-    loader.resolve = lambda kind, value, implicit: ""
+    loader.resolve = lambda kind, value, implicit: ""  # type: ignore[method-assign]
     try:
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
