@@ -212,8 +212,10 @@ def scheduler():
 
 def turn(state, running):
     for job, process in list(running.items()):
-        task = state["tasks"][job]
-        if process.poll() is not None:
+        task = state["tasks"].get(job)
+        if task is None:  # the server has lost it
+            del running[job]
+        elif process.poll() is not None:
             del running[job]
             # an exit status above 256 is a signal's
             code = process.returncode if process.returncode >= 0 else 256 - process.returncode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,6 +109,20 @@ class TestPbs:
         event = found["a-0", 1].event
         assert event is not None
         assert event.outcome == "success"
+
+    @live
+    async def test_a_kill_counts_as_a_jobs_end_only_while_the_queue_knows_the_job(self, bench: Bench) -> None:
+        member = await bench.open(options={"poll": 60.0})
+        pids = {key: bench.harness.folder / f"{key}.pid" for key in ("known-0", "forgotten-0")}
+        for batch, (key, pid) in enumerate(pids.items()):
+            await member.submit(batch, [bench.harness.job(key, Do(script=f"echo $$ > {pid}; exec sleep 1000"))])
+            await bench.seen(lambda pid=pid: pid.exists() and pid.read_text().strip(), "it runs")  # type: ignore[misc]
+        with changing(folder()) as state:
+            del state["tasks"]["2.server"]
+        for pid in pids.values():
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+        assert ((end := await bench.ended("known-0")).outcome, end.signal) == ("failed", signal.SIGKILL)
+        assert ((end := await bench.ended("forgotten-0")).outcome, end.reason) == LOST[:2]
 
 
 @pytest.mark.parametrize(

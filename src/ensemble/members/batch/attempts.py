@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Attempt", "Attempts"]
+__all__ = ["Attempt", "Attempts", "was_killed"]
 
 import asyncio
 import math
 import os
+import signal
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -29,8 +30,8 @@ class Attempt:
     """What is known of one attempt."""
 
     __slots__ = (
-        "array", "cancelled", "end", "ended_at", "incarnation", "kill_at", "native", "spec", "start", "state",
-        "stopped", "waiting_at",
+        "array", "cancelled", "end", "ended_at", "incarnation", "kill_at", "killed", "native", "spec", "start",
+        "state", "stopped", "waiting_at",
     )  # fmt: skip
 
     def __init__(self, spec: JobSpec, native: str, array: str = "") -> None:
@@ -50,8 +51,18 @@ class Attempt:
         """When the queue was first seen to say that it is over while its script had not (our monotonic clock)."""
         self.stopped = False
         """Its script was ended from outside, and the queue has not reported yet what follows."""
+        self.killed = False
+        """Its record says that a signal ended it which is not of our doing; the queue says whether that counts."""
         self.waiting_at = -math.inf
         """When it was last known to wait in the queue (our monotonic clock)."""
+
+
+def was_killed(event: JobEvent) -> bool:
+    """Whether an event is of a job that SIGTERM or SIGKILL ended, and not on our request.
+
+    It may have been the queue, which does not know the job any more: then it is lost, and has not failed.
+    """
+    return event.outcome == "failed" and event.reason == "signal" and event.signal in (signal.SIGTERM, signal.SIGKILL)
 
 
 def _legible(figures: str) -> bool:
@@ -109,12 +120,21 @@ class Attempts:
     async def take_in(self, reports: list[Report], quiet: bool = False) -> None:
         """Follow new reports; `quiet`: the engine learns of them by an inventory. Raises `OSError`."""
         await asyncio.to_thread(self.read_missing_figures, reports)
+        events = []
         for report in reports:
-            if report.stopped and report.ref in self.open:
+            if report.ref not in self.open:
+                continue
+            event = None if report.stopped else self.event_of(report)
+            if report.stopped:
                 self.known[report.ref].stopped = True
                 self.ask.set()
-        found = (self.event_of(report) for report in reports if report.ref in self.open and not report.stopped)
-        await self.keep([event for event in found if event is not None], reports, quiet)
+            elif event is not None and was_killed(event):
+                # its record is kept, and counts once the queue was asked
+                self.known[report.ref].killed = True
+                self.ask.set()
+            elif event is not None:
+                events.append(event)
+        await self.keep(events, reports, quiet)
 
     def read_missing_figures(self, reports: list[Report]) -> None:
         """Where the node could not read a job's figures, read them here."""

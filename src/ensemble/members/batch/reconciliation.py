@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ensemble.members.batch.attempts import Attempt, Attempts
+from ensemble.members.batch.attempts import Attempt, Attempts, was_killed
 from ensemble.members.batch.dialect import (
     ENDING,
     LOST,
@@ -175,11 +175,16 @@ class Reconciliation:
             if row is not None and row.phase != OVER:
                 attempt.ended_at = 0.0
                 attempt.stopped = attempt.stopped and row.phase == ENDING
-                expected = expected or attempt.stopped
+                # one that was killed has written its record: its script is about to end
+                expected = expected or attempt.stopped or (attempt.killed and row.phase != WAITING)
                 continue
             record = self._record(ref)
             if record is not None:
-                over.append(Over(ref, record=record))
+                if row is None and was_killed(record) and time.time() - record.time < self._limits.remembers:
+                    # the queue would still know it, had it not lost its state: its nodes kill what it does not know
+                    over.append(Over(ref, LOST, f"{self._dialect.name} no longer knows it, and it was killed"))
+                else:
+                    over.append(Over(ref, record=record))
                 continue
             if row is None and not begun and self._left_while_waiting(attempt, arrays):
                 over.append(Over(ref, _CANCELLED, "it was taken out of the queue while it waited"))
