@@ -352,12 +352,15 @@ class TestRuns:
         assert process.wait(10) in (0, 130)
 
 
-def test_without_flux_one_line_says_what_is_missing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "missing"), [("flux", "Flux is not here"), ("minicluster", "this is no pod of a MiniCluster")]
+)
+def test_without_flux_one_line_says_at_once_what_is_missing(tmp_path: Path, kind: str, missing: str) -> None:
     (tmp_path / "e.yaml").write_text("jobs: [{name: a, command: 'true'}]\n")
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "ENSEMBLE_HOME": str(tmp_path / "home")}
     program = "import sys; sys.modules['flux'] = None; from ensemble.cli.main import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", program, "run", "--member", "flux", "e.yaml"],
+        [sys.executable, "-c", program, "run", "--member", kind, "e.yaml"],
         cwd=tmp_path,
         env={**environment, "PATH": str(tmp_path)},
         capture_output=True,
@@ -365,7 +368,7 @@ def test_without_flux_one_line_says_what_is_missing(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode != 0
-    assert "Flux is not here" in done.stderr + done.stdout
+    assert missing in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
 
 
@@ -415,7 +418,6 @@ class TestMiniCluster:
 
     @live
     async def test_without_a_broker_it_says_so_and_may_be_tried_again(self, bench: Bench) -> None:
-        empty = str(bench.harness.folder / "nowhere")
-        with pytest.raises(MemberError, match="no Flux broker came up") as error:
-            await bench.open(options={"view": empty, "wait": 0.1})
+        with pytest.raises(MemberError, match="no Flux broker has come up") as error:
+            await bench.open(options={"view": str(bench.harness.folder), "wait": 0.1})
         assert error.value.transient

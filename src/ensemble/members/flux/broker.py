@@ -79,7 +79,7 @@ class Broker:
 
     async def open(self) -> None:
         """Connect and ask for the journal. Raises `MemberError`."""
-        self.flux = load()
+        self.flux = await asyncio.to_thread(load)
         self._thread.start()
         try:
             async with asyncio.timeout(OPEN_SECONDS):

@@ -10,11 +10,13 @@ import msgspec
 
 from ensemble.members.contract import Accepted, Context, Hello, Receipt, Refused
 from ensemble.members.flux.member import FluxMember
-from ensemble.members.minicluster.view import enter, socket_of
-from ensemble.model.errors import MemberError
+from ensemble.members.minicluster.view import enter, never_here, socket_of, views
+from ensemble.model.errors import MemberError, MemberUnavailable
 from ensemble.model.events import MemberEvent
 
 WAIT_SECONDS: Final = 120.0
+SILENT_SECONDS: Final = 5.0
+"""How long the first opening waits for the broker before it says that there is none yet; later ones wait on."""
 _LOOK: Final = 0.25
 
 
@@ -27,14 +29,25 @@ class MiniClusterMember(FluxMember):
 
     fixed_size: ClassVar = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._silent = True
+        """Nobody has been told yet that there is no broker."""
+
     async def open(self, context: Context) -> Hello:
-        """Wait for the broker's socket, then as the Flux member. Raises `MemberError(transient=True)` without one."""
+        """Wait for the broker's socket, then as the Flux member.
+
+        Raises `MemberError(transient=True)` without one, and `MemberUnavailable` where none can come.
+        """
         options = dict(context.options)
         view, wait = str(options.pop("view", "")), _seconds(options.pop("wait", WAIT_SECONDS))
         options.pop("resize_timeout", None)  # the runtime's
         enter(view)
         if "uri" not in options:
-            options["uri"] = await _broker(view, wait)
+            if why := never_here(view):
+                raise MemberUnavailable(why)
+            silent, self._silent = self._silent, False
+            options["uri"] = await _broker(view, min(wait, SILENT_SECONDS) if silent else wait)
         hello = await super().open(msgspec.structs.replace(context, options=options))
         return msgspec.structs.replace(hello, capabilities=hello.capabilities | {"resize"})
 
@@ -67,6 +80,7 @@ async def _broker(view: str, wait: float) -> str:
     until = time.monotonic() + wait
     while not (found := socket_of(view)):
         if time.monotonic() >= until:
-            raise MemberError(f"no Flux broker came up in this pod within {wait:g} s", transient=True)
+            below = " or ".join(views(view))
+            raise MemberError(f"no Flux broker has come up in this pod: no socket below {below}", transient=True)
         await asyncio.sleep(_LOOK)
     return found

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["VIEWS", "enter", "socket_of"]
+__all__ = ["VIEWS", "enter", "never_here", "socket_of", "views"]
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +13,18 @@ VIEWS: Final = ("/mnt/flux/view", "/opt/view", "/mnt/flux")
 _SOCKETS: Final = ("run/flux/local", "var/run/flux/local")
 
 
-def _views(view: str) -> Iterable[str]:
+def views(view: str = "") -> tuple[str, ...]:
+    """The directories where the view may be: `view` where it is named, else `FLUX_VIEW`, else `VIEWS`."""
     named = view or os.environ.get("FLUX_VIEW", "")
     return (named,) if named else VIEWS
+
+
+def never_here(view: str = "") -> str:
+    """Why no broker can ever be found from here; empty where one can. What a pod mounts is there from its start."""
+    if (not view and os.environ.get("FLUX_URI")) or any(os.path.isdir(folder) for folder in views(view)):
+        return ""
+    folders = " or ".join(views(view))
+    return f"this is no pod of a MiniCluster: there is no Flux view ({folders}), and FLUX_URI is not set"
 
 
 def socket_of(view: str = "") -> str:
@@ -26,7 +34,7 @@ def socket_of(view: str = "") -> str:
     """
     if not view and os.environ.get("FLUX_URI"):
         return os.environ["FLUX_URI"]
-    for folder in _views(view):
+    for folder in views(view):
         for name in _SOCKETS:
             path = Path(folder) / name
             if path.is_socket():
@@ -37,7 +45,7 @@ def socket_of(view: str = "") -> str:
 def enter(view: str = "") -> None:
     """Put the view's commands on `PATH`, so that its Python bindings are found as well."""
     path = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    for folder in _views(view):
+    for folder in views(view):
         commands = str(Path(folder) / "bin")
         if os.access(f"{commands}/flux", os.X_OK) and commands not in path:
             os.environ["PATH"] = os.pathsep.join([commands, *path])
