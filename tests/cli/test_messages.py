@@ -56,7 +56,7 @@ def test_a_firing_says_what_it_read_and_what_follows():
     effects = (Create(Span("melt", 0, 4, 2)), Resize(3, "local", 1), Note("resize-bound", "grow: local stays"))
     assert Watched().lines(TimerFired(), Firing("repeat", {"mean.melt.p": 0.25, "std.melt.p": None}, effects)) == [
         "repeat fired (mean.melt.p = 0.25, std.melt.p = unknown): "
-        "2 jobs of melt; local is resized to 1 node; grow: local stays"
+        "2 jobs of melt; local is to have 1 node; grow: local stays"
     ]
 
 

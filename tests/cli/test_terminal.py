@@ -43,7 +43,7 @@ def test_a_bar_for_each_group_and_an_estimate_of_the_end():
     assert "─" in lines[2]
     assert "1/6" in lines[2]
     assert lines[2].endswith("5 waiting")
-    assert lines[3] == "rules fired: repeat 2x"
+    assert lines[3] == "rules fired: repeat twice"
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])

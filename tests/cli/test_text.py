@@ -90,7 +90,7 @@ def test_money_is_shown_where_some_was_spent():
 
 def test_progress_is_one_line_and_leaves_out_groups_without_jobs():
     groups = (cell("melt", success=5, failed=1, running=2), cell("other"))
-    assert progress(status(groups=groups)) == "75.00 s: melt 6/8 (2 running) (1 failed); rules fired twice"
+    assert progress(status(groups=groups)) == "75.00 s: melt 6/8 (2 running) (1 failed); 2 rule firings"
 
 
 def test_an_explanation_says_what_fired_and_what_is_waited_for():

@@ -1,10 +1,20 @@
 """Points: found by their values, shared between entries, and many."""
 
+from msgspec import structs
+
 from ensemble.engine import Engine
 from ensemble.model.events import FunctionReturned, JobEvent, Requested, RunStarted
 from ensemble.spec.expressions import parse_path
 from ensemble.spec.model import EnsembleSpec, GroupSpec
 from tests.engine.world import World, effects
+
+
+def test_a_status_without_points_says_all_the_rest():
+    world = World("jobs: [{name: a, command: x, parameters: {T: [1, 2]}, submit: start}]")
+    world.all_good()
+    whole = world.engine.status()
+    assert len(whole.points) == 2
+    assert world.engine.status(points=False) == structs.replace(whole, points=())
 
 
 def test_a_point_is_found_without_looking_at_the_others():

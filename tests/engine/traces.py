@@ -1,4 +1,4 @@
-"""The worked traces of docs/rules.md, told by the engine itself.
+"""The worked traces of docs/rules.md, made by the engine itself.
 
 `python -m tests.engine.traces` writes them into the document; `test_traces.py` compares.
 """
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ensemble.algorithms import BUILTIN
 from ensemble.engine import Engine
-from ensemble.model.decisions import Call, Create, Drain, End, Firing, Held, Note, Resize
+from ensemble.model.decisions import Create, End, Firing, Held, Note
 from ensemble.model.events import JobEvent, MemberEvent, ResizeDone, RunStarted, SubmitAnswered, TimerFired
+from ensemble.report.describe import phrase
 from tests.engine.world import World
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "rules.md"
@@ -206,23 +207,15 @@ def _effect(effect):
             last = effect.span.first + effect.span.count - 1
             first = f"{effect.span.group}-{effect.span.first}"
             return f"{first} is created" if effect.span.count == 1 else f"{first} to {last} are created"
-        case Resize():
-            return f"{effect.member} is to have {effect.nodes} nodes"
         case Note():
             return f"note `{effect.name}`: {effect.text}"
-        case Drain():
-            return f"nothing more starts ({effect.reason})"
         case End():
             return f"the ensemble ends: {effect.outcome}"
-        case Call():
-            return f"{effect.function} is called"
-    if type(effect).__name__ == "Discard":
-        return f"the waiting jobs of {effect.group} count as {effect.outcome}"
-    return ""
+    return phrase(effect)
 
 
 def written(text):
-    """The document with every trace told anew."""
+    """The document with every trace made anew."""
     for name in TRACES:
         begin, end = f"<!-- trace {name} -->\n", f"<!-- end {name} -->"
         head, rest = text.split(begin)

@@ -125,8 +125,8 @@ def _left(state: State, rule: Rule) -> str:
 
 
 def times(count: int) -> str:
-    """How often, in words."""
-    return "once" if count == 1 else f"{count} times"
+    """How often, in words: `once`, `twice`, `3,000 times`."""
+    return "once" if count == 1 else "twice" if count == 2 else f"{count:,} times"
 
 
 def _condition(found: list[Part], condition: str) -> str:

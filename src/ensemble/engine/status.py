@@ -117,16 +117,16 @@ class Status(Struct, frozen=True):
     """That of `cost`; empty where the members' prices name none, or several."""
 
 
-def status(state: State, builder: Builder) -> Status:
-    """Return the state of the run at the time of its last event."""
+def status(state: State, builder: Builder, points: bool = True) -> Status:
+    """Return the state of the run at the time of its last event; `points`: with those of the groups."""
     groups = [
         _cell(group.whole, {}, state, builder, next((one.label for one in builder.plan.templates[group.name]), ""))
         for group in state.groups.values()
     ]
-    points = [
+    split = [
         _cell(own_cell(point), point.values, state, builder, builder.plan.template(point).label)
         for group in state.groups.values()
-        if len(group.points) > 1
+        if points and len(group.points) > 1
         for point in group.points
     ]
     members = [
@@ -155,7 +155,7 @@ def status(state: State, builder: Builder) -> Status:
         run=state.run,
         elapsed=state.now - state.started if state.started >= 0 else 0.0,
         groups=tuple(groups),
-        points=tuple(points),
+        points=tuple(split),
         members=tuple(members),
         rules=tuple(rules),
         total=_cell(state.total, {}, state, builder),

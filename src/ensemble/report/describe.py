@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["consequences", "values"]
+__all__ = ["consequences", "phrase", "values"]
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from ensemble.model.decisions import (
     AddRule,
@@ -24,12 +23,6 @@ from ensemble.model.decisions import (
 )
 from ensemble.model.wording import counted
 
-_DRAINS: Final = {
-    "stop": "no more jobs start",
-    "terminate": "all jobs are cancelled",
-    "limit": "no more jobs start",
-}
-
 
 def values(why: Mapping[str, float | None]) -> str:
     """The values that a condition read: `mean.melt.p = 4.5, count.melt.active = 0`."""
@@ -37,7 +30,7 @@ def values(why: Mapping[str, float | None]) -> str:
 
 
 def consequences(effects: Iterable[Effect]) -> str:
-    """What a rule's firing led to: `2 jobs of melt; local is resized to 4 nodes`. Empty when nothing."""
+    """What a rule's firing led to: `2 jobs of melt; local is to have 4 nodes`. Empty when nothing."""
     effects = tuple(effects)
     created: dict[str, int] = {}
     cancelled = 0
@@ -48,35 +41,36 @@ def consequences(effects: Iterable[Effect]) -> str:
         elif isinstance(effect, Cancel):
             cancelled += len(effect.refs)
         else:
-            phrase = _phrase(effect)
-            if phrase:
-                phrases.append(phrase)
+            phrases.append(phrase(effect))
     if cancelled:
         phrases.insert(0, f"{counted(cancelled, 'job')} cancelled")
     phrases[:0] = [f"{counted(count, 'job')} of {group}" for group, count in created.items()]
-    return "; ".join(phrases)
+    return "; ".join(filter(None, phrases))
 
 
-def _phrase(effect: Effect) -> str:
+def phrase(effect: Effect) -> str:
+    """What one effect other than jobs that are created or cancelled does; empty for what interests nobody."""
     match effect:
         case Resize(member=member, nodes=nodes):
-            return f"{member} is resized to {counted(nodes, 'node')}"
+            return f"{member} is to have {counted(nodes, 'node')}"
         case Call(function=function):
             return f"{function} is called"
         case CallWaits(function=function):
             return f"{function} will be called after the calls before it"
         case StopMember(member=member):
             return f"{member} gets no more jobs"
-        case Discard(group=group):
-            return f"the waiting jobs of {group} are dropped"
+        case Discard(group=group, outcome=outcome):
+            return f"the waiting jobs of {group} count as {outcome}"
         case AddRule(id=rule):
             return f"rule {rule} is added"
         case SwitchAlgorithm(name=name):
             return f"algorithm {name} takes over"
         case Avoid(hosts=hosts):
             return f"no more jobs on {', '.join(hosts)}"
-        case Drain(reason=reason):
-            return _DRAINS.get(reason, "")
+        case Drain(reason="terminate"):
+            return "all jobs are cancelled"
+        case Drain():
+            return "no more jobs start"
         case Note(text=text):
             return text
     return ""

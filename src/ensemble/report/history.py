@@ -6,7 +6,8 @@ __all__ = ["History"]
 
 from ensemble.model.decisions import Call, Firing, Held, Note, Record
 from ensemble.model.events import FunctionReturned
-from ensemble.report.text import number, seconds
+from ensemble.report.describe import values
+from ensemble.report.text import seconds
 
 
 class History:
@@ -42,7 +43,7 @@ class History:
 
 
 def _fired(step: Firing, at: str) -> str:
-    why = ", ".join(f"{name} = {number(value)}" for name, value in step.why.items())
+    why = values(step.why)
     notes = "".join(f"; {effect.name}: {effect.text}" for effect in step.effects if isinstance(effect, Note))
     return f"fired {at}{': ' + why if why else ''}{notes}"
 

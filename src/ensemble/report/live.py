@@ -8,6 +8,7 @@ import contextlib
 import os
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from ensemble.model.events import RunResumed
 from ensemble.report.messages import Message, Messages
 from ensemble.report.text import closing, progress
 from ensemble.runtime import RunResult
+from ensemble.runtime.opening import algorithms
 from ensemble.spec.model import EnsembleSpec
 
 if TYPE_CHECKING:
@@ -32,8 +34,6 @@ class Live:
 
     def __init__(self, spec: EnsembleSpec, output: str, engine: Engine | None = None) -> None:
         """`output` is human, json or quiet; `engine`: the state up to which a resumed run has come."""
-        from ensemble.runtime.opening import algorithms
-
         self.output = output
         self.engine = engine or Engine(spec, algorithms=algorithms())
         self._messages = Messages(spec.logging.debug)
@@ -43,7 +43,7 @@ class Live:
             # an import that only a terminal pays for
             from ensemble.report.terminal import Screen
 
-            self._screen = Screen(self.engine.status, spec.limits)
+            self._screen = Screen(partial(self.engine.status, points=False), spec.limits)
 
     def __enter__(self) -> Live:
         if self._screen is not None:
@@ -57,12 +57,13 @@ class Live:
         """Take in one record. Never raises: a run does not depend on being watched."""
         try:
             self._observe(record)
-        except (BrokenPipeError, OSError, ValueError):
+        except (OSError, ValueError):
             # nobody reads any more
             self.output = "quiet"
-            self._screen = None
             with open(os.devnull, "w") as quiet:
                 os.dup2(quiet.fileno(), 1)
+            self._stop()
+            self._screen = None
 
     def _observe(self, record: Record) -> None:
         if self.output == "quiet":
@@ -85,7 +86,7 @@ class Live:
         now = time.monotonic()
         if now >= self._next_line:
             self._next_line = now + PLAIN_SECONDS
-            print(progress(self.engine.status()), flush=True)
+            print(progress(self.engine.status(points=False)), flush=True)
 
     def _print(self, messages: list[Message]) -> None:
         for message in messages:

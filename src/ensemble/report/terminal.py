@@ -18,7 +18,7 @@ from ensemble.engine import CellStatus, Status
 from ensemble.model.wording import counted
 from ensemble.report.estimate import Rate, remaining
 from ensemble.report.messages import Message
-from ensemble.report.text import money, number, seconds, waits
+from ensemble.report.text import finished, fired_rules, money, number, seconds, waits
 from ensemble.spec.model import LimitsSpec
 
 SHOWN_GROUPS: Final = 10
@@ -90,12 +90,12 @@ class Screen:
                 self._changed = False
                 self._known = self._status()
             self._known_at = monotonic()
-            # a run of many points is looked at less often: at most a twentieth of the time goes into it
+            # a run of many groups is looked at less often: at most a twentieth of the time goes into it
             self._ask_at = self._known_at + 20 * (self._known_at - now)
         if self._known is None:
             return Text("")
         total = self._known.total
-        rate = self._rate.add(now, total.success + total.failed + total.cancelled + total.lost)
+        rate = self._rate.add(now, finished(total))
         plain = not self._console.encoding.lower().startswith("utf")
         return standing(
             self._known, self._limits, self._console.width, since=now - self._known_at, rate=rate, ascii_only=plain
@@ -121,12 +121,8 @@ def standing(
     if shares:
         parts.append(Text("limits: " + ", ".join(shares), style="yellow" if status.limit else ""))
     parts += [Text(line, style="yellow" if alarming else "") for line, alarming in _members(status)]
-    rules = [rule for rule in status.rules if rule.fired]
-    if rules:
-        named = [f"{rule.id} {rule.fired:,}x" for rule in rules[:SHOWN_RULES]]
-        if len(rules) > SHOWN_RULES:
-            named.append(f"and {counted(len(rules) - SHOWN_RULES, 'more rule')}")
-        parts.append(Text("rules fired: " + ", ".join(named), style="cyan"))
+    if fired := fired_rules(status, SHOWN_RULES):
+        parts.append(Text(fired, style="cyan"))
     for part in parts:
         if isinstance(part, Text):
             part.truncate(width, overflow="ellipsis")
@@ -175,20 +171,15 @@ def _groups(status: Status, width: int, ascii_only: bool) -> Table:
             Text(failed, style="red"),
         )
     if rest:
-        finished = sum(_finished(group) for group in rest)
-        submitted = sum(group.submitted for group in rest)
-        grid.add_row(f"{len(rest)} more groups", "", f"{finished:,}/{submitted:,}", "", "", "")
+        ended, submitted = sum(map(finished, rest)), sum(group.submitted for group in rest)
+        grid.add_row(counted(len(rest), "more group"), "", f"{ended:,}/{submitted:,}", "", "", "")
     return grid
-
-
-def _finished(group: CellStatus) -> int:
-    return group.success + group.failed + group.cancelled + group.lost
 
 
 def _counts(group: CellStatus) -> tuple[str, str, str, str]:
     bad = group.failed + group.lost
     return (
-        f"{_finished(group):,}/{group.submitted:,}",
+        f"{finished(group):,}/{group.submitted:,}",
         f"{group.running:,} running" if group.running else "",
         f"{group.pending:,} waiting" if group.pending else "",
         f"{bad:,} failed" if bad else "",

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["closing", "explanation", "failure", "money", "number", "progress", "seconds", "table", "waits"]
+__all__ = [
+    "closing",
+    "explanation",
+    "failure",
+    "finished",
+    "fired_rules",
+    "money",
+    "number",
+    "progress",
+    "seconds",
+    "table",
+    "waits",
+]
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -79,70 +91,94 @@ def _numeric(text: str) -> bool:
     return text == "" or text[0].isdigit() or text[0] in "-+."
 
 
+def finished(cell: CellStatus) -> int:
+    """How many jobs of a group or point have ended, however they did."""
+    return cell.success + cell.failed + cell.cancelled + cell.lost
+
+
 def _label(cell: CellStatus) -> str:
     values = ", ".join(f"{axis}={value}" for axis, value in cell.values.items())
     label = f" ({cell.label})" if cell.label else ""
     return f"{cell.group} [{values}]{label}" if values else cell.group + label
 
 
-_COUNTS = ("waiting", "running", *OUTCOMES)
-"""Columns of counts; all but `success` are left out where they hold nothing but zeros."""
+_COUNTS: Final = {"waiting": "pending", "running": "running", **{name: name for name in OUTCOMES}}
+"""Columns of counts and their fields; all but `success` are left out where they hold nothing but zeros."""
 
 
 def closing(status: Status, warnings: Sequence[str] = ()) -> str:
     """The table at the end of a run, with everything a person should know before looking further."""
-    split = {cell.group for cell in status.points}
-    cells = [cell for cell in status.groups if cell.group not in split or len(status.points) > 40]
-    if len(status.points) <= 40:
-        cells += list(status.points)
-    order = [cell.group for cell in status.groups]
-    cells.sort(key=lambda cell: order.index(cell.group))
-    figures = list(
-        dict.fromkeys(
-            name for cell in cells for name in cell.quantities if name not in ("node_hours", "cost", "duration")
-        )
-    )
-    derived = list(dict.fromkeys(name for cell in cells for name in cell.derived))
-    header = ["group", "jobs", *_COUNTS, "duration", *figures, *derived]
-    rows = []
-    for cell in cells:
-        counts = (cell.submitted, cell.pending, cell.running, cell.success, cell.failed, cell.cancelled, cell.lost)
-        row = [_label(cell), *map(str, counts)]
-        row.append(_summary(cell, "duration", " s"))
-        row += [_summary(cell, name) for name in figures]
-        row += [number(cell.derived.get(name)) for name in derived]
-        rows.append(row)
-    for column, name in reversed(list(enumerate(header))):
-        if name in _COUNTS and name != "success" and all(row[column] == "0" for row in rows):
-            del header[column]
-            for row in rows:
-                del row[column]
-    lines = [table(header, rows)]
-    if any("±" in cell for row in rows for cell in row):
-        lines.append("± is the 95 % confidence interval of the mean.")
-    lines.append("")
-    lines += _failures(status)
-    fired = [rule for rule in status.rules if rule.fired]
-    if fired:
-        named = [f"{rule.id} {_times(rule.fired)}" for rule in fired[:SHOWN]]
-        if len(fired) > SHOWN:
-            named.append(f"and {counted(len(fired) - SHOWN, 'more rule')} (`ensemble explain {status.run}`)")
-        lines.append("rules fired: " + ", ".join(named))
-    for name, count in status.notes.items():
-        lines.append(f"note: {_NOTES.get(name, name)}{f' ({_times(count)})' if count > 1 else ''}")
-    attempts = status.total.failed_attempts - status.total.failed - status.total.lost
-    if attempts > 0:
-        lines.append(f"note: {counted(attempts, 'failed attempt')} {'was' if attempts == 1 else 'were'} tried again")
-    if outside := sum(status.cancelled_outside.values()):
-        lines.append(f"note: {counted(outside, 'job')} cancelled from outside this run{_by(status.cancelled_outside)}")
-    lines += [f"warning: {warning}" for warning in warnings]
-    if not status.outcome:
-        lines += waits(status)
     cost = f", {money(status.cost, status.currency)} spent" if status.cost else ""
-    lines.append(
-        f"{status.run}: {_verdict(status)} in {seconds(status.elapsed)}, {number(status.node_hours)} node-hours{cost}"
-    )
+    lines = [
+        *_cells(status),
+        "",
+        *_failures(status),
+        *filter(None, [fired_rules(status, SHOWN, f" (`ensemble explain {status.run}`)")]),
+        *_notes(status),
+        *(f"warning: {warning}" for warning in warnings),
+        *waits(status),
+        f"{status.run}: {_verdict(status)} in {seconds(status.elapsed)}, {number(status.node_hours)} node-hours{cost}",
+    ]
     return "\n".join(lines)
+
+
+MOST_POINTS: Final = 40
+"""Points that have a line each; of more there are only the groups."""
+
+
+def _cells(status: Status) -> list[str]:
+    """The table: a line for each point, or for each group where it has one point or all have too many."""
+    points = status.points if len(status.points) <= MOST_POINTS else ()
+    split = {point.group for point in points}
+    order = {cell.group: place for place, cell in enumerate(status.groups)}
+    cells = sorted(
+        [*(cell for cell in status.groups if cell.group not in split), *points], key=lambda cell: order[cell.group]
+    )
+    named = dict.fromkeys(name for cell in cells for name in cell.quantities)
+    figures = [name for name in named if name not in ("node_hours", "cost", "duration")]
+    derived = list(dict.fromkeys(name for cell in cells for name in cell.derived))
+    counts = [
+        (name, field)
+        for name, field in _COUNTS.items()
+        if name == "success" or any(getattr(cell, field) for cell in cells)
+    ]
+    header = ["group", "jobs", *(name for name, _ in counts), "duration", *figures, *derived]
+    rows = [
+        [
+            _label(cell),
+            str(cell.submitted),
+            *(str(getattr(cell, field)) for _, field in counts),
+            _summary(cell, "duration", " s"),
+            *(_summary(cell, name) for name in figures),
+            *(number(cell.derived.get(name)) for name in derived),
+        ]
+        for cell in cells
+    ]
+    lines = [table(header, rows)]
+    if any("±" in text for row in rows for text in row):
+        lines.append("± is the 95 % confidence interval of the mean.")
+    return lines
+
+
+def fired_rules(status: Status, most: int, rest: str = "") -> str:
+    """Which rules have fired and how often, `most` of them by name; `rest`: where the others are. Empty when none."""
+    fired = [rule for rule in status.rules if rule.fired]
+    named = [f"{rule.id} {times(rule.fired)}" for rule in fired[:most]]
+    if len(fired) > most:
+        named.append(f"and {counted(len(fired) - most, 'more rule')}{rest}")
+    return f"rules fired: {', '.join(named)}" if fired else ""
+
+
+def _notes(status: Status) -> list[str]:
+    notes = [
+        _NOTES.get(name, name) + (f" ({times(count)})" if count > 1 else "") for name, count in status.notes.items()
+    ]
+    again = status.total.failed_attempts - status.total.failed - status.total.lost
+    if again > 0:
+        notes.append(f"{counted(again, 'failed attempt')} {'was' if again == 1 else 'were'} tried again")
+    if outside := sum(status.cancelled_outside.values()):
+        notes.append(f"{counted(outside, 'job')} cancelled from outside this run{_by(status.cancelled_outside)}")
+    return [f"note: {note}" for note in notes]
 
 
 def waits(status: Status) -> list[str]:
@@ -172,10 +208,6 @@ def _grouped(reasons: Mapping[str, int]) -> str:
     if rest := order[_REASONS:]:
         shown.append(f"{counted(len(rest), 'other reason')} ({sum(count for count, _ in rest):,})")
     return ", ".join(shown)
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else "twice" if count == 2 else f"{count:,} times"
 
 
 SHOWN_FAILURES: Final = 10
@@ -216,13 +248,13 @@ def _summary(cell: CellStatus, name: str, unit: str = "") -> str:
 def progress(status: Status) -> str:
     """One line on how a run stands."""
     groups = ", ".join(
-        f"{cell.group} {cell.success + cell.failed + cell.cancelled + cell.lost}/{cell.submitted}"
+        f"{cell.group} {finished(cell)}/{cell.submitted}"
         + (f" ({cell.running} running)" if cell.running else "")
         + (f" ({cell.failed} failed)" if cell.failed else "")
         for cell in status.groups
         if cell.submitted
     )
-    fired = f"; rules fired {_times(status.firings)}" if status.firings else ""
+    fired = f"; {counted(status.firings, 'rule firing')}" if status.firings else ""
     line = f"{seconds(status.elapsed)}: {groups or 'no jobs yet'}{fired}"
     return "; ".join([line, *waits(status)])
 

@@ -119,12 +119,12 @@ class LocalRun:
         if end is not None:
             return msgspec.structs.replace(about, state="over", outcome=end.outcome, reason=end.reason)
         if process_at(self.run_dir) is None:
-            status = self._current().status() if started else None
+            status = self._current().status(points=False) if started else None
             outcome, reason = (status.outcome, status.reason) if status is not None else ("", "")
             return msgspec.structs.replace(about, state="interrupted", outcome=outcome, reason=reason)
         if started is None:
             return about
-        draining = self._current().status().draining
+        draining = self._current().status(points=False).draining
         return msgspec.structs.replace(about, state="draining" if draining else "running")
 
     def _end(self) -> End | None:
@@ -262,7 +262,7 @@ class LocalRun:
     def _refuse_if_jobs_are_open(self) -> None:
         """Jobs go on without a process that works on the run: one that was detached, or killed."""
         try:
-            status = self._current().status()
+            status = self._current().status(points=False)
         except EnsembleError:
             return  # a journal that cannot be read cannot be cancelled either
         jobs = status.total.running + status.total.pending

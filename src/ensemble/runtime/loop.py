@@ -262,7 +262,7 @@ class RunLoop:
         if self.engine.ended is None and (beat or (wakeup is not None and wakeup <= now)):
             self._decide(TimerFired(beat))
         if self.engine.at_rest and not self._inbox:
-            self.leave("drained", self.engine.status().reason, EXIT_CODES["drained"])
+            self.leave("drained", self.engine.status(points=False).reason, EXIT_CODES["drained"])
 
     def _decide(self, event: Event) -> Record:
         record = self.engine.handle(event, self.clock.now())

@@ -109,7 +109,7 @@ class _Collector:
         for hosted in self._host.runs.values():
             phases[_phase(hosted)] += 1
             if hosted.loop is not None:
-                total = hosted.loop.engine.status().total
+                total = hosted.loop.engine.status(points=False).total
                 jobs.update({state: getattr(total, state) for state in _STATES})
         return [
             _gauge("ensemble_runs", "Runs on this server, by phase.", "phase", phases),

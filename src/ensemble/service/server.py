@@ -177,7 +177,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
             message.phase = _unbegun(hosted)
             message.reason = hosted.trouble
             return message
-        status = engine.status()
+        status = engine.status(points=False)
         message.phase = _phase(hosted, engine)
         message.outcome, message.reason = status.outcome, status.reason or hosted.trouble
         message.started = max(0.0, engine.view.started)
@@ -356,7 +356,7 @@ def _phase(hosted: Hosted, engine: Engine) -> Any:
         return pb.RUN_PHASE_OVER
     if not hosted.busy:
         return pb.RUN_PHASE_LEFT
-    return pb.RUN_PHASE_DRAINING if engine.status().draining else pb.RUN_PHASE_RUNNING
+    return pb.RUN_PHASE_DRAINING if engine.status(points=False).draining else pb.RUN_PHASE_RUNNING
 
 
 def _problem(problem: Problem) -> pb.FileProblem:
