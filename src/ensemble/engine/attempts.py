@@ -9,7 +9,7 @@ from ensemble.engine.backlog import REFILL, Backlog
 from ensemble.engine.budget import note_begun
 from ensemble.engine.build import Builder
 from ensemble.engine.impact import WAKES, Impact
-from ensemble.engine.state import CANCELLED, PARKED, PAUSE, Cell, Job, Member, State, count
+from ensemble.engine.state import CANCELLED, PARKED, PAUSE, Job, Member, State, count
 from ensemble.engine.transitions import CLEANUP, CODES, DEPEND, INACTIVE, NEW, RUN, SCHED, SUBMITTED, history, move
 from ensemble.model.decisions import Cancel, Finish, Note, Retry
 from ensemble.model.events import JobEvent
@@ -22,7 +22,6 @@ _RAN: Final = ("pending", "running", "~pending")
 _WAITS: Final = ("~pending",)
 _AGAIN: Final = ("running", "pending")
 _FAILED: Final = ("failed_attempts",)
-_MEASURED: Final = ("~duration", "~node_hours", "~cost")
 _TEXTS: Final = 20
 """Reasons of cancelled attempts that are counted each by itself."""
 _OVER: Final = {
@@ -30,12 +29,13 @@ _OVER: Final = {
     for ran in (True, False)
     for outcome in OUTCOMES
 }
+_MEASURED: Final = (*_OVER[True, "success"], "~duration", "~node_hours", "~cost")
 
 
 class Attempts:
     """Carries out what concerns one job under way."""
 
-    __slots__ = ("_budgeted", "_conditional", "_jobs", "_members", "backlog", "builder", "impact", "state")
+    __slots__ = ("_budgeted", "_jobs", "_members", "backlog", "builder", "impact", "state")
 
     def __init__(self, state: State, builder: Builder, impact: Impact, backlog: Backlog) -> None:
         self.state = state
@@ -43,7 +43,6 @@ class Attempts:
         self.impact = impact
         self.backlog = backlog
         self._jobs = state.jobs
-        self._conditional = builder.plan.conditional
         self._budgeted = builder.plan.budgeted
         self._members = state.members
 
@@ -90,7 +89,7 @@ class Attempts:
             job.last = event
             if event.outcome == "cancelled" and not job.cancelling:
                 self._cancelled_outside(event)
-            if event.outcome == "success" and not self._conditional(job.point):
+            if event.outcome == "success" and not job.point.conditional:
                 self.finished(job, "success", "")
                 if event.missing:
                     self.impact.over.append(job)
@@ -246,8 +245,7 @@ class Attempts:
         used = self._let_go(job) if job.member and job.code != NEW else 0.0
         event = job.last
         measured = outcome == "success" and ran and event is not None and job.number not in point.warm
-        if measured:
-            self._measure(job, used)
+        fields = self._measure(job, used) if measured else _OVER[ran, outcome]
         impact = self.impact
         for cell in point.cells:
             if ran:
@@ -256,9 +254,7 @@ class Attempts:
                 cell.pending -= 1
             count(cell, outcome, 1)
             if cell.watch is not None:
-                impact.touch(cell, _OVER[ran, outcome])
-                if measured:
-                    self._touch_measured(cell, event)
+                impact.touch(cell, fields)
         if outcome in ("failed", "lost"):
             codes, text = ((event.exit_code, event.signal), event.text) if event is not None else ((-1, 0), "")
             group.count_failures((reason or outcome, *codes), job.key, job.attempt, text)
@@ -274,8 +270,8 @@ class Attempts:
             impact.wake(group, point, "job-finish", job)
             impact.wake(group, point, WAKES[outcome], job)
 
-    def _measure(self, job: Job, used: float) -> None:
-        """What a successful job adds to the quantities of its group and points."""
+    def _measure(self, job: Job, used: float) -> tuple[str, ...]:
+        """Add what a successful job measured to its group and points; return the names of all that it changed."""
         event = job.last
         assert event is not None
         seconds = max(0.0, (job.ended or event.time) - job.run_time)
@@ -295,11 +291,7 @@ class Attempts:
             if figures:
                 for name, value in figures.items():
                     cell.quantity(name).add(value)
-
-    def _touch_measured(self, cell: Cell, event: JobEvent | None) -> None:
-        self.impact.touch(cell, _MEASURED)
-        if event is not None and event.figures:
-            self.impact.touch(cell, tuple("~" + name for name in event.figures))
+        return (*_MEASURED, *("~" + name for name in figures)) if figures else _MEASURED
 
     # ---- effects -----------------------------------------------------------------------------------
 

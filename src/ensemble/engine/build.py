@@ -123,6 +123,7 @@ class Builder:
         point.nodes = resources.nodes
         point.cores = resources.total_cores
         point.walltime = sample.walltime
+        point.conditional = bool(spec.valid) or any(output.required for output in spec.outputs.values())
         point.member = compile_template(spec.member, tuple(values)).fill(values) if spec.member else ""
         point.shape = Shape(point.member, resources)
         group.shapes.setdefault(point.shape, []).append(point.index)

@@ -31,7 +31,6 @@ class Plan:
     spec: EnsembleSpec
     algorithms: Mapping[str, Algorithm]
     _renderers: dict[tuple[str, str], Renderer] = field(default_factory=dict, init=False)
-    _conditional: dict[tuple[str, int], bool] = field(default_factory=dict, init=False)
     _valid: dict[tuple[str, int], Formula] = field(default_factory=dict, init=False)
 
     @cached_property
@@ -74,16 +73,6 @@ class Plan:
             if set(template.axes) == set(values):
                 return index
         return 0
-
-    def conditional(self, point: Point) -> bool:
-        """Whether a job that ended well may still be found to have failed (`valid`, required outputs)."""
-        key = (point.group.name, point.template)
-        known = self._conditional.get(key)
-        if known is None:
-            spec = self.template(point)
-            known = bool(spec.valid) or any(output.required for output in spec.outputs.values())
-            self._conditional[key] = known
-        return known
 
     def verdict(self, job: Job, event: JobEvent) -> str:
         """The reason for which a job that ended with exit code 0 has failed all the same; empty: none."""

@@ -128,6 +128,7 @@ class Point:
 
     __slots__ = (
         "cells",
+        "conditional",
         "cores",
         "group",
         "index",
@@ -155,6 +156,8 @@ class Point:
         self.cores = 1
         self.shape = Shape("", Resources())
         self.walltime = 0.0
+        self.conditional = False
+        """Whether a job that ended well may still be found to have failed (`valid`, required outputs)."""
         self.warm: set[int] = set()
         """Numbers of the jobs that count into no quantity (`warmup`)."""
 
@@ -482,9 +485,9 @@ class State:
         self.draining = ""
         """Why nothing more is created; empty while it is."""
         self.dropped = False
+        """Whether what was waiting is given up too (a limit on jobs lets those within it run)."""
         self.paused = False
         """Nothing is handed to members; what waits is kept."""
-        """Whether what was waiting is given up too (a limit on jobs lets those within it run)."""
         self.terminating = False
         self.limit = ""
         self.ended: End | None = None

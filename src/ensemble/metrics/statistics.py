@@ -118,14 +118,19 @@ def is_known(name: str) -> bool:
 # ---- those that come with this package ---------------------------------------------------------------
 
 
-def _with_one(read: Callable[[Moments], float]) -> Callable[[Values], float | None]:
-    """What needs a value."""
+def _mean(values: Values) -> float | None:
+    of = values.moments()
+    return of.mean if of.count else None
 
-    def checked(values: Values) -> float | None:
-        of = values.moments()
-        return read(of) if of.count else None
 
-    return checked
+def _min(values: Values) -> float | None:
+    of = values.moments()
+    return of.low if of.count else None
+
+
+def _max(values: Values) -> float | None:
+    of = values.moments()
+    return of.high if of.count else None
 
 
 def _variance(values: Values) -> float | None:
@@ -187,14 +192,14 @@ def _deviation(values: Values) -> float | None:
 
 register(Statistic("count", "how many values there are, or jobs (below)", lambda of: float(of.moments().count)))
 register(Statistic("sum", "their sum", lambda of: of.moments().total))
-register(Statistic("mean", "arithmetic mean", _with_one(lambda of: of.mean)))
+register(Statistic("mean", "arithmetic mean", _mean))
 register(Statistic("variance", "sample variance (n - 1)", _variance))
 register(Statistic("std", "sample standard deviation", _std))
 register(Statistic("sem", "standard error of the mean, std / sqrt(n)", _sem))
 register(Statistic("ci95", "half the width of the 95 % confidence interval of the mean (Student's t)", _ci95))
 register(Statistic("rel_ci95", "ci95 / abs(mean): 0.02 means that the mean is known to within 2 %", _rel_ci95))
-register(Statistic("min", "smallest value", _with_one(lambda of: of.low)))
-register(Statistic("max", "largest value", _with_one(lambda of: of.high)))
+register(Statistic("min", "smallest value", _min))
+register(Statistic("max", "largest value", _max))
 register(Statistic("ewma", "exponentially weighted mean, which follows a drift", lambda values: values.ewma()))
 register(Statistic("median", "median, to within 1 %", _quantile(0.5)))
 for _percent in range(1, 100):
