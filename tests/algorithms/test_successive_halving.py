@@ -7,7 +7,6 @@ import pytest
 from tests.engine.world import World
 
 from ensemble.algorithms import BUILTIN, SuccessiveHalving
-from ensemble.engine.view import own_cell
 from ensemble.model.errors import InputError, SpecError
 from ensemble.simulation import simulate
 from ensemble.spec.loader import load, loads
@@ -27,7 +26,7 @@ def jobs(times, options=None, failing=(), count=1):
         place = world.engine.state.jobs[key].point.values["x"]
         world.bad(key, times[place]) if place in failing else world.good(key, times[place])
     world.replays()
-    return [own_cell(point).submitted for point in world.engine.state.groups["a"].points]
+    return [point.own_cell.submitted for point in world.engine.state.groups["a"].points]
 
 
 def test_half_of_the_points_go_on_in_each_round():

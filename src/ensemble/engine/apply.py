@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any, Final
+from typing import Any
 
 from ensemble.engine.attempts import Attempts
 from ensemble.engine.backlog import Backlog
 from ensemble.engine.build import Builder
 from ensemble.engine.calls import Calls
 from ensemble.engine.commands import Commands
-from ensemble.engine.impact import Impact
+from ensemble.engine.impact import WAITS, Impact
 from ensemble.engine.membership import Membership
 from ensemble.engine.rules import Rule, park, unpark
 from ensemble.engine.state import Group, State
@@ -60,8 +60,6 @@ from ensemble.model.events import (
     SubmitAnswered,
     TimerFired,
 )
-
-_PENDING: Final = ("~pending",)
 
 
 class Applier:
@@ -302,7 +300,7 @@ class Applier:
         for group in self.state.groups.values():
             for cell in group.cells.values():
                 if cell.watch is not None and cell.waits.waiting.count:
-                    self.impact.touch(cell, _PENDING)
+                    self.impact.touch(cell, WAITS)
 
     # ---- effects on the run as a whole -------------------------------------------------------------
 

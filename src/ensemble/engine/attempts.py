@@ -8,7 +8,7 @@ from typing import Final
 from ensemble.engine.backlog import REFILL, Backlog
 from ensemble.engine.budget import note_begun
 from ensemble.engine.build import Builder
-from ensemble.engine.impact import WAKES, Impact
+from ensemble.engine.impact import WAITS, WAKES, Impact
 from ensemble.engine.state import CANCELLED, PARKED, PAUSE, Job, Member, State, count
 from ensemble.engine.transitions import CLEANUP, CODES, DEPEND, INACTIVE, NEW, RUN, SCHED, SUBMITTED, history, move
 from ensemble.model.decisions import Cancel, Finish, Note, Retry
@@ -19,7 +19,6 @@ _NOTHING: Final = 1e-9
 """Nodes that are none: what rounding leaves of a sum."""
 
 _RAN: Final = ("pending", "running", "~pending")
-_WAITS: Final = ("~pending",)
 _AGAIN: Final = ("running", "pending")
 _FAILED: Final = ("failed_attempts",)
 _TEXTS: Final = 20
@@ -197,7 +196,7 @@ class Attempts:
         for cell in job.point.measured:
             cell.waits.leave(job.submitted_at)
             if cell.watch is not None:
-                self.impact.touch(cell, _WAITS)
+                self.impact.touch(cell, WAITS)
 
     # ---- ends --------------------------------------------------------------------------------------
 

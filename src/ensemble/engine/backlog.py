@@ -8,7 +8,7 @@ from typing import Final
 
 from ensemble.engine.budget import Budget
 from ensemble.engine.build import Builder
-from ensemble.engine.impact import WAKES, Impact
+from ensemble.engine.impact import WAITS, WAKES, Impact
 from ensemble.engine.state import Group, Job, Member, Point, State, count
 from ensemble.engine.transitions import NEW, SUBMITTED, refuse
 from ensemble.model.decisions import Create, Discard, Effect, Span, Submit
@@ -22,7 +22,6 @@ REFILL: Final = WINDOW // 2
 """The window is filled again when a member holds no more than this."""
 
 _CREATED: Final = ("submitted", "pending", "active")
-_WAITS: Final = ("~pending",)
 
 
 class Backlog:
@@ -180,7 +179,7 @@ class Backlog:
             self.budget.note_submitted(batch, point, member)
         for cell in point.measured:
             cell.waits.enter(now, jobs)
-            self.impact.touch(cell, _WAITS)
+            self.impact.touch(cell, WAITS)
 
     def discard(self, effect: Discard) -> None:
         """Jobs of a group (or of one point) that wait here are over without having been sent."""

@@ -47,7 +47,7 @@ class Expected(NamedTuple):
 class Budget:
     """Reads the state and never changes what it means. One `begin` to the next is one release."""
 
-    __slots__ = ("_budgeted", "_left", "_limits", "_money", "_seconds", "_until", "blocked", "builder", "state")
+    __slots__ = ("_budgeted", "_limits", "_money", "_seconds", "_until", "blocked", "builder", "state")
 
     def __init__(self, state: State, builder: Builder) -> None:
         self.state = state
@@ -131,7 +131,7 @@ class Budget:
         return Expected(nodes, seconds, 0.0 if member.holds else nodes * seconds / 3600.0 * member.price)
 
     def _estimate(self, point: Point) -> float:
-        for cell in (point.group.cells[tuple(point.values.items())], point.group.whole):
+        for cell in (point.own_cell, point.group.whole):
             seen = cell.series.get("duration")
             if seen is not None and seen.count:
                 return seen.stat("max") or 0.0

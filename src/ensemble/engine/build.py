@@ -13,7 +13,7 @@ from ensemble.engine.rules import Each, Listeners, Rule, Thresholds, Watch, park
 from ensemble.engine.state import Binding, Cell, Group, Job, Member, Point, Shape, State
 from ensemble.metrics import Series
 from ensemble.model.errors import InputError
-from ensemble.model.jobs import JobSpec, Scalar
+from ensemble.model.jobs import STORED_COUNTS, JobSpec, Scalar
 from ensemble.spec.expressions import Expr, compile_expr, parse_condition, paths, threshold
 from ensemble.spec.model import MemberSpec, RuleSpec
 from ensemble.spec.placeholders import compile_template
@@ -315,14 +315,8 @@ def _within(binding: Binding, values: Mapping[str, Scalar]) -> bool:
 
 def _absorb(cell: Cell, other: Cell) -> None:
     """Add what one point has seen to the cell of a slice."""
-    cell.submitted += other.submitted
-    cell.pending += other.pending
-    cell.running += other.running
-    cell.success += other.success
-    cell.failed += other.failed
-    cell.cancelled += other.cancelled
-    cell.lost += other.lost
-    cell.failed_attempts += other.failed_attempts
+    for name in STORED_COUNTS:
+        setattr(cell, name, getattr(cell, name) + getattr(other, name))
     for name, series in other.series.items():
         copy = Series.from_state(series.state())
         cell.quantity(name).merge(copy)

@@ -18,9 +18,6 @@ from ensemble.model.decisions import Call, Cancel, Record, Resize, Span, StopMem
 from ensemble.model.jobs import JobSpec, Scalar
 from ensemble.spec.render import Renderer
 
-_GRACE = 10.0
-"""Seconds between the polite signal and the last one, for cancels that are sent again."""
-
 
 class Batch(Struct, frozen=True, gc=False):
     """`count` jobs of one point with consecutive numbers from `first`, and all that their descriptions depend on."""
@@ -128,7 +125,7 @@ def open_commands(state: State, builder: Builder, takes: Takes, member: str = ""
     for job in state.jobs.values():
         if job.cancelling and NEW < job.code < INACTIVE and member in ("", job.member):
             by_member.setdefault(job.member, []).append((job.key, job.attempt))
-    found += [Cancel(0, name, tuple(refs), _GRACE, "resume") for name, refs in by_member.items()]
+    found += [Cancel(0, name, tuple(refs), reason="resume") for name, refs in by_member.items()]
     return found
 
 

@@ -16,6 +16,9 @@ from ensemble.model.events import Event
 WAKES: Final = {"success": "job-success", "cancelled": "job-cancel", "failed": "job-fail", "lost": "job-fail"}
 """The trigger of each end of a job."""
 
+WAITS: Final = ("~pending",)
+"""What changes in a cell when a job enters or leaves its queue."""
+
 
 class Impact:
     """Lists that live from the moment an event is taken in until it is decided what follows."""

@@ -161,6 +161,11 @@ class Point:
         self.warm: set[int] = set()
         """Numbers of the jobs that count into no quantity (`warmup`)."""
 
+    @property
+    def own_cell(self) -> Cell:
+        """The cell of just this point."""
+        return self.group.cells[tuple(self.values.items())]
+
 
 class Group:
     """All entries of the file that share a name."""

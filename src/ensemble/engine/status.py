@@ -7,7 +7,6 @@ from msgspec import Struct
 from ensemble.engine.build import Builder
 from ensemble.engine.resolve import Resolver
 from ensemble.engine.state import PAUSE, Cell, State
-from ensemble.engine.view import own_cell
 from ensemble.model.decisions import Call, Submit
 from ensemble.model.errors import EnsembleError
 from ensemble.model.jobs import Scalar
@@ -124,7 +123,7 @@ def status(state: State, builder: Builder, points: bool = True) -> Status:
         for group in state.groups.values()
     ]
     split = [
-        _cell(own_cell(point), point.values, state, builder, builder.plan.template(point).label)
+        _cell(point.own_cell, point.values, state, builder, builder.plan.template(point).label)
         for group in state.groups.values()
         if points and len(group.points) > 1
         for point in group.points

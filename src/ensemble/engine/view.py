@@ -159,7 +159,7 @@ class EngineView(StateView):
         for group in groups:
             for point in group.points if len(group.points) > 1 else ():
                 if point.values:
-                    yield _statistics(own_cell(point), point.values, wanted, now)
+                    yield _statistics(point.own_cell, point.values, wanted, now)
 
 
 class HeldBack(NamedTuple):
@@ -211,7 +211,7 @@ class _Points(Sequence[PointView]):
         return self._view(self._group.points[index])
 
     def _view(self, point: Point) -> PointView:
-        cell = own_cell(point)
+        cell = point.own_cell
         return PointView(
             dict(point.values),
             self._builder.plan.template(point).count,
@@ -241,11 +241,6 @@ def _member(member: Member) -> MemberView:
     )
 
 
-def own_cell(point: Point) -> Cell:
-    """The cell of just this point."""
-    return point.group.cells[tuple(point.values.items())]
-
-
 def metrics_for_function(state: State) -> dict[str, Any]:
     """Every group's counts and statistics as plain data: `metrics["mean"]["sleep"]["duration"]`."""
     found: dict[str, Any] = {name: {} for name in ("count", *_STATISTICS)}
@@ -257,7 +252,7 @@ def metrics_for_function(state: State) -> dict[str, Any]:
 def points_for_function(state: State) -> dict[str, Any]:
     """Every point's counts and statistics as plain data: `points["sleep"][0]["mean"]["duration"]`."""
     return {
-        group.name: [{"parameters": dict(point.values), **_one(own_cell(point), state.now)} for point in group.points]
+        group.name: [{"parameters": dict(point.values), **_one(point.own_cell, state.now)} for point in group.points]
         for group in state.groups.values()
     }
 

@@ -7,6 +7,7 @@ state; the runtime sends those that are commands (they have an `id`) once the re
 from __future__ import annotations
 
 __all__ = [
+    "CANCEL_GRACE",
     "AddRule",
     "Avoid",
     "Call",
@@ -35,12 +36,15 @@ __all__ = [
     "Upkeep",
 ]
 
-from typing import Any, Union
+from typing import Any, Final, Union
 
 from msgspec import Struct
 
 from ensemble.model.events import Event
 from ensemble.model.jobs import Scalar
+
+CANCEL_GRACE: Final = 10.0
+"""Seconds between the polite signal and the last one."""
 
 
 class Span(Struct, frozen=True, gc=False, array_like=True):
@@ -73,13 +77,13 @@ class Submit(Struct, frozen=True, gc=False, tag="submit", omit_defaults=True):
 
 
 class Cancel(Struct, frozen=True, gc=False, tag="cancel", omit_defaults=True):
-    """Command: cancel these attempts; `grace` seconds between the polite signal and the last one.
+    """Command: cancel these attempts, with `grace` seconds between the polite signal and the last one.
     Jobs that are still `new` never reach a member: they become cancelled by this effect at once."""
 
     id: int
     member: str
     refs: tuple[tuple[str, int], ...]
-    grace: float = 10.0
+    grace: float = CANCEL_GRACE
     reason: str = ""
 
 

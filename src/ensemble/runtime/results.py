@@ -25,7 +25,7 @@ from ensemble.model.decisions import (
 )
 from ensemble.model.events import JobEvent, MemberEvent, RunStarted, SubmitAnswered
 from ensemble.model.jobs import RESULT_COUNTS, split_key
-from ensemble.runtime.opening import fold
+from ensemble.runtime.folding import fold
 from ensemble.spec.model import EnsembleSpec
 
 

@@ -13,9 +13,8 @@ from ensemble import __version__
 from ensemble.engine import Engine
 from ensemble.journal import read
 from ensemble.model.decisions import Call, Effect, End, Held, Note, Record, Step, Upkeep
-from ensemble.model.errors import JournalError
 from ensemble.model.events import RunResumed, RunStarted
-from ensemble.spec.model import EnsembleSpec
+from ensemble.runtime.folding import begin
 
 _PROSE: Final[dict[type, dict[str, Any]]] = {
     Note: {"text": ""},
@@ -36,20 +35,14 @@ class Verification:
 def verify(run_dir: Path) -> Verification:
     """Decide every record again and report the first difference in a decision; its wording may differ.
 
-    Raises `JournalError` and its kin when the journal cannot be read or does not begin with the start of a run.
+    Raises `JournalError` and its kin when the journal cannot be read, `UnknownRun` when it starts no run.
     """
-    from ensemble.runtime.opening import algorithms
-
     engine: Engine | None = None
     version = ""
     count = 0
     for record in read(run_dir):
         if engine is None:
-            if not isinstance(record.event, RunStarted):
-                raise JournalError(f"{run_dir}: the first record does not start a run")
-            engine = Engine(
-                msgspec.convert(record.event.spec, EnsembleSpec), run=record.event.run, algorithms=algorithms()
-            )
+            engine, _ = begin(record, run_dir)
         if isinstance(record.event, RunStarted | RunResumed):
             version = record.event.version
         again = engine.handle(record.event, record.at)

@@ -16,7 +16,7 @@ from ensemble.engine.actions import submit as submit
 
 # isort: on
 from ensemble.engine.actions.algorithm import switch
-from ensemble.engine.actions.context import CANCEL_GRACE, Action, Cause, Context, perform
+from ensemble.engine.actions.context import Action, Cause, Context, perform
 from ensemble.spec.actions import register_action
 
-__all__ = ["CANCEL_GRACE", "Action", "Cause", "Context", "perform", "register_action", "switch"]
+__all__ = ["Action", "Cause", "Context", "perform", "register_action", "switch"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from ensemble.engine.build import Builder
 from ensemble.engine.rules import Rule
@@ -16,9 +16,6 @@ from ensemble.model.events import Event, JobEvent
 from ensemble.model.jobs import Scalar
 from ensemble.spec.actions import ActionType, find_action
 from ensemble.spec.model import ActionSpec
-
-CANCEL_GRACE: Final = 10.0
-"""Seconds between the polite signal and the last one."""
 
 
 class Cause(NamedTuple):
@@ -126,7 +123,7 @@ class Context:
             else:
                 # it waits here, where no member knows it
                 by_member.setdefault("", []).append((key, 1))
-        return [Cancel(self.command(), member, tuple(refs), CANCEL_GRACE, reason) for member, refs in by_member.items()]
+        return [Cancel(self.command(), member, tuple(refs), reason=reason) for member, refs in by_member.items()]
 
     def cancel_all(self, reason: str) -> list[Effect]:
         """Cancel everything that is with a member."""
@@ -135,15 +132,17 @@ class Context:
 
     def drain(self, reason: str, limit: str = "") -> list[Effect]:
         """Start nothing new: what waits here is dropped, what waits in a queue is cancelled, what runs goes on."""
-        queued = [job.key for job in self.state.jobs.values() if NEW < job.code < RUN and not job.cancelling]
-        cancels = self.cancel_keys(queued, reason)
+        cancels = self.cancel_keys(self._queued(), reason)
         # what is already being ended keeps the reason it is ended for
         return cancels if self.state.dropped else [Drain(reason, limit), *cancels]
 
     def pause(self) -> list[Effect]:
         """Start nothing new and drop nothing: what waits in a queue is taken back, what runs goes on."""
-        queued = [job.key for job in self.state.jobs.values() if NEW < job.code < RUN and not job.cancelling]
-        return [Pause(), *self.cancel_keys(queued, PAUSE)]
+        return [Pause(), *self.cancel_keys(self._queued(), PAUSE)]
+
+    def _queued(self) -> list[str]:
+        """The jobs that wait in their member's queue."""
+        return [job.key for job in self.state.jobs.values() if NEW < job.code < RUN and not job.cancelling]
 
     # ---- rules -------------------------------------------------------------------------------------
 
