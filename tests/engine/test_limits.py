@@ -30,6 +30,12 @@ def test_a_simulation_on_held_nodes_never_spends_more_than_its_limit():
     assert bounded.counts["success"] >= 4, "what the limit covers does run"
 
 
+@pytest.mark.parametrize(("walltime", "spent"), [("2s", 4.0), ("1.2s", 8.0), ("1s", 8.0)])
+def test_a_walltime_close_to_what_jobs_take_uses_more_of_the_limit(walltime, spent):
+    jobs = f"jobs: [{{name: a, command: app, nodes: 1, count: 12, walltime: {walltime}, simulate: {{duration: 1}}}}]\n"
+    assert run(HELD + jobs + "limits: {cost: 9}").cost == pytest.approx(spent)
+
+
 def test_jobs_whose_walltime_is_not_known_stop_when_the_money_is_spent():
     jobs = "jobs: [{name: a, command: app, nodes: 1, count: 12, walltime: 1h, simulate: {duration: '1 + attempt'}}]\n"
     spec = loads(HELD + jobs + "limits: {cost: 12, on_limit: cancel}")
@@ -98,6 +104,12 @@ def test_idle_held_members_are_paid_for_too():
 def test_spending_all_of_it_is_no_limit_when_nothing_is_left_to_do():
     jobs = "jobs: [{name: a, command: app, nodes: 1, count: 4, walltime: 2s, simulate: {duration: 2}}]\n"
     assert run(HELD + jobs + "limits: {cost: 8}").outcome == "success"
+
+
+def test_a_simulated_batch_queue_is_paid_for_by_its_jobs_as_a_real_one_is():
+    jobs = "jobs: [{name: a, command: app, nodes: 1, count: 3, walltime: 20s, simulate: {duration: 10}}]\n"
+    queue = run("members: {slurm: {kind: slurm, nodes: 4, cores: 1, price: 3600 USD/node-hour}}\n" + jobs)
+    assert queue.cost == pytest.approx(30.0)
 
 
 groups = st.lists(

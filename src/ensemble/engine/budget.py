@@ -6,10 +6,15 @@ Three things make `limits.cost`, `limits.node_hours` and `limits.walltime` ceili
   member that holds its nodes is paid for whether or not jobs run on them, so there the whole run is reserved until the
   last job that is under way must have ended. A job that finds room beside all others starts at once; one that has to
   wait there starts at the latest when all before it have ended, so it makes the run longer by its whole walltime.
-- What is reserved is settled when the job ends.
+- What is reserved is settled when the job ends, and what the job did not use is free for others.
 - A job without a walltime reserves as much time as the longest of its point, or else of its group, has taken so far,
   or else the number that its group's `simulate: {duration: ...}` gives, or else nothing. When it takes longer, the time
   at which the limit is reached is known, and a timer is set for it.
+
+A ceiling may therefore end a run while money is left. Take 12 jobs of 1 s with a walltime of 2 s, on 4 held nodes at
+1 USD a second each, and a limit of 9 USD: the first 4 jobs reserve 4 x 2 = 8 USD and spend 4. The next round could cost
+8 USD again and 5 are left, so nothing more is released and 4 of 9 USD are spent. With a walltime of 1.2 s a round
+reserves 4.80 USD, two rounds run, and 8 of 9 USD are spent.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CAPABILITIES", "Machines", "opened"]
+__all__ = ["CAPABILITIES", "Machines"]
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -21,8 +21,8 @@ from ensemble.spec.expressions import parse_condition, paths
 from ensemble.spec.model import EnsembleSpec, GroupSpec, MemberSpec
 from ensemble.spec.placeholders import JOB_NAMES, compile_template
 
-CAPABILITIES: Final = ("absence-is-proof", "exactly-once", "figures", "gpus", "resize", "walltime")
-"""What a simulated member can."""
+CAPABILITIES: Final = ("absence-is-proof", "exactly-once", "figures", "gpus", "walltime")
+"""What every simulated member can."""
 
 _OF_THE_JOB: Final = ("key", "seed", "attempt")
 
@@ -47,13 +47,11 @@ class Machines:
         for group in spec.jobs:
             self._singular[group.name] = self._singular.get(group.name, False) or _differ(group)
             self._outputs.setdefault(group.name, {}).update(dict.fromkeys(group.outputs))
-        self.own_nodes: set[str] = set()
-        """Members whose nodes nobody but the run changes."""
+        self._traits: dict[str, Traits] = {}
         watched = _watched(spec)
         for name, member in (spec.members or {"local": MemberSpec()}).items():
             self.queues[name] = self._queue(name, member, emit, watched)
-            if (traits_of(member.kind) or Traits()).own_nodes:
-                self.own_nodes.add(name)
+            self._traits[name] = traits_of(member.kind) or Traits()
 
     def _queue(self, name: str, member: MemberSpec, emit: Callable[[Any], None], watched: bool) -> SimulatedQueue:
         cores = member.cores
@@ -70,6 +68,33 @@ class Machines:
             seed=self._seed,
             max_nodes=member.max_nodes,
             watched=watched,
+        )
+
+    def opened(self, name: str) -> MemberEvent:
+        """The first event of a member.
+
+        It claims `resize` only where its kind can change its size: the nodes of such a member are paid for while they
+        are held, those of others while jobs run on them.
+        """
+        queue, traits = self.queues[name], self._traits[name]
+        sizes = queue.sizes()
+        capabilities = set(CAPABILITIES)
+        if traits.own_nodes:
+            capabilities.add("own-nodes")
+        if not traits.fixed_size:
+            capabilities.add("resize")
+        return MemberEvent(
+            name,
+            "open",
+            queue.now,
+            stream="simulated",
+            nodes_up=sizes["nodes_up"],
+            nodes_free=sizes["nodes_free"],
+            cores_up=sizes["cores_up"],
+            cores_free=sizes["cores_free"],
+            gpus_up=sizes["gpus_up"],
+            cores_per_node=queue.pool.cores,
+            capabilities=tuple(sorted(capabilities)),
         )
 
     def shapes(self, command: Submission) -> Iterator[tuple[Batch, JobShape]]:
@@ -104,24 +129,6 @@ class Machines:
         if text not in self._said:
             self._said[text] = None
             self.assumed.append(text)
-
-
-def opened(queue: SimulatedQueue, own_nodes: bool) -> MemberEvent:
-    """The first event of a member. `own_nodes`: nobody but the run changes its nodes."""
-    sizes = queue.sizes()
-    return MemberEvent(
-        queue.name,
-        "open",
-        queue.now,
-        stream="simulated",
-        nodes_up=sizes["nodes_up"],
-        nodes_free=sizes["nodes_free"],
-        cores_up=sizes["cores_up"],
-        cores_free=sizes["cores_free"],
-        gpus_up=sizes["gpus_up"],
-        cores_per_node=queue.pool.cores,
-        capabilities=(*CAPABILITIES, "own-nodes") if own_nodes else CAPABILITIES,
-    )
 
 
 def _differ(group: GroupSpec) -> bool:

@@ -33,7 +33,7 @@ from ensemble.model.events import (
     SubmitAnswered,
     TimerFired,
 )
-from ensemble.simulation.machines import Machines, opened
+from ensemble.simulation.machines import Machines
 from ensemble.simulation.prepare import Prepared, prepare
 from ensemble.simulation.queue import SimulatedQueue
 from ensemble.simulation.recording import Recording
@@ -242,8 +242,7 @@ class Simulation:
         run_dir = str(self._record or "")
         data = to_builtins(self.spec)
         self._inbox.append(RunStarted(self.run_name, data, __version__, self.spec.seed, run_dir, "simulate"))
-        for name, queue in self.machines.queues.items():
-            self._inbox.append(opened(queue, name in self.machines.own_nodes))
+        self._inbox.extend(map(self.machines.opened, self.machines.queues))
 
     def _next_beat(self, heartbeat: float) -> float:
         """When waiting is looked at again; never, while nobody waits."""

@@ -204,6 +204,18 @@ def _about_actions() -> Iterator[str]:
     yield from _table("action", "does", rows)
 
 
+def _about_limits() -> Iterator[str]:
+    yield ""
+    yield (
+        "A job starts only when `cost` and `node_hours` cover it until the end of its `walltime`; what it does not use "
+        "is free again when it ends. A member whose size can change (`local`, `simulated`, `minicluster`) is paid for "
+        "as long as it holds its nodes, so there all of them are covered until the last walltime under way has passed. "
+        "For 12 jobs of 1 s with `walltime: 2s` on 4 such nodes, each at 1 USD a second, `cost: 9` covers one round: "
+        "its 4 jobs reserve 8 USD and spend 4, and the 5 USD that are left do not cover a second round; with "
+        "`walltime: 1.2s`, two rounds run and spend 8 USD."
+    )
+
+
 def _units() -> Iterator[str]:
     yield from ("", "## Units", "")
     yield (
@@ -213,4 +225,4 @@ def _units() -> Iterator[str]:
     )
 
 
-_MORE: Final = {"Jobs": _about_jobs, "Rules": _about_rules, "Actions": _about_actions}
+_MORE: Final = {"Jobs": _about_jobs, "Rules": _about_rules, "Actions": _about_actions, "Limits": _about_limits}
