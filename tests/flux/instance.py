@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import shutil
@@ -13,6 +12,10 @@ from pathlib import Path
 
 from ensemble.members.flux.bindings import load
 from ensemble.model.errors import MemberUnavailable
+from tests.conftest import AT_THE_END
+
+AS_LONG_AS_WE = f"tail --pid={os.getpid()} -f /dev/null"
+"""The program of an instance ends when the tests do, also when they are killed, and with it the instance."""
 
 _found: list[Instance] = []
 
@@ -23,7 +26,7 @@ class Instance:
     def __init__(self, size: int = 2, *options: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ensemble-flux-"))
         told = self.folder / "uri"
-        script = f'echo "$FLUX_URI" > {told}.new && mv {told}.new {told} && exec sleep inf'
+        script = f'echo "$FLUX_URI" > {told}.new && mv {told}.new {told} && exec {AS_LONG_AS_WE}'
         with open(self.folder / "log", "w") as log:
             self.process = subprocess.Popen(
                 ["flux", "start", f"--test-size={size}", *options, "/bin/sh", "-c", script],
@@ -75,7 +78,7 @@ class Instance:
 
     def end(self) -> None:
         """Have it end as it does when its program has."""
-        self._all("TERM", "-f", "sleep inf")
+        self._all("TERM", "-f", AS_LONG_AS_WE)
 
     def stop(self) -> None:
         """End it and all its jobs."""
@@ -99,7 +102,7 @@ def missing() -> str:
         _found.append(Instance())
     except (MemberUnavailable, OSError) as error:
         return f"no Flux here: {error}"
-    atexit.register(_found[0].stop)
+    AT_THE_END.callback(_found[0].stop)
     return ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import signal
@@ -18,6 +17,7 @@ from ensemble.members.batch.slurm import SlurmMember
 from ensemble.model.jobs import JobSpec
 from ensemble.testing import Do, MemberHarness
 from ensemble.testing.bench import Bench
+from tests.conftest import AT_THE_END
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm-cluster"
 
@@ -57,11 +57,18 @@ def missing() -> str:
     if done.returncode:
         return f"no Slurm here: {told[-1] if told else done.returncode}"
     _found.append(f"{folder}/cluster")
-    atexit.register(_stop, folder, environment)
+    # when the tests are killed, the cluster goes too
+    watch = f'tail --pid={os.getpid()} -f /dev/null; exec "$0" stop'
+    null = subprocess.DEVNULL
+    words = ["/bin/sh", "-c", watch, str(SCRIPT)]
+    watcher = subprocess.Popen(words, env=environment, stdin=null, stdout=null, stderr=null, start_new_session=True)
+    AT_THE_END.callback(_stop, folder, environment, watcher)
     return ""
 
 
-def _stop(folder: str, environment: dict[str, str]) -> None:
+def _stop(folder: str, environment: dict[str, str], watcher: subprocess.Popen[bytes]) -> None:
+    os.killpg(watcher.pid, signal.SIGKILL)
+    watcher.wait()
     subprocess.run([SCRIPT, "stop"], env=environment, timeout=60, check=False)
     subprocess.run(["rm", "-rf", folder], check=False)
 
