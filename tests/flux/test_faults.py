@@ -183,7 +183,9 @@ class TestOnce:
     @live
     async def test_a_job_whose_engine_died_before_it_was_released_is_released_by_the_next(self, bench: Bench) -> None:
         member = await bench.open()
-        await member.submit(1, [bench.harness.job("b-0", Do(1.0))])
+        gate = bench.harness.folder / "gate"
+        do = Do(script=f"until [ -e {gate} ]; do sleep 0.1; done")
+        await member.submit(1, [bench.harness.job("b-0", do)])
         await bench.running("b-0")
         native = next(one.native_id for one in bench.sink.of("b-0") if one.native_id)
         spec = json.loads(session().run("job", "info", native, "jobspec"))
@@ -196,8 +198,9 @@ class TestOnce:
         member = await bench.reopen(member)
         found, _ = await bench.inventory(member)
         assert found[("a-0", 1)].state != "inactive"
-        (receipt,) = await member.submit(2, [bench.harness.job("a-0", Do(1.0))])
+        (receipt,) = await member.submit(2, [bench.harness.job("a-0", do)])
         assert type(receipt).__name__ == "Accepted"
+        gate.touch()
         assert (await bench.ended("a-0")).outcome == "success"
         assert bench.harness.lines("start", "a-0") == ["start a-0 1"]
 

@@ -4,7 +4,7 @@ from tests.faults.test_jobs import ensemble
 
 JOB = """#!/bin/sh
 echo "$ENSEMBLE_KEY start $(date +%s%N) $CUDA_VISIBLE_DEVICES" >> {ledger}
-sleep $1
+eval "$1"
 echo "$ENSEMBLE_KEY end $(date +%s%N) $CUDA_VISIBLE_DEVICES" >> {ledger}
 """
 
@@ -12,9 +12,9 @@ RULES = """
 name: g
 members: {local: {nodes: 2, cores: 4, gpus: 2}}
 jobs:
-  - {name: one, command: ./job.sh 0.15, gpus: 1, count: 16, inputs: [job.sh]}
-  - {name: two, command: ./job.sh 0.15, gpus: 2, count: 4, inputs: [job.sh]}
-  - {name: none, command: ./job.sh 0.05, count: 4, inputs: [job.sh]}
+  - {name: one, command: ./job.sh 'sleep 0.15', gpus: 1, count: 16, inputs: [job.sh]}
+  - {name: two, command: ./job.sh 'sleep 0.15', gpus: 2, count: 4, inputs: [job.sh]}
+  - {name: none, command: ./job.sh 'sleep 0.05', count: 4, inputs: [job.sh]}
 rules:
   - {trigger: metric, name: count.one.success, when: ">= 2", action: {name: grow, value: 2}}
   - {trigger: metric, name: count.one.success, when: ">= 10", action: {name: shrink, value: 3}}
@@ -24,13 +24,16 @@ KILL = """
 name: g
 members: {local: {nodes: 1, cores: 4, gpus: 2}}
 jobs:
-  - {name: short, command: ./job.sh 0.2, gpus: 1, inputs: [job.sh]}
-  - {name: long, command: ./job.sh 5, gpus: 1, inputs: [job.sh]}
+  - {name: short, command: ./job.sh 'sleep 0.2', gpus: 1, inputs: [job.sh]}
+  - name: long
+    command: ./job.sh 'until grep -q after-2.end ../../../../ledger; do sleep 0.1; done'
+    gpus: 1
+    inputs: [job.sh]
   - name: killer
     submit: rules
     shell: true
     command: kill -9 $(sed -n 3p $ENSEMBLE_RUN_DIR/keeper/local.socket)
-  - {name: after, command: ./job.sh 0.2, gpus: 1, count: 3, inputs: [job.sh], submit: rules}
+  - {name: after, command: ./job.sh 'sleep 0.2', gpus: 1, count: 3, inputs: [job.sh], submit: rules}
 rules:
   - {trigger: job-success, name: short, action: {name: submit, label: killer}}
   - {trigger: job-finish, name: killer, action: {name: submit, label: after}}

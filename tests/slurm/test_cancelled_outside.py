@@ -88,16 +88,17 @@ class TestCancelledOutside:
 
 
 FILE = """
-members: {slurm: {kind: slurm, options: {poll: 1.0, partition: short}}}
-jobs: [{name: t, count: 3, cores: 4, command: sleep 2}]
+members: {{slurm: {{kind: slurm, options: {{poll: 1.0, partition: short}}}}}}
+jobs: [{{name: t, count: 3, cores: 4, shell: true, command: 'until [ -e {gate} ]; do sleep 0.1; done'}}]
 """
 
 
 def test_the_summary_of_a_run_says_that_a_job_was_cancelled_from_outside(cluster: Path, tmp_path: Path) -> None:
-    (tmp_path / "f.yaml").write_text(FILE)
+    (tmp_path / "f.yaml").write_text(FILE.format(gate=tmp_path / "gate"))
     engine = ensemble("run", "--run-dir", str(tmp_path / "run"), str(tmp_path / "f.yaml"))
     until(lambda: "PENDING" in slurm("squeue", "-h", "-r", "-o", "%T"))
     slurm("scancel", slurm("squeue", "-h", "-r", "-t", "PENDING", "-o", "%F_%K").split()[-1])
+    (tmp_path / "gate").touch()
     told, _ = engine.communicate(timeout=120)
     assert "1 job cancelled from outside this run" in told
     assert "tried again" not in told
