@@ -6,11 +6,11 @@ __all__ = ["Waiting"]
 
 import contextlib
 import os
-import shutil
 
 from ensemble.members.kit.files import JobFiles
 from ensemble.members.kit.staging import stage
-from ensemble.members.local.launch import LaunchError, environment, program, wrapper
+from ensemble.members.local.launch import environment, program
+from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
 
 
@@ -35,13 +35,13 @@ class Waiting:
         spec = self.spec
         # what a job reads is staged when it starts: an earlier job may still be writing it
         if not (self.ready or spec.inputs or spec.script or spec.setup or spec.cleanup or spec.resources.gpus):
-            with contextlib.suppress(LaunchError, OSError):
+            with contextlib.suppress(MemberError, OSError):
                 self.prepare(base, gpus)
 
     def prepare(self, base: dict[str, str], gpus: tuple[int, ...] | None) -> tuple[list[str], dict[str, str]]:
         """Make its directory and files; return its command and environment. `gpus` is None where there are none at all.
 
-        Raises `LaunchError`, `StagingError` and `OSError`.
+        Raises `MemberError`, `StagingError` and `OSError`.
         """
         if self.ready is not None:
             return self.ready
@@ -52,14 +52,9 @@ class Waiting:
             os.makedirs(spec.workdir, exist_ok=True)
         if spec.inputs:
             stage(spec.inputs, spec.workdir)
-        text = wrapper(spec, files, path)
-        if text:
-            with open(files.script, "w") as file:
+        words, written = program(spec, files, path)
+        for name, text in written.items():
+            with open(name, "w", encoding="utf-8") as file:
                 file.write(text)
-            if text.startswith("#!"):
-                os.chmod(files.script, 0o700)
-        argv = program(spec, files, path)
-        if not argv[0].startswith("/"):
-            argv[0] = shutil.which(argv[0], path=path) or argv[0]
-        self.ready = argv, environment(base, spec, gpus)
+        self.ready = words, environment(base, spec, gpus)
         return self.ready
