@@ -1,111 +1,21 @@
-"""Whole ensembles in virtual time: what comes out is what theory, a hand-made trace or a real run says."""
+"""Whole ensembles in virtual time: rules, members, functions and ends are those of a run."""
 
 from __future__ import annotations
 
-import heapq
 import math
-import subprocess
-import sys
-from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from tests.simulation.world import checked, one, spec
 
-from ensemble.journal import JournalWriter, read
 from ensemble.model.decisions import Record
 from ensemble.model.errors import InputError
 from ensemble.model.events import FunctionReturned, JobEvent, MemberEvent
-from ensemble.runtime.index import find
-from ensemble.runtime.verify import verify
-from ensemble.simulation import Recording, simulate
-from ensemble.simulation.compare import compare, recorded_figures
-from ensemble.simulation.result import Figures, SimulationResult, estimate
+from ensemble.simulation import simulate
 from ensemble.spec.loader import loads
-from ensemble.spec.model import EnsembleSpec
 
-
-def spec(text: str, nodes: str = "1", cores: int = 4, options: str = "{}", price: str = "0") -> EnsembleSpec:
-    members = (
-        f"members: {{m: {{kind: simulated, nodes: {nodes}, cores: {cores}, options: {options}, price: {price}}}}}\n"
-    )
-    return loads(members + dedent(text))
-
-
-def one(text: str, seed: int = 0, **machine: Any) -> Figures:
-    return simulate(spec(text, **machine), seed=seed, find=find).runs[0]
-
-
-def checked(given: EnsembleSpec, **options: Any) -> SimulationResult:
-    return simulate(given, find=find, **options)
-
-
-# ---- against theory --------------------------------------------------------------------------------
-
-
-@settings(max_examples=30, deadline=None)
-@given(jobs=st.integers(1, 60), cores=st.integers(1, 8), seconds=st.integers(0, 100))
-def test_equal_jobs_take_as_many_rounds_as_the_cores_allow(jobs: int, cores: int, seconds: int) -> None:
-    run = one(f"jobs: [{{name: a, command: app, count: {jobs}, simulate: {{duration: {seconds}}}}}]", cores=cores)
-    assert run.outcome == "success"
-    assert run.makespan == math.ceil(jobs / cores) * seconds
-    assert run.counts["success"] == jobs
-    assert run.node_hours == pytest.approx(jobs * seconds / cores / 3600)
-    if seconds:
-        assert run.utilisation == pytest.approx(jobs / cores / math.ceil(jobs / cores))
-
-
-def test_random_durations_make_the_makespan_of_list_scheduling_with_the_same_draws() -> None:
-    events: list[JobEvent] = []
-
-    def observe(record: Record) -> None:
-        if isinstance(record.event, JobEvent):
-            events.append(record.event)
-
-    duration = "{distribution: weibull, shape: 1.2, mean: 9}"
-    text = f"jobs: [{{name: a, command: app, count: 500, simulate: {{duration: {duration}}}}}]"
-    run = simulate(spec(text, cores=7), seed=11, observers=[observe]).runs[0]
-    starts = {event.key: event.time for event in events if event.state == "run"}
-    free = [1.0] * 7
-    for event in sorted((event for event in events if event.state == "inactive"), key=lambda e: int(e.key[2:])):
-        start = heapq.heappop(free)
-        assert starts[event.key] == pytest.approx(start)
-        heapq.heappush(free, start + event.time - starts[event.key])
-    assert run.makespan == pytest.approx(max(free) - 1.0)
-
-
-def test_an_open_queue_waits_as_long_as_theory_says() -> None:
-    # M/D/1, one job a second in the mean, each 0.5 s. Pollaczek and Khinchine: they wait rho s / (2 (1 - rho))
-    text = """
-    jobs:
-      - {name: clock, command: app, submit: start, simulate: {duration: {distribution: exponential, mean: 1}}}
-      - {name: work, command: app, submit: rules, member: server, simulate: {duration: 0.5}}
-    rules:
-      - {trigger: job-success, name: clock, action: {name: submit, label: clock, repetitions: 20000}}
-      - {trigger: job-success, name: clock, action: {name: submit, label: work, repetitions: 20000}}
-    """
-    given = loads(
-        "members: {m: {kind: simulated, cores: 1}, server: {kind: simulated, cores: 1}}\n"
-        + dedent(text).replace("name: clock, command", "name: clock, member: m, command")
-    )
-    run = simulate(given, seed=2).runs[0]
-    work = next(group for group in run.groups if group.group == "work")
-    assert work.counts["success"] == 20_000
-    assert work.quantities["pending"]["mean"] == pytest.approx(0.25, rel=0.1)
-
-
-def test_cost_is_price_times_the_nodes_held() -> None:
-    text = "jobs: [{name: a, command: app, count: 8, simulate: {duration: 1h}}]"
-    run = one(text, nodes="2", cores=2, price="0.5 USD/node-hour")
-    assert run.makespan == 7200
-    assert run.held_node_hours == pytest.approx(4.0)
-    assert run.cost == pytest.approx(2.0)
-
-
-# ---- rules -----------------------------------------------------------------------------------------
+# ---- rules ---------------------------------------------------------------------------------------
 
 
 def test_rules_fire_as_in_a_run_at_the_virtual_time_of_what_they_wait_for() -> None:
@@ -225,7 +135,7 @@ def test_an_algorithm_runs_in_simulation() -> None:
     assert 50 <= run.counts["success"] < 200
 
 
-# ---- members ---------------------------------------------------------------------------------------
+# ---- members -------------------------------------------------------------------------------------
 
 
 def test_members_of_every_kind_are_simulated_with_their_own_size() -> None:
@@ -242,10 +152,9 @@ def test_members_of_every_kind_are_simulated_with_their_own_size() -> None:
     assert [group.quantities["duration"]["mean"] for group in run.groups] == [10, 7]
 
 
-def test_a_job_that_never_fits_does_not_run_and_is_named_with_its_size() -> None:
+def test_a_job_that_never_fits_fails_with_a_note() -> None:
     run = one("jobs: [{name: a, command: app, tasks: 9, simulate: {duration: 1}}]", nodes="2")
-    assert run.outcome != "success"
-    assert "1 jobs of a (9 cores each) wait and no member takes them" in run.reason or run.counts["failed"] == 1
+    assert (run.outcome, run.counts["failed"], run.notes) == ("failed", 1, {"never-fits": 1})
 
 
 def test_jobs_that_differ_within_a_point_are_each_their_own() -> None:
@@ -253,7 +162,26 @@ def test_jobs_that_differ_within_a_point_are_each_their_own() -> None:
     assert run.makespan == 11
 
 
-# ---- ends ------------------------------------------------------------------------------------------
+def test_members_tell_their_sizes_to_rules_that_read_them() -> None:
+    text = """
+    jobs:
+      - {name: a, command: app, count: 4, submit: start, simulate: {duration: 10}}
+      - {name: filler, command: app, submit: rules, simulate: {duration: 1}}
+    rules:
+      - {trigger: metric, name: cores.free, when: ">= 2", action: {name: submit, label: filler, repetitions: 3}}
+    """
+    told: list[MemberEvent] = []
+
+    def observe(record: Record) -> None:
+        if isinstance(record.event, MemberEvent):
+            told.append(record.event)
+
+    run = simulate(spec(text), observers=[observe]).runs[0]
+    assert run.firings["rule-1"] >= 1
+    assert len(told) > 2
+
+
+# ---- ends ----------------------------------------------------------------------------------------
 
 
 def test_an_ensemble_that_cannot_go_on_is_stuck_and_says_why() -> None:
@@ -285,77 +213,8 @@ def test_an_ensemble_without_end_is_endless_after_the_time_given() -> None:
     assert (run.outcome, run.counts["success"], run.makespan) == ("endless", 50, 5000)
 
 
-# ---- seeds and repetitions -------------------------------------------------------------------------
+# ---- custom functions ----------------------------------------------------------------------------
 
-RANDOM = """
-jobs:
-  - name: a
-    command: app
-    parameters: {T: [1, 2, 3]}
-    count: 30
-    order: random
-    retries: 2
-    simulate: {duration: {distribution: gamma, mean: 5 * T, cv: 0.4}, failure_rate: 0.1}
-rules:
-  - {trigger: metric, name: p95.a.duration, when: "> 15", action: {name: submit, label: a, value: 2}}
-"""
-
-
-def records_of(seed: int) -> list[bytes]:
-    found: list[bytes] = []
-    simulate(spec(RANDOM), seed=seed, observers=[lambda record: found.append(msgspec.json.encode(record))])
-    return found
-
-
-def test_a_seed_gives_the_same_records_and_another_gives_others() -> None:
-    assert records_of(1) == records_of(1)
-    assert records_of(1) != records_of(2)
-
-
-def test_a_seed_gives_the_same_records_under_every_hash_seed() -> None:
-    code = (
-        "import hashlib, sys; from tests.simulation.test_simulate import records_of;"
-        "print(hashlib.sha256(b''.join(records_of(1))).hexdigest())"
-    )
-    said = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed},
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("0", "77")
-    }
-    assert len(said) == 1
-
-
-def test_repetitions_have_seeds_of_their_own_and_an_interval_that_holds_the_truth() -> None:
-    result = checked(spec(RANDOM), seed=1, repeat=20)
-    assert [run.seed for run in result.runs] == list(range(1, 21))
-    assert len({run.makespan for run in result.runs}) == 20
-    mean = result.estimates["mean.a[T=2].duration"]
-    assert mean.count == 20
-    assert mean.ci95 is not None
-    assert abs(mean.mean - 10.0) < 2 * mean.ci95 < 2.0
-
-
-def test_an_interval_is_that_of_student() -> None:
-    # Student, The probable error of a mean, Biometrika 6 (1908): the additional hours of sleep
-    found = estimate([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
-    assert found.mean == pytest.approx(1.58)
-    assert found.ci95 == pytest.approx(2.262157 * 1.229995 / math.sqrt(10), rel=1e-5)
-    assert (found.min, found.max) == (0.0, 4.6)
-    assert estimate([3.0]).ci95 is None
-
-
-def test_less_than_one_repetition_is_refused() -> None:
-    with pytest.raises(InputError):
-        simulate(spec(RANDOM), repeat=0)
-
-
-# ---- custom functions ------------------------------------------------------------------------------
 
 CUSTOM = """
 jobs:
@@ -386,7 +245,7 @@ def test_custom_functions_can_be_switched_off_or_done_otherwise() -> None:
     assert simulate(spec(CUSTOM), call=call).runs[0].counts["success"] == 11
 
 
-# ---- what is assumed -------------------------------------------------------------------------------
+# ---- what is assumed -----------------------------------------------------------------------------
 
 
 def test_what_is_taken_without_being_said_is_said() -> None:
@@ -425,124 +284,3 @@ def test_a_file_that_cannot_be_simulated_is_refused_in_words(text: str, said: st
     with pytest.raises(InputError) as error:
         one(text)
     assert said in str(error.value)
-
-
-# ---- recorded runs ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was recorded: itself a simulation, which `verify` cannot tell from a real one."""
-    path = tmp_path_factory.mktemp("runs") / "truth-1"
-    text = """
-    jobs:
-      - name: melt
-        command: lmp
-        parameters: {T: [1.0, 2.0]}
-        count: 400
-        submit: start
-        outputs: {pressure: '^P (.*)'}
-        simulate:
-          duration: {distribution: gamma, mean: 10 * T, cv: 0.3}
-          figures: {pressure: {distribution: normal, mean: 5 * T, std: 0.5}}
-          failure_rate: {signal: 0.1}
-    """
-    simulate(spec(text, cores=16), seed=9, record=path)
-    return path
-
-
-def test_a_recorded_simulation_is_a_run_that_verifies(run_dir: Path) -> None:
-    verification = verify(run_dir)
-    assert verification.difference == ""
-    assert verification.records > 1600
-    with pytest.raises(Exception, match="truth-1"):
-        JournalWriter.create(run_dir, "again")
-
-
-def test_a_run_compared_with_itself_is_equal_in_every_row(run_dir: Path) -> None:
-    records = list(read(run_dir))
-    spec_data = records[0].event.spec  # type: ignore[union-attr]
-    again = checked(msgspec.convert(spec_data, EnsembleSpec), seed=9)
-    rows = compare(again, records)
-    assert len(rows) > 20
-    assert {row.ratio for row in rows} == {1.0}
-    assert all(row.inside for row in rows)
-
-
-def test_a_model_from_a_recorded_run_gives_what_was_recorded_within_its_interval(run_dir: Path) -> None:
-    records = list(read(run_dir))
-    text = """
-    jobs:
-      - name: melt
-        command: lmp
-        parameters: {T: [1.0, 2.0]}
-        count: 400
-        submit: start
-        outputs: {pressure: '^P (.*)'}
-    """
-    result = checked(spec(text, cores=16), seed=100, repeat=10, recorded=Recording(records))
-    assert result.assumed == ("group melt: durations from 400 recorded attempts",)
-    rows = {row.quantity: row for row in compare(result, records)}
-    for quantity in (
-        "makespan",
-        "mean.melt[T=1.0].duration",
-        "mean.melt[T=2.0].duration",
-        "std.melt[T=2.0].duration",
-        "mean.melt[T=2.0].pressure",
-        "count.melt[T=1.0].failed",
-    ):
-        assert rows[quantity].ratio == pytest.approx(1.0, rel=0.1), quantity
-
-
-def test_a_file_may_name_the_run_its_durations_come_from(run_dir: Path) -> None:
-    text = "jobs: [{name: melt, command: lmp, parameters: {T: [%s]}, count: 50, simulate: {duration: {recorded: %s}}}]"
-    recorded = {sample.duration for sample in Recording(read(run_dir)).find("melt", {"T": 2.0}).samples}  # type: ignore[union-attr]
-    taken: list[float] = []
-    starts: dict[str, float] = {}
-
-    def observe(record: Record) -> None:
-        event = record.event
-        if isinstance(event, JobEvent) and event.state == "run":
-            starts[event.key] = event.time
-        elif isinstance(event, JobEvent) and event.outcome == "success":
-            taken.append(event.time - starts[event.key])
-
-    simulate(spec(text % ("2.0", run_dir)), observers=[observe])
-    assert taken
-    assert all(any(abs(value - known) < 1e-6 for known in recorded) for value in taken)
-    with pytest.raises(InputError) as error:
-        simulate(spec(text % ("3.0", run_dir)))
-    assert "has no jobs with T = 3.0 that have ended" in str(error.value)
-
-
-def test_figures_of_a_run_are_those_its_engine_had(run_dir: Path) -> None:
-    figures = recorded_figures(read(run_dir))
-    assert figures.counts["submitted"] == 800
-    assert figures.outcome == "failed"
-    assert figures.utilisation == -1.0
-
-
-def test_records_without_a_beginning_are_refused(run_dir: Path) -> None:
-    with pytest.raises(InputError):
-        recorded_figures([])
-    with pytest.raises(InputError):
-        recorded_figures(list(read(run_dir))[1:])
-
-
-def test_members_tell_their_sizes_to_rules_that_read_them() -> None:
-    text = """
-    jobs:
-      - {name: a, command: app, count: 4, submit: start, simulate: {duration: 10}}
-      - {name: filler, command: app, submit: rules, simulate: {duration: 1}}
-    rules:
-      - {trigger: metric, name: cores.free, when: ">= 2", action: {name: submit, label: filler, repetitions: 3}}
-    """
-    told: list[MemberEvent] = []
-
-    def observe(record: Record) -> None:
-        if isinstance(record.event, MemberEvent):
-            told.append(record.event)
-
-    run = simulate(spec(text), observers=[observe]).runs[0]
-    assert run.firings["rule-1"] >= 1
-    assert len(told) > 2

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, convert
 
+from ensemble.algorithms import BUILTIN
 from ensemble.engine import Engine
 from ensemble.engine.algorithm import Algorithm
 from ensemble.model.decisions import Record
@@ -31,13 +32,8 @@ class Comparison(Struct, frozen=True):
     inside: bool
 
 
-def recorded_figures(records: Iterable[Record], algorithms: Mapping[str, Algorithm] | None = None) -> Figures:
-    """The figures of a recorded run, taken from its records (from the first on). Raises `InputError` when there is
-    no beginning."""
-    if algorithms is None:
-        from ensemble.algorithms import BUILTIN
-
-        algorithms = BUILTIN
+def recorded_figures(records: Iterable[Record], algorithms: Mapping[str, Algorithm] = BUILTIN) -> Figures:
+    """The figures of a recorded run, from its records. Raises `InputError` when the first does not start a run."""
     engine: Engine | None = None
     events = 0
     for record in records:
@@ -53,7 +49,7 @@ def recorded_figures(records: Iterable[Record], algorithms: Mapping[str, Algorit
 
 
 def compare(
-    result: SimulationResult, records: Iterable[Record], algorithms: Mapping[str, Algorithm] | None = None
+    result: SimulationResult, records: Iterable[Record], algorithms: Mapping[str, Algorithm] = BUILTIN
 ) -> list[Comparison]:
     """Every quantity that both have, in the order of the simulation's. Quantities that are 0 in both are left out."""
     recorded = dict(quantities(recorded_figures(records, algorithms)))

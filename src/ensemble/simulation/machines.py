@@ -35,12 +35,11 @@ class Machines:
     def __init__(self, prepared: Prepared, emit: Callable[[Any], None]) -> None:
         """Raises `InputError` when a member cannot be simulated."""
         spec = prepared.spec
-        self.assumed = list(prepared.assumed)
+        self.assumed = dict.fromkeys(prepared.assumed)
         self.queues: dict[str, SimulatedQueue] = {}
         self._seed = spec.seed
         self._prepared = prepared
         self._shapes: dict[tuple[str, str, int, int, tuple[str, ...]], JobShape] = {}
-        self._said: dict[str, None] = {}
         self._singular: dict[str, bool] = {}
         """Groups whose jobs differ even within a point."""
         self._outputs: dict[str, dict[str, None]] = {}
@@ -57,7 +56,7 @@ class Machines:
         cores = member.cores
         if not cores:
             cores = here()
-            self.assumed.append(f"member {name}: {cores} cores a node, as this machine has")
+            self._assume(f"member {name}: {cores} cores a node, as this machine has")
         return SimulatedQueue(
             name,
             max(1, member.nodes),
@@ -118,17 +117,15 @@ class Machines:
         shape = shape_of(job, pool.cores, pool.gpus, self._seed, known)
         model = shape.model
         if model.basis != "simulate.duration":
-            self._say(f"group {job.group}: durations from {model.basis}")
+            self._assume(f"group {job.group}: durations from {model.basis}")
         lacking = [name for name in self._outputs[job.group] if name not in model.figures and not model.fails]
         if lacking:
             names = ", ".join(lacking)
-            self._say(f"group {job.group}: no model for {names} (`simulate.figures`), so rules on it stay silent")
+            self._assume(f"group {job.group}: no model for {names} (`simulate.figures`), so rules on it stay silent")
         return shape
 
-    def _say(self, text: str) -> None:
-        if text not in self._said:
-            self._said[text] = None
-            self.assumed.append(text)
+    def _assume(self, text: str) -> None:
+        self.assumed[text] = None
 
 
 def _differ(group: GroupSpec) -> bool:
@@ -143,7 +140,7 @@ def _differ(group: GroupSpec) -> bool:
 
 
 def _watched(spec: EnsembleSpec) -> bool:
-    """Whether anything waits for what the members tell of themselves."""
+    """Whether anything waits for what the members report of themselves."""
     if spec.algorithm is not None or spec.custom:
         return True
     for rule in spec.rules:

@@ -33,7 +33,7 @@ CAPABILITIES = frozenset(
     {"exactly-once", "resize", "gpus", "figures", "walltime", "absence-is-proof", "reasons", "own-nodes"}
 )
 
-LAST_WORDS_SECONDS = 1.0
+FLUSH_SECONDS = 1.0
 """How long `close` waits for its last events to be taken."""
 
 _BATCH = 512
@@ -63,7 +63,7 @@ class SimulatedMember:
         """Every attempt ever taken: its last event once it has ended."""
         self._wake = asyncio.Event()
         """There is something new to wait for."""
-        self._news = asyncio.Event()
+        self._unsent = asyncio.Event()
         """There are events to hand on."""
         self._ended = asyncio.Event()
         self._handed_on = asyncio.Event()
@@ -80,7 +80,7 @@ class SimulatedMember:
         if context.stream == self._stream:
             self._outbox = [event for event in self._outbox if event.n > context.position]
         if self._outbox:
-            self._news.set()
+            self._unsent.set()
         queue = self._opened()
         self._tasks = [
             asyncio.create_task(self._pass_time(queue), name=f"member {context.name}: time"),
@@ -195,7 +195,7 @@ class SimulatedMember:
             # the end of a job that was waited for should be known; but the other side may have stopped listening
             # (not wait_for: on 3.11 it may swallow the cancel of a caller who has waited long enough)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                async with asyncio.timeout(FLUSH_SECONDS):
                     await _until(lambda: not self._outbox, self._handed_on, self._tasks[1])
         await self._halt()
 
@@ -218,7 +218,7 @@ class SimulatedMember:
 
     def _emit(self, event: JobEvent | MemberEvent) -> None:
         self._outbox.append(event)
-        self._news.set()
+        self._unsent.set()
         if isinstance(event, JobEvent) and event.state == "inactive":
             self._known[event.key, event.attempt] = event
             self._ended.set()
@@ -249,8 +249,8 @@ class SimulatedMember:
     async def _hand_on(self, context: Context) -> None:
         """Put events: from one place only, so they stay in order."""
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._unsent.wait()
+            self._unsent.clear()
             while self._outbox:
                 batch = self._outbox[:_BATCH]
                 await context.sink.put(batch)

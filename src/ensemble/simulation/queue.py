@@ -25,9 +25,9 @@ from ensemble.simulation.pool import Pool
 Emit = Callable[[JobEvent | MemberEvent], Any]
 
 SIZES_SECONDS: Final = 0.5
-"""How often a queue tells how much is free, at most."""
+"""The shortest time between two reports of what is free, where nodes do not come or go."""
 
-_END, _RUN, _NODE_COMES, _NODE_FAILS, _TELL = range(5)
+_END, _RUN, _NODE_COMES, _NODE_FAILS, _REPORT = range(5)
 
 
 class SimulatedQueue:
@@ -50,8 +50,8 @@ class SimulatedQueue:
     ) -> None:
         """`cores` and `gpus` are of one node. `now` is the first time on the clock, in seconds.
 
-        `watched`: tell how much is free whenever that changes (at most every half second), not just when nodes come
-        or go. `numbered`: count the events in `n`.
+        `watched`: report what is free whenever that changes (at most every half second), not just when nodes come or
+        go. `numbered`: count the events in `n`.
         """
         self.name = name
         self.now = now
@@ -79,8 +79,8 @@ class SimulatedQueue:
         self._draws = 0
         self._coming = 0
         """Nodes asked for and not there yet."""
-        self._told_at = -inf
-        self._telling = False
+        self._reported_at = -inf
+        self._report_due = False
         self._why: dict[str, int] = {}
         """Why jobs wait, as it was sent last."""
         self._backfill = options.scheduler == "backfill"
@@ -133,11 +133,11 @@ class SimulatedQueue:
         self.pool.shrink(nodes)
         self._ask_for_nodes()
         if self.pool.nodes_up != before:
-            self._tell()
+            self._report()
         self._schedule()
 
     def stop(self, mode: str) -> None:
-        """Take no more jobs, and end those there are when `mode` is `cancel`; `closed` is told when all is over."""
+        """Take no more jobs, and end those there are when `mode` is `cancel`; `closed` is sent when all is over."""
         self._draining = True
         if mode == "cancel":
             self.cancel([(job.key, job.attempt) for job in self._jobs.values()])
@@ -176,7 +176,7 @@ class SimulatedQueue:
             elif kind == _NODE_FAILS:
                 self._node_fails(what)
             else:
-                self._tell()
+                self._report()
             if self.waiting:
                 self._schedule()
         if until > self.now and until != inf:
@@ -189,7 +189,7 @@ class SimulatedQueue:
     @property
     def busy(self) -> bool:
         """Whether anything is under way but the ageing of the nodes."""
-        return bool(self._jobs or self._coming or self._telling)
+        return bool(self._jobs or self._coming or self._report_due)
 
     def sizes(self) -> dict[str, int]:
         """nodes_up, nodes_free, cores_up, cores_free, gpus_up."""
@@ -296,7 +296,7 @@ class SimulatedQueue:
             self.cores_busy -= job.cores
             del self.running[job]
             if self.pool.give(job.placement):
-                self._tell()
+                self._report()
             elif self._watched:
                 self._changed()
         job.state = DONE
@@ -356,7 +356,7 @@ class SimulatedQueue:
         if self.pool.staying < self.target:
             self._count_up()
             self._await_failure(self.pool.add())
-            self._tell()
+            self._report()
 
     def _await_failure(self, number: int) -> None:
         mtbf = self.options.node_mtbf
@@ -373,7 +373,7 @@ class SimulatedQueue:
         if self.options.node_repair is not None and self.pool.staying + self._coming < self.target:
             self._coming += 1
             self._after(self.options.node_repair(self._draw("repair")), _NODE_COMES)
-        self._tell()
+        self._report()
 
     def _count_up(self) -> None:
         seconds = self.now - self._counted_to
@@ -385,14 +385,14 @@ class SimulatedQueue:
             self._counted_to = self.now
 
     def _changed(self) -> None:
-        """What is free has changed: tell it soon."""
-        if not self._telling:
-            self._telling = True
-            self._after(self._told_at + SIZES_SECONDS - self.now, _TELL)
+        """What is free has changed: report it soon."""
+        if not self._report_due:
+            self._report_due = True
+            self._after(self._reported_at + SIZES_SECONDS - self.now, _REPORT)
 
-    def _tell(self) -> None:
-        self._telling = False
-        self._told_at = self.now
+    def _report(self) -> None:
+        self._report_due = False
+        self._reported_at = self.now
         self.n += self._step
         sizes = self.sizes()
         waiting = len(self._jobs) - len(self.running)

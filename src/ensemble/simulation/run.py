@@ -17,6 +17,7 @@ from typing import Any, Final
 from msgspec import structs, to_builtins
 
 from ensemble import __version__
+from ensemble.algorithms import BUILTIN
 from ensemble.engine import Command, Engine, Submission
 from ensemble.engine.algorithm import Algorithm
 from ensemble.functions import FunctionWorkers
@@ -33,6 +34,7 @@ from ensemble.model.events import (
     SubmitAnswered,
     TimerFired,
 )
+from ensemble.model.wording import counted
 from ensemble.simulation.machines import Machines
 from ensemble.simulation.prepare import Prepared, prepare
 from ensemble.simulation.queue import SimulatedQueue
@@ -68,7 +70,7 @@ def simulate(
     until: float = TEN_YEARS,
     record: str | Path | None = None,
     observers: Sequence[Observer] = (),
-    algorithms: Mapping[str, Algorithm] | None = None,
+    algorithms: Mapping[str, Algorithm] = BUILTIN,
     find: Callable[[str], Path] = Path,
 ) -> SimulationResult:
     """Simulate an ensemble `repeat` times; repetition r uses `seed` + r (left out: the file's).
@@ -107,7 +109,7 @@ def simulate(
                 algorithms=algorithms,
             )
             runs.append(simulation.run())
-            assumed.update(dict.fromkeys(simulation.machines.assumed))
+            assumed.update(simulation.machines.assumed)
     finally:
         if workers is not None:
             workers.close_sync()
@@ -129,12 +131,8 @@ class Simulation:
         until: float = TEN_YEARS,
         record: str | Path | None = None,
         observers: Sequence[Observer] = (),
-        algorithms: Mapping[str, Algorithm] | None = None,
+        algorithms: Mapping[str, Algorithm] = BUILTIN,
     ) -> None:
-        if algorithms is None:
-            from ensemble.algorithms import BUILTIN
-
-            algorithms = BUILTIN
         spec = prepared.spec
         name = Path(record).name if record is not None else spec.name
         self.spec = spec
@@ -319,8 +317,9 @@ class Simulation:
                 why = queue.pool.never(head.shape.need, queue.pool.staying) or "it does not fit beside what runs"
                 found.append(f"{head.key} waits on member {name}: {why}")
         for held in self.engine.view.held_back():
-            size = f"{held.nodes} nodes, {held.cores} cores" if held.nodes else f"{held.cores} cores"
-            found.append(f"{held.jobs} jobs of {held.group} ({size} each) wait and no member takes them")
+            size = f"{counted(held.nodes, 'node')}, " if held.nodes else ""
+            size += counted(held.cores, "core")
+            found.append(f"no member takes {counted(held.jobs, 'job')} of {held.group} ({size} each)")
         found += [
             f"{type(command).__name__.lower()} {command.id} is not answered"
             for command in self.engine.open_commands()
