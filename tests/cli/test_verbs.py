@@ -63,11 +63,12 @@ def test_help_loads_nothing_that_is_slow(tmp_path):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(verb, tmp_path):
-    done = ensemble(tmp_path, verb, "--help")
+@pytest.mark.parametrize("verb", [verb if verb != "journal" else "journal repair" for verb in VERBS])
+def test_every_verb_explains_itself_and_takes_output(verb, tmp_path):
+    done = ensemble(tmp_path, *verb.split(), "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Usage: " in done.stdout
+    assert "--output" in done.stdout
 
 
 def test_a_mistyped_verb_is_told_the_nearest(tmp_path):
@@ -112,6 +113,27 @@ def test_logs_do_not_leave_the_directory_of_the_job(two_runs):
     assert ensemble(two_runs, "logs", "small-1", "work-1").stdout == "result 2\n"
     done = ensemble(two_runs, "logs", "small-1", "work-1", "--file", "../../journal/journal.00000001")
     assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("words", [("events",), ("logs", "small-1", "work-1"), ("schema",), ("schema", "--markdown")])
+def test_what_is_printed_as_it_is_has_a_form_for_programs_and_a_quiet_one(two_runs, words):
+    lines = ensemble(two_runs, *words, "--output", "json").stdout.splitlines()
+    found = [json.loads(line) for line in lines]
+    assert found
+    if words[0] == "logs":
+        assert found == [{"key": "work-1", "file": "stdout", "text": "result 2\n"}]
+    done = ensemble(two_runs, *words, "--output", "quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_logs_without_a_key_name_a_job_that_failed_before_another(two_runs, tmp_path):
+    done = ensemble(two_runs, "logs", "small-1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "KEY is missing: the key of a job, such as work-" in done.stderr
+    assert "`ensemble results small-1` lists them all" in done.stderr
+    (tmp_path / "bad.yaml").write_text(SMALL.replace("small", "bad").replace("echo result {N}", "sh -c 'exit {N}0'"))
+    ensemble(tmp_path, "run", "bad.yaml")
+    assert re.search(r"such as work-\d, which failed", ensemble(tmp_path, "logs", "last").stderr)
 
 
 def test_quiet_is_quiet(tmp_path):

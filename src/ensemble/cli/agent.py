@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any
 
 import click
 
-from ensemble.cli.options import verb
+from ensemble.cli.options import output_option, verb
+from ensemble.cli.output import Output
 
 
 @verb("agent")
-@click.option("--member", "kind", default="local", show_default=True, help="Kind of the queue: local, flux, slurm.")
+@click.option("--member", "kind", default="local", show_default=True, help="Kind of the queue, such as flux.")
 @click.option("--connect", metavar="ADDRESS", default="", help="Connect to the service at HOST:PORT or unix:PATH.")
 @click.option("--listen", metavar="ADDRESS", default="", help="Wait for the service on HOST:PORT, :PORT or unix:PATH.")
 @click.option("--run", default="", help="Serve only this run.")
@@ -25,6 +27,7 @@ from ensemble.cli.options import verb
 @click.option("--tls-cert", default="", metavar="FILE", help="Certificate of this agent.")
 @click.option("--tls-key", default="", metavar="FILE", help="Private key of that certificate.")
 @click.option("--tls-name", default="", help="Name in the other side's certificate, if it is not the address.")
+@output_option
 def command(
     kind: str,
     connect: str,
@@ -37,6 +40,7 @@ def command(
     tls_cert: str,
     tls_key: str,
     tls_name: str,
+    output: Output,
 ) -> None:
     """Connect a queue to a service. Run this where the queue's commands work.
 
@@ -59,29 +63,30 @@ def command(
         raise InputError(f"the agent needs {error.name}: pip install 'ensemble-hpc[service]'") from error
     from ensemble.runtime.opening import member_factory
 
-    agent = Agent(kind, member_factory(kind), run=run, member=name, base=base, report=_report)
+    agent = Agent(
+        kind,
+        member_factory(kind),
+        run=run,
+        member=name,
+        base=base,
+        report=lambda text: output.note(f"ensemble agent: {text}"),
+    )
+
+    def up(bound: str) -> None:
+        output.show(f"ensemble agent: the member endpoint is up on {bound}", {"address": bound})
+
     security = Security(tls_ca, tls_cert, tls_key, token_file, tls_name)
-    work = agent.connect(connect, security) if connect else agent.listen(listen, security, _up)
-    sys.exit(asyncio.run(_until_told(work)))
+    work = agent.connect(connect, security) if connect else agent.listen(listen, security, up)
+    sys.exit(asyncio.run(_until_stopped(work)))
 
 
-def _up(bound: str) -> None:
-    print(f"ensemble agent: the member endpoint is up on {bound}", flush=True)
-
-
-def _report(text: str) -> None:
-    print(f"ensemble agent: {text}", file=sys.stderr, flush=True)
-
-
-async def _until_told(work: Coroutine[Any, Any, None]) -> int:
-    """Until it ends by itself, or a signal says so; jobs go on either way."""
-    import signal
-
+async def _until_stopped(work: Coroutine[Any, Any, None]) -> int:
+    """Work until the end of it, or until a signal stops it; jobs continue either way. Returns the exit code."""
     task = asyncio.ensure_future(work)
-    told: list[int] = []
+    stopped_by: list[int] = []
 
     def stop(number: int) -> None:
-        told.append(number)
+        stopped_by.append(number)
         task.cancel()
 
     loop = asyncio.get_running_loop()
@@ -89,4 +94,4 @@ async def _until_told(work: Coroutine[Any, Any, None]) -> int:
         loop.add_signal_handler(number, stop, number)
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    return 130 if signal.SIGINT in told else 0
+    return 130 if signal.SIGINT in stopped_by else 0

@@ -7,17 +7,23 @@ import sys
 
 import click
 
+from ensemble.cli.options import output_option
+from ensemble.cli.output import Output
+
 
 @click.command("schema")
 @click.option("--markdown", is_flag=True, help="The reference for people (docs/reference.md) instead.")
-def command(markdown: bool) -> None:
+@output_option
+def command(markdown: bool, output: Output) -> None:
     """Print the JSON Schema of ensemble files, for editors."""
     if markdown:
-        click.echo(reference(), nl=False)
+        text = reference()
+        output.show(text.removesuffix("\n"), text)
         return
     from ensemble.spec.schema import schema
 
-    click.echo(json.dumps(schema(), indent=2))
+    found = schema()
+    output.show(lambda: json.dumps(found, indent=2), found)
 
 
 def reference() -> str:
