@@ -16,7 +16,7 @@ BLOCKS = {
 
 SAID = {
     "search": r"(?s)^(\{'x': .*\n){20}best: Job\(work-\d+: x=-[01]\.\d+, success\)\nsuccess\n$",
-    "asks": r"^made \('work-2',\)\nrefused: .*1 node.*\nnot possible: .*Did you mean work\?\nrefused: run asks-1 is over: success\n$",  # noqa: E501
+    "asks": r"^made \('work-2',\)\nrefused: .*1 node.*\nnot possible: .*Did you mean work\?\nrefused: run asks-1 is over \(success\); nothing can be asked of it any more\n$",  # noqa: E501
     "sweep": r"^(0\.\d+ 0\.\d+\n){4,6}",
     "melt": r"^\{'T': \[0.8, 1.1\], 'N': \[1, 2, 3\]\}\nsuccess\n$",
     "look": r"^success 0 .*look-1\n\[.*\]\nwork-\d success\n(.*\n){2}3 True 1\n$",

@@ -30,7 +30,7 @@ def test_a_drained_run_is_resumed_and_each_job_runs_once(here, how):
         here.open_gate()
     assert run.returncode == 130
     assert len(here.ledger.read_text().split()) == 2
-    assert (row(here)["state"], row(here)["outcome"]) == ("interrupted", "drained")
+    assert (row(here)["state"], row(here)["outcome"]) == ("drained", "drained")
     assert "drained (on request; 3 jobs wait for `ensemble resume`)" in here("status")
     assert "gated-1: success" in here("resume")
     assert sorted(here.ledger.read_text().split()) == [f"work-{n}" for n in range(5)]

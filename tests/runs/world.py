@@ -10,7 +10,7 @@ GATED = """
 name: gated
 members: {local: {cores: 2}}
 jobs:
-  - {name: work, shell: true, count: 5, max_running: 2,
+  - {name: work, shell: true, count: 5, max_running: MOST,
      command: 'echo {key} >> LEDGER; until test -e GATE; do sleep 0.05; done'}
 """
 
@@ -44,9 +44,10 @@ class Here:
                 process.kill()
             process.stdout.close()
 
-    def gated(self):
-        """Write the file of a run whose jobs wait; return its name."""
+    def gated(self, most=2):
+        """Write the file of a run whose jobs wait, at `most` so many at once; return its name."""
         text = GATED.replace("LEDGER", str(self.ledger)).replace("GATE", str(self.where / "gate"))
+        text = text.replace("MOST", str(most))
         (self.where / "gated.yaml").write_text(text)
         return "gated.yaml"
 

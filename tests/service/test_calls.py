@@ -101,7 +101,7 @@ def test_what_cannot_be_done_is_refused_with_a_sentence_and_changes_nothing(serv
     server.verb("events", "--follow", "steered-1")
     code, text = steer(server, "steered-1", action={"name": "stop"})
     assert code is StatusCode.FAILED_PRECONDITION
-    assert "no process works on run steered-1" in text
+    assert text == "run steered-1 is over (cancelled); nothing can be asked of it any more"
 
 
 def test_a_token_for_one_run_opens_no_other(serve, tmp_path):

@@ -152,7 +152,7 @@ def test_a_run_that_was_left_is_gone_on_with_and_shown_as_here(serve, tmp_path):
     ledger = tmp_path / "ledger"
     name = write(tmp_path, SLOW.replace("LEDGER", str(ledger)))
     assert server.verb("run", "--detach", name).returncode == 0
-    assert leave(server, "slow-1") == "interrupted"
+    assert leave(server, "slow-1") == "detached"
     done = server.verb("resume", "slow-1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "run slow-1 goes on"
@@ -182,7 +182,7 @@ def test_only_what_is_left_can_be_resumed_and_only_what_is_over_removed(serve, t
         assert (answer.returncode, answer.stdout) == (2, "")
         assert "run long-1 is running" in answer.stderr
     assert "`--force` is for runs on this machine" in server.verb("resume", "long-1", "--force").stderr
-    assert leave(server, "long-1") == "interrupted"
+    assert leave(server, "long-1") == "detached"
     answer = server.verb("rm", "--yes", "long-1")
     assert answer.returncode == 2
     assert "run long-1 is not over" in answer.stderr
@@ -221,7 +221,7 @@ def states(server):
 def test_a_run_that_was_left_is_taken_over_to_be_cancelled(serve, tmp_path):
     server = serve()
     assert server.verb("run", "--detach", write(tmp_path, LONG)).returncode == 0
-    assert leave(server, "long-1") == "interrupted"
+    assert leave(server, "long-1") == "detached"
     done = server.verb("cancel", "long-1")
     assert (done.returncode, done.stdout) == (
         0,
@@ -246,8 +246,8 @@ def test_a_drained_run_waits_for_a_resume_even_when_the_server_is_restarted(serv
         gate.touch()
         for _ in run.watch():
             pass
-    assert states(server) == [("interrupted", "drained")]
+    assert states(server) == [("drained", "drained")]
     server.end()
     server.start()
-    assert states(server) == [("interrupted", "drained")]
+    assert states(server) == [("drained", "drained")]
     assert "long-1: success" in server.verb("resume", "long-1").stdout

@@ -23,10 +23,11 @@ from ensemble.journal import Follower
 from ensemble.model.decisions import Record
 from ensemble.model.errors import InputError, Refused
 from ensemble.model.events import Event, Requested
+from ensemble.runs.interface import AT_WORK
 from ensemble.runs.local import LocalRun
 from ensemble.runtime import RunOptions, RunResult, Verification
 from ensemble.runtime.folding import stillborn
-from ensemble.runtime.requests import Answer, answer, complete
+from ensemble.runtime.requests import Answer, answer, complete, is_over
 from ensemble.spec.model import EnsembleSpec
 
 LOOK_SECONDS: Final = 0.2
@@ -296,7 +297,7 @@ class Run:
         if record is not None:
             return answer(record)
         # it may have been decided before under the same key
-        return Answer(False, f"run {self.name} is over: {self.outcome or 'it ended just now'}")
+        return Answer(False, is_over(self.name, self.outcome or "it ended just now"))
 
     def _known(self, key: str) -> Answer | None:
         """What a request under this key came to, if it has been made."""
@@ -329,7 +330,7 @@ class Run:
                 return False
             self._background.wait_for_more(self._ends.engine.seq, timeout)
             return True
-        if self._ends.engine.ended is not None or self._local.info().state in ("over", "interrupted"):
+        if self._ends.engine.ended is not None or not self._local.alive():
             return False
         time.sleep(LOOK_SECONDS if timeout is None else min(timeout, LOOK_SECONDS))
         return True
@@ -339,7 +340,7 @@ class Run:
 
     def _wait_elsewhere(self, timeout: float | None) -> None:
         until = None if timeout is None else time.monotonic() + timeout
-        while self._local.info().state not in ("over", "interrupted"):
+        while self._local.info().state in AT_WORK:
             if until is not None and time.monotonic() >= until:
                 raise TimeoutError(f"run {self.name} still goes on")
             time.sleep(LOOK_SECONDS)

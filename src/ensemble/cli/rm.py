@@ -19,6 +19,7 @@ def command(runs: Runs, run: str, yes: bool, force: bool, output: Output) -> Non
     """Delete RUN and everything that its jobs wrote."""
     found = runs.find(run)
     if not yes:
+        found.check_removal(force=force)
         click.confirm(f"Delete run {found.name} and all files of its jobs?", abort=True)
     found.remove(force=force)
     output.show(f"deleted run {found.name}", {"run": found.name, "path": found.path})

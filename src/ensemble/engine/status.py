@@ -90,6 +90,9 @@ class Status(Struct, frozen=True):
     """The whole run. Times in seconds; `node_hours` and `cost` are what is spent, `reserved_*` what may still be.
 
     `cancelled_outside`: attempts that were cancelled though nothing here had asked for it, by their queue's reason.
+    `seq` is the number of the last record that this takes into account; `started` is when the run began, in seconds
+    since the Unix epoch. `state` (`runs.RunState`) says whether a process
+    works on the run; the engine does not know this, and leaves it empty.
     """
 
     run: str
@@ -114,6 +117,9 @@ class Status(Struct, frozen=True):
     """The most frequent first."""
     currency: str = ""
     """That of `cost`; empty where the members' prices name none, or several."""
+    seq: int = 0
+    started: float = 0.0
+    state: str = ""
 
 
 def status(state: State, builder: Builder, points: bool = True) -> Status:
@@ -171,6 +177,8 @@ def status(state: State, builder: Builder, points: bool = True) -> Status:
         cancelled_outside=dict(state.cancelled_outside),
         failures=_failures(state),
         currency=builder.plan.spec.currency,
+        seq=state.seq,
+        started=max(0.0, state.started),
     )
 
 

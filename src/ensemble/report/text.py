@@ -233,7 +233,7 @@ def _failures(status: Status) -> list[str]:
 def _verdict(status: Status) -> str:
     if not status.outcome:
         total = status.total
-        return f"not over ({total.running:,} running, {total.pending:,} waiting)"
+        return f"{status.state or 'not over'} ({total.running:,} running, {total.pending:,} waiting)"
     return f"{status.outcome} ({status.reason})" if status.reason else status.outcome
 
 

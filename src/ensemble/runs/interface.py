@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Answer", "Observe", "Run", "RunInfo", "RunState", "Runs", "Submission", "Warn", "open_runs"]
+__all__ = ["AT_WORK", "Answer", "Observe", "Run", "RunInfo", "RunState", "Runs", "Submission", "Warn", "open_runs"]
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Final, Literal, Protocol, Self
 
 from msgspec import Struct
 
@@ -24,8 +24,13 @@ Observe = Callable[[Record], None]
 Warn = Callable[[Problem], None]
 """Called with each thing in a file that looks like a mistake."""
 
-RunState = Literal["starting", "running", "draining", "interrupted", "over"]
-"""`interrupted`: the run is not over and no process works on it; `resume` continues it."""
+RunState = Literal["starting", "running", "draining", "drained", "detached", "interrupted", "over"]
+"""A process works on a run that is `starting`, `running` or `draining`. None works on one that was `drained`, that was
+`detached` (its process left on request, and jobs are with members), or that was `interrupted` otherwise, as by a crash;
+`resume` continues it."""
+
+AT_WORK: Final[tuple[RunState, ...]] = ("starting", "running", "draining")
+"""The states of a run that a process works on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,10 @@ class Run(Protocol):
         ...
 
     def status(self) -> Status:
-        """Groups, points, members, rules and limits as of the last durable record."""
+        """Groups, points, members, rules and limits as of the last durable record, with the state of the run.
+
+        `elapsed` of a run that a process works on is the time until now.
+        """
         ...
 
     def explain(self, rule: str = "") -> list[RuleExplanation]:
@@ -143,6 +151,10 @@ class Run(Protocol):
         """
         ...
 
+    def check_removal(self, *, force: bool = False) -> None:
+        """Raises `InputError` where `remove` would refuse."""
+        ...
+
     def remove(self, *, force: bool = False) -> None:
         """Delete the run's directory. Raises `InputError` when a process works, or may work, on it (unless `force`)."""
         ...
@@ -171,6 +183,11 @@ class Runs(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def not_removable(run: str, state: RunState) -> str:
+    """Why a run of a server is not removed: only one that is over is."""
+    return f"run {run} is running" if state in AT_WORK else f"run {run} is not over; cancel it first, or resume it"
 
 
 def ignore(_: object) -> None:

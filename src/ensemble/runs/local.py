@@ -11,20 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-import msgspec
+from msgspec.structs import replace
 
 from ensemble.engine import Engine, RuleExplanation, Status
 from ensemble.journal import Follower, last_record, read
 from ensemble.model.decisions import End, Record
-from ensemble.model.errors import EnsembleError, InputError, UnknownRun
+from ensemble.model.errors import EnsembleError, InputError, Refused, UnknownRun
 from ensemble.model.events import JobEvent, Requested, RunStarted
 from ensemble.model.wording import counted
-from ensemble.runs.interface import Observe, RunInfo, Submission, Warn, ignore
+from ensemble.runs.interface import AT_WORK, Observe, RunInfo, RunState, Submission, Warn, ignore
 from ensemble.runs.logs import job_file, read_file
 from ensemble.runtime import RunOptions, RunResult, Verification, index, requests, verify
 from ensemble.runtime import resume as resume_run
 from ensemble.runtime import run as run_ensemble
-from ensemble.runtime.alive import process_at, refuse_if_alive
+from ensemble.runtime.alive import left_with, process_at, refuse_if_alive
 from ensemble.runtime.examining import examine
 from ensemble.runtime.folding import algorithms, begin, fold
 from ensemble.runtime.opening import kind_here, member_kinds, on_member, who
@@ -68,25 +68,29 @@ def _spec(submission: Submission, warn: Warn) -> EnsembleSpec:
     member = submission.member
     spec, places = load_with_places(submission.file, algorithms(), () if member else member_kinds())
     if submission.seed is not None:
-        spec = msgspec.structs.replace(spec, seed=submission.seed)
+        spec = replace(spec, seed=submission.seed)
     spec = on_member(spec, member or kind_here(spec), submission.nodes)
     for problem in examine(spec, places):
         warn(problem)
     if submission.debug:
-        spec = msgspec.structs.replace(spec, logging=msgspec.structs.replace(spec.logging, debug=True))
+        spec = replace(spec, logging=replace(spec.logging, debug=True))
     return spec
 
 
 class LocalRun:
-    """A run whose directory is on a file system of this machine.
+    """A run whose directory is on a file system of this machine."""
 
-    A process that hosts runs gives each a `live` engine, which answers for the journal while the run goes on.
-    """
-
-    def __init__(self, run_dir: Path, created: float = 0.0, live: Callable[[], Engine | None] = lambda: None) -> None:
+    def __init__(self, run_dir: Path, created: float = 0.0) -> None:
         self.run_dir = run_dir
         self._created = created
-        self._live = live
+
+    def live(self) -> Engine | None:
+        """The engine that drives the run, where this process does: it answers for the journal."""
+        return None
+
+    def alive(self) -> bool:
+        """Whether a process works on the run."""
+        return process_at(self.run_dir) is not None
 
     @property
     def name(self) -> str:
@@ -115,29 +119,34 @@ class LocalRun:
         started = first.event if first is not None and isinstance(first.event, RunStarted) else None
         created = self._created or (first.at if first is not None else 0.0)
         about = RunInfo(self.name, self.path, "starting", created=created, by=started.by if started else "")
-        end = self._end()
-        if end is not None:
-            return msgspec.structs.replace(about, state="over", outcome=end.outcome, reason=end.reason)
-        if process_at(self.run_dir) is None:
-            status = self._current().status(points=False) if started else None
-            outcome, reason = (status.outcome, status.reason) if status is not None else ("", "")
-            return msgspec.structs.replace(about, state="interrupted", outcome=outcome, reason=reason)
         if started is None:
-            return about
-        draining = self._current().status(points=False).draining
-        return msgspec.structs.replace(about, state="draining" if draining else "running")
+            return about if self.alive() else replace(about, state="interrupted")
+        # the last record alone says in most cases that a run is over
+        end = _end_of(last_record(self.run_dir))
+        if end is not None:
+            return replace(about, state="over", outcome=end.outcome, reason=end.reason)
+        status = self.status(points=False)
+        return replace(about, state=status.state, outcome=status.outcome, reason=status.reason)
 
-    def _end(self) -> End | None:
-        """How the run ended, from its last record alone where that says it."""
-        record = last_record(self.run_dir)
-        found = _end_of(record) if record is not None else None
-        # an end is the last record, but for what came in at the same moment
-        late = record is not None and not isinstance(record.event, RunStarted) and process_at(self.run_dir) is None
-        return found or (self._current().ended if late else None)
+    def status(self, *, points: bool = True) -> Status:
+        """Groups, points, members, rules and limits. Without the points it takes no longer however many there are."""
+        return self._status_of(self._current(), points=points)
 
-    def status(self) -> Status:
-        """Groups, points, members, rules and limits."""
-        return self._current().status()
+    def _status_of(self, engine: Engine, *, points: bool = True) -> Status:
+        status, state = engine.status(points=points), self._state(engine)
+        if state in AT_WORK:
+            status = replace(status, elapsed=max(status.elapsed, time.time() - status.started))
+        return replace(status, state=state)
+
+    def _state(self, engine: Engine) -> RunState:
+        if engine.ended is not None:
+            return "over"
+        if self.alive():
+            return "draining" if engine.status(points=False).draining else "running"
+        if engine.at_rest:
+            return "drained"
+        with_members = any(member.outstanding for member in engine.view.members())
+        return "detached" if with_members and left_with(self.run_dir) == "detached" else "interrupted"
 
     def explain(self, rule: str = "") -> list[RuleExplanation]:
         """How often each rule fired and what it waits for."""
@@ -154,7 +163,7 @@ class LocalRun:
         follower = Follower(self.run_dir, after)
         while True:
             # asked before the reading: what was written until then is read
-            alive = follow and process_at(self.run_dir) is not None
+            alive = follow and self.alive()
             for record in follower.new():
                 yield record
                 if _end_of(record) is not None:
@@ -174,7 +183,7 @@ class LocalRun:
 
         def over() -> bool:
             nonlocal ended
-            alive = process_at(self.run_dir) is not None
+            alive = self.alive()
             for record in follower.new():
                 event = record.event
                 if isinstance(event, JobEvent) and event.key == key and attempt in (0, event.attempt):
@@ -187,16 +196,16 @@ class LocalRun:
         """The status whenever it has changed."""
         engine = self.engine()
         follower = Follower(self.run_dir, engine.seq)
-        yield engine.status()
+        yield self._status_of(engine)
         alive = True
         while alive and engine.ended is None:
             time.sleep(seconds)
-            alive = process_at(self.run_dir) is not None
+            alive = self.alive()
             before = engine.seq
             for record in follower.new():
                 engine.apply(record)
             if engine.seq != before:
-                yield engine.status()
+                yield self._status_of(engine)
 
     def engine(self) -> Engine:
         """An engine of the caller's own."""
@@ -204,7 +213,7 @@ class LocalRun:
 
     def _current(self) -> Engine:
         """An engine to ask: the live one, else one from the journal."""
-        live = self._live()
+        live = self.live()
         return live if live is not None else self.engine()
 
     def spec(self) -> EnsembleSpec:
@@ -219,6 +228,8 @@ class LocalRun:
 
     def ask(self, request: Requested) -> Answer:
         """Make a request of the process that works on the run."""
+        if not self.alive():
+            self.refuse_if_over()
         return requests.ask(self.run_dir, requests.complete(request, self.spec()))
 
     def cancel(self, keys: Sequence[str] = ()) -> Answer:
@@ -230,13 +241,17 @@ class LocalRun:
         """Start no more jobs. A run that no process works on is taken over until its jobs have finished."""
         return self._end_with(Requested("pause", who()), "was asked to start no more jobs")
 
+    def refuse_if_over(self) -> None:
+        """Raises `Refused` for a run that is over."""
+        found = self.info()
+        if found.state == "over":
+            raise Refused(requests.is_over(self.name, found.outcome))
+
     def _end_with(self, request: Requested, text: str) -> Answer:
-        if process_at(self.run_dir) is not None:
+        if self.alive():
             answer = self.ask(request)
             return Answer(answer.done, answer.text or text, answer.jobs, answer.seq)
-        end = self._end()
-        if end is not None:
-            raise InputError(f"run {self.name} is over ({end.outcome}); there is nothing to cancel")
+        self.refuse_if_over()
         # with keys the run is left again as it was, once they are cancelled
         options = RunOptions(requests=(request,), detach=bool(request.keys), wake=False)
         result = asyncio.run(resume_run(self.run_dir, options))
@@ -248,9 +263,7 @@ class LocalRun:
 
     def remove(self, *, force: bool = False) -> None:
         """Delete the run's directory and its entry in the index. Raises `InputError` while its jobs may be running."""
-        if not force:
-            refuse_if_alive(self.run_dir, "cancel it first, or remove it with `--force`")
-            self._refuse_if_jobs_are_open()
+        self.check_removal(force=force)
         try:
             shutil.rmtree(self.run_dir)
         except FileNotFoundError as error:
@@ -259,10 +272,13 @@ class LocalRun:
             raise InputError(f"{error.filename}: {error.strerror}") from error
         index.forget(self.run_dir)
 
-    def _refuse_if_jobs_are_open(self) -> None:
-        """Jobs go on without a process that works on the run: one that was detached, or killed."""
+    def check_removal(self, *, force: bool = False) -> None:
+        """Raises `InputError` while a process works on the run, or its jobs go on without one."""
+        if force:
+            return
+        refuse_if_alive(self.run_dir, "cancel it first, or remove it with `--force`")
         try:
-            status = self._current().status(points=False)
+            status = self.status(points=False)
         except EnsembleError:
             return  # a journal that cannot be read cannot be cancelled either
         jobs = status.total.running + status.total.pending
@@ -273,7 +289,9 @@ class LocalRun:
             )
 
 
-def _end_of(record: Record) -> End | None:
+def _end_of(record: Record | None) -> End | None:
+    if record is None:
+        return None
     effects = (effect for step in record.steps for effect in getattr(step, "effects", ()))
     return next((effect for effect in effects if isinstance(effect, End)), None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["RemoteRun", "RemoteRuns"]
+__all__ = ["STATES", "RemoteRun", "RemoteRuns"]
 
 import os
 import time
@@ -18,7 +18,7 @@ from ensemble.engine import Engine, RuleExplanation, Status
 from ensemble.model.decisions import Record
 from ensemble.model.errors import EnsembleError, InputError, Problem, SpecError, UnknownRun
 from ensemble.model.events import Requested
-from ensemble.runs.interface import Answer, Observe, RunInfo, RunState, Submission, Warn, ignore
+from ensemble.runs.interface import Answer, Observe, RunInfo, RunState, Submission, Warn, ignore, not_removable
 from ensemble.runtime import RunResult, Verification
 from ensemble.runtime.folding import begin
 from ensemble.runtime.loop import EXIT_CODES
@@ -55,13 +55,16 @@ _MODES: Final = {
     "pause": pb.CANCEL_MODE_DRAIN,
     "detach": pb.CANCEL_MODE_DETACH,
 }
-_STATES: Final[dict[int, RunState]] = {
+STATES: Final[dict[int, RunState]] = {
     pb.RUN_PHASE_STARTING: "starting",
     pb.RUN_PHASE_RUNNING: "running",
     pb.RUN_PHASE_DRAINING: "draining",
     pb.RUN_PHASE_LEFT: "interrupted",
     pb.RUN_PHASE_OVER: "over",
+    pb.RUN_PHASE_DETACHED: "detached",
+    pb.RUN_PHASE_DRAINED: "drained",
 }
+"""The phases of the protocol."""
 
 
 class RemoteRuns:
@@ -141,7 +144,7 @@ class RemoteRun:
     def info(self) -> RunInfo:
         """The run in one line."""
         status = self._connection.call("Status", pb.RunStatusRequest(run=self._name)).status
-        return RunInfo(self._name, self._path, _STATES[status.phase], status.outcome, status.reason)
+        return RunInfo(self._name, self._path, STATES[status.phase], status.outcome, status.reason)
 
     def status(self) -> Status:
         """Groups, points, members, rules and limits."""
@@ -249,6 +252,15 @@ class RemoteRun:
             after = record.seq
         self._connection.call("Resume", pb.ResumeRequest(run=self._name), again=False)
         return self.followed(observe, after)
+
+    def check_removal(self, *, force: bool = False) -> None:
+        """Ask the server how the run stands: one that has begun must be over."""
+        if force:
+            raise InputError("`--force` is for runs on this machine; a server has its runs for itself")
+        status = self._connection.call("Status", pb.RunStatusRequest(run=self._name)).status
+        begun = status.seq or status.phase != pb.RUN_PHASE_LEFT
+        if begun and status.phase != pb.RUN_PHASE_OVER:
+            raise InputError(not_removable(self._name, STATES[status.phase]))
 
     def remove(self, *, force: bool = False) -> None:
         """Let the server delete the run."""
@@ -375,11 +387,12 @@ def _problem(message: pb.FileProblem) -> Problem:
 
 
 def _info(one: pb.RunSummary) -> RunInfo:
-    return RunInfo(one.run, one.run_dir, _STATES[one.phase], one.outcome, one.reason, one.started, one.by)
+    return RunInfo(one.run, one.run_dir, STATES[one.phase], one.outcome, one.reason, one.started, one.by)
 
 
 def _status(message: pb.RunStatus) -> Status:
     plain = message_to_plain(message)
+    plain["state"] = STATES[message.phase]
     for member in plain["members"]:
         for name in ("nodes_up", "nodes_free", "cores_up", "cores_free"):
             member.setdefault(name, -1)

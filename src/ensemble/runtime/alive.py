@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Presence", "RunProcess", "process_at", "refuse_if_alive"]
+__all__ = ["Presence", "RunProcess", "left_with", "process_at", "refuse_if_alive"]
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from ensemble.journal import Header, writer_of
 from ensemble.journal.writer import machine, process_start
-from ensemble.model.errors import InputError
+from ensemble.model.errors import InputError, JournalError
 
 TOUCH_SECONDS: Final = 10.0
 """How often a run renews its lease."""
@@ -57,7 +57,7 @@ def process_at(run_dir: Path) -> RunProcess | None:
     journal.
     """
     writer = writer_of(run_dir)
-    if (run_dir / "journal" / f"left.{writer.epoch}").exists():
+    if _left(run_dir, writer.epoch).exists():
         return None
     if _is_here(writer):
         begun = process_start(writer.pid)
@@ -66,11 +66,26 @@ def process_at(run_dir: Path) -> RunProcess | None:
     return RunProcess(writer, evidence) if evidence != "expired" else None
 
 
+def left_with(run_dir: Path) -> str:
+    """The outcome with which the last process left a run that is not over, such as `detached`.
+
+    Empty when it did not leave the run but was ended, or works on it still.
+    """
+    with contextlib.suppress(OSError, JournalError):
+        return _left(run_dir, writer_of(run_dir).epoch).read_text()
+    return ""
+
+
 def refuse_if_alive(run_dir: Path, instead: str) -> None:
     """Raises `InputError` when a process works, or may work, on a run; `instead` says what to do about it."""
     found = process_at(run_dir)
     if found is not None:
         raise InputError(f"run {run_dir.name} is being run by {found}; {instead}")
+
+
+def _left(run_dir: Path, epoch: int) -> Path:
+    """The file by which the writer of an epoch says that it has left the run."""
+    return run_dir / "journal" / f"left.{epoch}"
 
 
 def _is_here(writer: Header) -> bool:
@@ -99,7 +114,7 @@ class Presence:
     def __init__(self, run_dir: Path, epoch: int) -> None:
         folder = run_dir / "journal"
         self._path = folder / f"alive.{epoch}"
-        self._left = folder / f"left.{epoch}"
+        self._left = _left(run_dir, epoch)
         for earlier in (*folder.glob("alive.*"), *folder.glob("left.*")):
             _remove(earlier)
         self._renew()
@@ -115,9 +130,12 @@ class Presence:
             await asyncio.sleep(TOUCH_SECONDS)
             await asyncio.to_thread(self._renew)
 
-    def end(self) -> None:
-        """Give the lease back: this process leaves the run."""
+    def end(self, outcome: str) -> None:
+        """Give the lease back: this process leaves the run, with an `outcome` where the run is not over."""
         self._task.cancel()
+        with contextlib.suppress(OSError):
+            # a disk that is full still renames
+            self._path.write_text(outcome)
         with contextlib.suppress(OSError):
             self._path.rename(self._left)
 

@@ -195,7 +195,7 @@ async def _drive(
             return await loop.drive(first, *options.requests)
     finally:
         await requests.close()
-        presence.end()
+        presence.end(loop.leaving.outcome if loop.leaving is not None else "")
 
 
 class _Detacher:

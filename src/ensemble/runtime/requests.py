@@ -55,6 +55,11 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     seq: int = 0
 
 
+def is_over(run: str, outcome: str) -> str:
+    """What a run that is over answers to every request."""
+    return f"run {run} is over ({outcome}); nothing can be asked of it any more"
+
+
 def complete(request: Requested, spec: EnsembleSpec) -> Requested:
     """The request with its action or rule in full form. Raises `InputError` for one that the file could not hold."""
     if request.action is None:
@@ -197,7 +202,7 @@ class Requests:
         ended = self._loop.engine.ended
         if ended is not None:
             for path in self._waiting(".json"):
-                self._answer(path, Answer(False, f"run {self._run_dir.name} is over: {ended.outcome}"))
+                self._answer(path, Answer(False, is_over(self._run_dir.name, ended.outcome)))
 
     async def _watch(self) -> None:
         self._hang_bell()

@@ -16,14 +16,15 @@ import msgspec
 from msgspec import Struct
 from prometheus_client import Histogram
 
+from ensemble.engine import Engine, Status
 from ensemble.model.decisions import Call, Cancel, Record, Resize, StopMember, Submit
 from ensemble.model.errors import EnsembleError, InputError, UnknownRun
 from ensemble.model.events import Requested
+from ensemble.runs.interface import not_removable
 from ensemble.runs.local import LocalRun
 from ensemble.runtime import RunOptions, requests
 from ensemble.runtime import resume as resume_run
 from ensemble.runtime import run as run_ensemble
-from ensemble.runtime.folding import fold
 from ensemble.runtime.index import make_run_dir
 from ensemble.runtime.loop import RunLoop, RunResult
 from ensemble.runtime.pace import Pace
@@ -67,6 +68,8 @@ class Hosted:
         self.loop: RunLoop | None = None
         self.task: asyncio.Task[None] | None = None
         self.result: RunResult | None = None
+        self.final: Status | None = None
+        """How it ended, once somebody has asked."""
         self.trouble = ""
         self.requests: tuple[Requested, ...] = ()
         """What is asked of it when it is taken over."""
@@ -77,13 +80,29 @@ class Hosted:
 
     @property
     def run(self) -> LocalRun:
-        """What the run says of itself: by its live engine where it has one here."""
-        return LocalRun(self.run_dir, live=lambda: self.loop.engine if self.loop is not None else None)
+        """The run, to be asked."""
+        return _HostedRun(self)
 
     @property
     def busy(self) -> bool:
         """Whether it is being run here."""
         return self.task is not None and not self.task.done()
+
+    async def status(self, *, points: bool = True) -> Status | None:
+        """How it stands: by its live engine at once, by its journal on another thread. None where it has not begun.
+
+        While it is live, an answer without the points takes no longer however many there are.
+        """
+        if self.final is None:
+            try:
+                live = self.loop is not None
+                status = self.run.status(points=points) if live else await asyncio.to_thread(self.run.status)
+            except EnsembleError:
+                return None
+            if status.state != "over":
+                return status
+            self.final = status
+        return self.final
 
     def observe(self, record: Record) -> None:
         """A record is durable."""
@@ -100,6 +119,20 @@ class Hosted:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._news.wait()
+
+
+class _HostedRun(LocalRun):
+    """A run that this process works on, if any does."""
+
+    def __init__(self, hosted: Hosted) -> None:
+        super().__init__(hosted.run_dir)
+        self._hosted = hosted
+
+    def live(self) -> Engine | None:
+        return self._hosted.loop.engine if self._hosted.loop is not None else None
+
+    def alive(self) -> bool:
+        return self._hosted.busy
 
 
 class Host:
@@ -206,24 +239,25 @@ class Host:
         hint = f"; did you mean {close[0]}?" if close else "; `ensemble list --server ...` shows those there are"
         raise UnknownRun(f"there is no run {run!r} on this server{hint}")
 
-    def loop_of(self, run: str) -> RunLoop:
-        """The loop of a run that goes on. Raises `Busy`."""
+    async def loop_of(self, run: str) -> RunLoop:
+        """The loop of a run that a process works on. Raises `Refused` for one that is over, else `Busy`."""
         hosted = self.find(run)
         if hosted.loop is None or not hosted.busy:
+            await asyncio.to_thread(hosted.run.refuse_if_over)
             raise Busy(f"no process works on run {hosted.submission.run}; `ensemble resume --server ...` continues it")
         return hosted.loop
 
     async def ask(self, run: str, request: Requested) -> Answer:
         """Make a request of a run; return what came of it once that is durable.
 
-        A run that no process works on is taken over to be cancelled or drained. Raises `Busy` for one that is over.
+        A run that no process works on is taken over to be cancelled or drained. Raises `Refused` for one that is over.
         """
         hosted = self.find(run)
-        if not hosted.busy and request.action is None and not await asyncio.to_thread(_nothing_left, hosted.run_dir):
+        if not hosted.busy and request.action is None and not await asyncio.to_thread(_nothing_left, hosted.run):
             hosted.wake_up, hosted.requests = False, (request,)
             self._begin(hosted)
             return Answer(True, "no process worked on the run; it was taken over for this")
-        record = await self.loop_of(run).enter([request])
+        record = await (await self.loop_of(run)).enter([request])
         if isinstance(record, bool):
             raise Busy(f"run {run} ended before it took the request in")
         return requests.answer(record)
@@ -313,12 +347,12 @@ class Host:
         """Remove a run that is over. Raises `Busy`."""
         hosted = self.find(run)
         name = hosted.submission.run
-        over = await asyncio.to_thread(_nothing_left, hosted.run_dir)
+        over = await asyncio.to_thread(_nothing_left, hosted.run)
         # asked after the waiting: somebody else may have been quicker
         if hosted.busy or self.runs.get(name) is not hosted:
-            raise Busy(f"run {name} is running" if hosted.busy else f"run {name} is being removed")
+            raise Busy(not_removable(name, "running") if hosted.busy else f"run {name} is being removed")
         if not over:
-            raise Busy(f"run {name} is not over; cancel it first, or resume it")
+            raise Busy(not_removable(name, "interrupted"))
         del self.runs[name]
         for asked in [one for one, found in self._asked.items() if found == name]:
             del self._asked[asked]
@@ -334,14 +368,14 @@ class Host:
             shutil.rmtree(brought, ignore_errors=True)
 
 
-def _nothing_left(run_dir: Path) -> bool:
+def _nothing_left(run: LocalRun) -> bool:
     """Whether a run is over, or never began."""
     try:
-        return fold(run_dir).engine.ended is not None
+        return run.status(points=False).state == "over"
     except UnknownRun:
         return True
     except EnsembleError:
-        if (run_dir / "journal").is_dir():
+        if (run.run_dir / "journal").is_dir():
             raise
         return True
 

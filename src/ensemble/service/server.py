@@ -14,13 +14,13 @@ import grpc
 import msgspec
 
 from ensemble import __version__
-from ensemble.engine import Engine
+from ensemble.engine import Status
 from ensemble.journal.following import Follower
-from ensemble.model.errors import EnsembleError, InputError, Problem, SpecError, UnknownRun
+from ensemble.model.errors import EnsembleError, InputError, Problem, Refused, SpecError, UnknownRun
 from ensemble.model.events import Requested
 from ensemble.runs.local import LocalRun
+from ensemble.runs.remote import STATES
 from ensemble.runtime import requests
-from ensemble.runtime.folding import fold
 from ensemble.runtime.opening import member_kinds, who
 from ensemble.service import files, output
 from ensemble.service.host import Busy, Host, Hosted, Stopping, Submission
@@ -39,12 +39,14 @@ PAGE: Final = 500
 ROWS: Final = 200
 WATCH_SECONDS: Final = 0.5
 
+_PHASES: Final[dict[str, Any]] = {state: phase for phase, state in STATES.items()}
 _CANCELS: Final = {pb.CANCEL_MODE_DRAIN: "pause", pb.CANCEL_MODE_CANCEL: "cancel", pb.CANCEL_MODE_UNSPECIFIED: "cancel"}
 _CODES: Final[tuple[tuple[type[Exception], grpc.StatusCode], ...]] = (
     (UnknownRun, grpc.StatusCode.NOT_FOUND),
     (CeilingError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Busy, grpc.StatusCode.FAILED_PRECONDITION),
     (Stopping, grpc.StatusCode.UNAVAILABLE),
+    (Refused, grpc.StatusCode.FAILED_PRECONDITION),
     (InputError, grpc.StatusCode.INVALID_ARGUMENT),
     (EnsembleError, grpc.StatusCode.INTERNAL),
 )
@@ -172,18 +174,15 @@ class EnsemblesService(rpc.EnsemblesServicer):
 
     async def _summary(self, hosted: Hosted) -> pb.RunSummary:
         message = pb.RunSummary(run=hosted.submission.run, run_dir=str(hosted.run_dir), by=hosted.submission.by)
-        engine = await self._engine(hosted)
-        if engine is None:
-            message.phase = _unbegun(hosted)
-            message.reason = hosted.trouble
-            return message
-        status = engine.status(points=False)
-        message.phase = _phase(hosted, engine)
-        message.outcome, message.reason = status.outcome, status.reason or hosted.trouble
-        message.started = max(0.0, engine.view.started)
-        if engine.ended is not None:
-            message.ended = engine.view.now
-        struct_to_message(status.total, message.total)
+        status = await hosted.status(points=False)
+        message.phase = _phase(hosted, status)
+        message.reason = hosted.trouble
+        if status is not None:
+            message.outcome, message.reason = status.outcome, status.reason or hosted.trouble
+            message.started = status.started
+            if status.state == "over":
+                message.ended = status.started + status.elapsed
+            struct_to_message(status.total, message.total)
         return message
 
     async def _ask(self, hosted: Hosted, question: Callable[[LocalRun], T]) -> T:
@@ -194,15 +193,6 @@ class EnsemblesService(rpc.EnsemblesServicer):
             raise Busy(f"run {hosted.submission.run} has not begun yet")
         return await asyncio.to_thread(question, hosted.run)
 
-    async def _engine(self, hosted: Hosted) -> Engine | None:
-        """The engine of a run, live or from its journal; None where it has not begun."""
-        if hosted.loop is not None:
-            return hosted.loop.engine
-        try:
-            return (await asyncio.to_thread(fold, hosted.run_dir)).engine
-        except EnsembleError:
-            return None
-
     @_unary
     async def Status(self, request: pb.RunStatusRequest, context: Any) -> pb.RunStatusResponse:  # noqa: N802
         """How it stands."""
@@ -210,16 +200,12 @@ class EnsemblesService(rpc.EnsemblesServicer):
         return pb.RunStatusResponse(status=await self._status(hosted))
 
     async def _status(self, hosted: Hosted) -> pb.RunStatus:
-        engine = await self._engine(hosted)
-        message = pb.RunStatus(run=hosted.submission.run, phase=pb.RUN_PHASE_STARTING)
-        if engine is None:
-            message.phase = _unbegun(hosted)
-            message.reason = hosted.trouble
-            return message
-        status = engine.status()
-        struct_to_message(status, message)
-        message.phase, message.seq = _phase(hosted, engine), engine.seq
-        message.reason = status.reason or hosted.trouble
+        status = await hosted.status()
+        message = pb.RunStatus(run=hosted.submission.run)
+        if status is not None:
+            struct_to_message(status, message)
+        message.phase = _phase(hosted, status)
+        message.reason = message.reason or hosted.trouble
         return message
 
     @_stream
@@ -286,7 +272,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
         hosted, by = self._run(request.run, context)
         run = hosted.submission.run
         if request.mode == pb.CANCEL_MODE_DETACH:
-            self._host.loop_of(run).detach()
+            (await self._host.loop_of(run)).detach()
             return pb.CancelResponse(seq=hosted.seq, done=True)
         what = "cancel-jobs" if request.keys else _CANCELS[request.mode]
         answer = await self._host.ask(run, Requested(what, by, tuple(request.keys)))
@@ -303,7 +289,7 @@ class EnsemblesService(rpc.EnsemblesServicer):
         if names_code(plain) and not self._host.ceilings.custom:
             raise InputError("custom functions are allowed only on a server that was started with --allow-custom")
         asked = Requested("add-rule" if kind == "rule" else "action", by, (), plain, key=request.key)
-        asked = requests.complete(asked, self._host.loop_of(hosted.submission.run).engine.spec)
+        asked = requests.complete(asked, (await self._host.loop_of(hosted.submission.run)).engine.spec)
         answer = await self._host.ask(hosted.submission.run, asked)
         return pb.SteerResponse(seq=answer.seq, done=answer.done, text=answer.text, jobs=answer.jobs)
 
@@ -347,16 +333,10 @@ def _batch(records: Any, key: str) -> list[Any]:
     return found
 
 
-def _unbegun(hosted: Hosted) -> Any:
+def _phase(hosted: Hosted, status: Status | None) -> Any:
+    if status is not None:
+        return _PHASES[status.state]
     return pb.RUN_PHASE_STARTING if hosted.busy else pb.RUN_PHASE_LEFT
-
-
-def _phase(hosted: Hosted, engine: Engine) -> Any:
-    if engine.ended is not None:
-        return pb.RUN_PHASE_OVER
-    if not hosted.busy:
-        return pb.RUN_PHASE_LEFT
-    return pb.RUN_PHASE_DRAINING if engine.status(points=False).draining else pb.RUN_PHASE_RUNNING
 
 
 def _problem(problem: Problem) -> pb.FileProblem:

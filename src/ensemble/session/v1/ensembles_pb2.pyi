@@ -37,8 +37,12 @@ class _RunPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunPhase.Val
     RUN_PHASE_RUNNING: _RunPhase.ValueType  # 2
     RUN_PHASE_DRAINING: _RunPhase.ValueType  # 3
     RUN_PHASE_LEFT: _RunPhase.ValueType  # 4
-    """No process is at it; it can be resumed."""
+    """No process works on it, for another reason than the two below; it can be resumed."""
     RUN_PHASE_OVER: _RunPhase.ValueType  # 5
+    RUN_PHASE_DETACHED: _RunPhase.ValueType  # 6
+    """Its process left on request, and jobs are with members; it can be resumed."""
+    RUN_PHASE_DRAINED: _RunPhase.ValueType  # 7
+    """It was drained; it can be resumed."""
 
 class RunPhase(_RunPhase, metaclass=_RunPhaseEnumTypeWrapper):
     """Where a run is in its life."""
@@ -48,8 +52,12 @@ RUN_PHASE_STARTING: RunPhase.ValueType  # 1
 RUN_PHASE_RUNNING: RunPhase.ValueType  # 2
 RUN_PHASE_DRAINING: RunPhase.ValueType  # 3
 RUN_PHASE_LEFT: RunPhase.ValueType  # 4
-"""No process is at it; it can be resumed."""
+"""No process works on it, for another reason than the two below; it can be resumed."""
 RUN_PHASE_OVER: RunPhase.ValueType  # 5
+RUN_PHASE_DETACHED: RunPhase.ValueType  # 6
+"""Its process left on request, and jobs are with members; it can be resumed."""
+RUN_PHASE_DRAINED: RunPhase.ValueType  # 7
+"""It was drained; it can be resumed."""
 Global___RunPhase: _TypeAlias = RunPhase  # noqa: Y015
 
 class _ResultsBy:
@@ -591,6 +599,7 @@ class RunStatus(_message.Message):
     CANCELLED_OUTSIDE_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     phase: Global___RunPhase.ValueType
     elapsed: _builtins.float
@@ -608,6 +617,8 @@ class RunStatus(_message.Message):
     """The last record that this takes into account."""
     currency: _builtins.str
     """That of the costs, such as USD; empty where there is none, or several."""
+    started: _builtins.float
+    """Seconds since 1970."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___CellStatus]: ...
     @_builtins.property
@@ -653,10 +664,11 @@ class RunStatus(_message.Message):
         cancelled_outside: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         failures: _abc.Iterable[Global___FailureStatus] | None = ...,
         currency: _builtins.str = ...,
+        started: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_outside", b"cancelled_outside", "cost", b"cost", "currency", b"currency", "draining", b"draining", "elapsed", b"elapsed", "failures", b"failures", "firings", b"firings", "groups", b"groups", "limit", b"limit", "members", b"members", "node_hours", b"node_hours", "notes", b"notes", "outcome", b"outcome", "phase", b"phase", "points", b"points", "reason", b"reason", "reserved_cost", b"reserved_cost", "reserved_node_hours", b"reserved_node_hours", "rules", b"rules", "run", b"run", "seq", b"seq", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_outside", b"cancelled_outside", "cost", b"cost", "currency", b"currency", "draining", b"draining", "elapsed", b"elapsed", "failures", b"failures", "firings", b"firings", "groups", b"groups", "limit", b"limit", "members", b"members", "node_hours", b"node_hours", "notes", b"notes", "outcome", b"outcome", "phase", b"phase", "points", b"points", "reason", b"reason", "reserved_cost", b"reserved_cost", "reserved_node_hours", b"reserved_node_hours", "rules", b"rules", "run", b"run", "seq", b"seq", "started", b"started", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
