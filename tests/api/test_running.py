@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ensemble
-from ensemble import Ensemble, InputError, UnknownRun
+from ensemble import Ensemble, InputError, Refused, UnknownRun
 from ensemble.model.events import JobEvent
 
 
@@ -136,11 +136,24 @@ def test_it_runs_where_a_loop_runs_already() -> None:
     assert asyncio.run(cell()) == "success"
 
 
-def test_detached_jobs_go_on_and_resume_finds_them() -> None:
+def test_a_run_that_was_left_is_taken_over_to_be_cancelled() -> None:
+    study = Ensemble("left")
+    study.group("a", "sleep 600")
+    assert study.run(detach=True, output="quiet").outcome == "detached"
+    run = ensemble.open_run("left-1")
+    run.cancel()
+    assert run.outcome == "cancelled"
+    with pytest.raises(Refused, match=r"run left-1 is over \(cancelled\)"):
+        run.cancel()
+
+
+def test_detached_jobs_go_on_and_resume_finds_them(tmp_path: Path) -> None:
     study = Ensemble("away")
-    study.group("a", "sleep 1")
+    gate = tmp_path / "gate"
+    study.group("a", f"until test -e {gate}; do sleep 0.05; done", shell=True)
     run = study.run(detach=True, output="quiet")
     assert run.outcome == "detached"
+    gate.touch()
     again = ensemble.resume(run.path, output="quiet")
     assert again.outcome == "success"
     assert [row["attempt"] for row in again.results()] == [1]

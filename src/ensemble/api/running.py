@@ -4,10 +4,8 @@ from __future__ import annotations
 
 __all__ = ["Run", "continue_or_start", "list_runs", "open_run", "resume", "run_to_end", "start"]
 
-import asyncio
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +22,7 @@ from ensemble.model.decisions import Record
 from ensemble.model.errors import InputError, Refused
 from ensemble.model.events import Event, Requested
 from ensemble.runs.interface import AT_WORK
-from ensemble.runs.local import LocalRun
+from ensemble.runs.local import LocalRun, LocalRuns, to_end
 from ensemble.runtime import RunOptions, RunResult, Verification
 from ensemble.runtime.folding import stillborn
 from ensemble.runtime.requests import Answer, answer, complete, is_over
@@ -269,12 +267,18 @@ class Run:
         return self._ask(complete(Requested("action", "api", action=dict(action), key=key), self._spec()))
 
     def drain(self) -> None:
-        """Let the jobs that run finish, start no others, then end."""
-        self._ask(Requested("pause", "api"))
+        """Let the jobs that run finish, start no others, then leave the run, to be resumed.
+
+        A run that no process works on is taken over for this. Raises `Refused` when the run is over.
+        """
+        self._done(self._local.drain() if self._background is None else self._ask_here(Requested("pause", "api")))
 
     def cancel(self) -> None:
-        """Cancel its jobs, then end."""
-        self._ask(Requested("cancel", "api"))
+        """Cancel its jobs, then end. A run that no process works on is taken over for this.
+
+        Raises `Refused` when the run is over.
+        """
+        self._done(self._local.cancel() if self._background is None else self._ask_here(Requested("cancel", "api")))
 
     def detach(self) -> None:
         """Leave its jobs running; `resume` continues it."""
@@ -283,21 +287,21 @@ class Run:
         self._background.detach()
 
     def _ask(self, request: Requested) -> Answer:
+        # it may have been decided before under the same key
         found = self._known(request.key) if request.key else None
-        found = found or (self._local.ask(request) if self._elsewhere() else self._ask_here(request))
-        if not found.done:
-            raise Refused(found.text)
-        return found
-
-    def _elsewhere(self) -> bool:
-        return self._background is None and not self.outcome
+        return self._done(found or (self._local.ask(request) if self._background is None else self._ask_here(request)))
 
     def _ask_here(self, request: Requested) -> Answer:
         record = self._background.ask(request) if self._background is not None else None
         if record is not None:
             return answer(record)
-        # it may have been decided before under the same key
         return Answer(False, is_over(self.name, self.outcome or "it ended just now"))
+
+    @staticmethod
+    def _done(found: Answer) -> Answer:
+        if not found.done:
+            raise Refused(found.text)
+        return found
 
     def _known(self, key: str) -> Answer | None:
         """What a request under this key came to, if it has been made."""
@@ -351,9 +355,7 @@ class Run:
 
 def open_run(name: str | Path = "last") -> Run:
     """A run by path, name or `last`. Raises `UnknownRun`."""
-    from ensemble.runtime import index
-
-    return Run(index.find(str(name)))
+    return Run(LocalRuns().find(str(name)).run_dir)
 
 
 def list_runs() -> list[Run]:
@@ -369,15 +371,13 @@ def resume(name: str | Path = "last", *, force: bool = False, output: str = "hum
     Raises `InputError` as `ensemble resume` does; `force` takes the run over from a process that works on it.
     """
     from ensemble.report.live import Live
-    from ensemble.runtime import resume as resume_run
-    from ensemble.runtime.opening import fold
 
-    path = open_run(name).path
-    engine = fold(path).engine
+    found = LocalRuns().find(str(name))
+    engine = found.engine()
     with Live(engine.spec, output, engine) as live:
-        result = _to_end(lambda: resume_run(path, RunOptions(), [live.observe], force=force))
+        result = found.resume(live.observe, force=force)
     live.close(result)
-    return Run(path, result=result)
+    return Run(found.run_dir, result=result)
 
 
 def run_to_end(spec: EnsembleSpec, options: RunOptions, output: str) -> Run:
@@ -386,7 +386,7 @@ def run_to_end(spec: EnsembleSpec, options: RunOptions, output: str) -> Run:
     from ensemble.runtime import run
 
     with Live(spec, output) as live:
-        result = _to_end(lambda: run(spec, options, [live.observe]))
+        result = to_end(run(spec, options, [live.observe]))
     live.close(result)
     return Run(Path(result.run_dir), result=result)
 
@@ -449,30 +449,3 @@ def _difference(old: Any, new: Any, where: str = "") -> str:
             "",
         )
     return "" if old == new else f"`{where}` differs"
-
-
-def _to_end(make: Callable[[], Awaitable[RunResult]]) -> RunResult:
-    """Run a coroutine here, or in a thread where this one has a loop already (a notebook)."""
-
-    async def work() -> RunResult:
-        return await make()
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work())
-    found: list[RunResult] = []
-    failed: list[BaseException] = []
-
-    def in_thread() -> None:
-        try:
-            found.append(asyncio.run(work()))
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=in_thread, name="ensemble")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return found[0]

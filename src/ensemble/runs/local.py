@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["LocalRun", "LocalRuns", "explained"]
+__all__ = ["LocalRun", "LocalRuns", "to_end"]
 
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -46,7 +47,7 @@ class LocalRuns:
         options = RunOptions(
             base=submission.base, run_dir=submission.run_dir, source=submission.file, detach=submission.detach
         )
-        return asyncio.run(run_ensemble(spec, options, [observe]))
+        return to_end(run_ensemble(spec, options, [observe]))
 
     def list(self) -> list[RunInfo]:
         """Every run of the index that is still there."""
@@ -150,7 +151,12 @@ class LocalRun:
 
     def explain(self, rule: str = "") -> list[RuleExplanation]:
         """How often each rule fired and what it waits for."""
-        return explained(self._current(), self.name, rule)
+        engine = self._current()
+        found = engine.explain(rule)
+        if rule and not found:
+            there = ", ".join(one.id for one in engine.explain())
+            raise InputError(f"run {self.name} has no rule {rule!r}; it has {there or 'none'}")
+        return found
 
     def results(self, by: str = "job") -> Iterator[dict[str, Any]]:
         """One row for each job or point."""
@@ -254,12 +260,12 @@ class LocalRun:
         self.refuse_if_over()
         # with keys the run is left again as it was, once they are cancelled
         options = RunOptions(requests=(request,), detach=bool(request.keys), wake=False)
-        result = asyncio.run(resume_run(self.run_dir, options))
+        result = to_end(resume_run(self.run_dir, options))
         return Answer(True, f"no process worked on it; it was taken over, and ended: {result.outcome}")
 
     def resume(self, observe: Observe = ignore, *, force: bool = False) -> RunResult:
         """Continue the run in this process."""
-        return asyncio.run(resume_run(self.run_dir, observers=[observe], force=force))
+        return to_end(resume_run(self.run_dir, observers=[observe], force=force))
 
     def remove(self, *, force: bool = False) -> None:
         """Delete the run's directory and its entry in the index. Raises `InputError` while its jobs may be running."""
@@ -289,17 +295,22 @@ class LocalRun:
             )
 
 
+def to_end(work: Coroutine[Any, Any, RunResult]) -> RunResult:
+    """Work on a run here, or in a thread where this one has an event loop already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    thread = ThreadPoolExecutor(1, "ensemble")
+    try:
+        return thread.submit(asyncio.run, work).result()
+    finally:
+        # whoever interrupts the waiting does not wait for the end of the run
+        thread.shutdown(wait=False)
+
+
 def _end_of(record: Record | None) -> End | None:
     if record is None:
         return None
     effects = (effect for step in record.steps for effect in getattr(step, "effects", ()))
     return next((effect for effect in effects if isinstance(effect, End)), None)
-
-
-def explained(engine: Engine, run: str, rule: str = "") -> list[RuleExplanation]:
-    """The rules of a run (or one). Raises `InputError` for a rule that it does not have."""
-    found = engine.explain(rule)
-    if rule and not found:
-        there = ", ".join(one.id for one in engine.explain())
-        raise InputError(f"run {run} has no rule {rule!r}; it has {there or 'none'}")
-    return found
