@@ -66,7 +66,7 @@ def test_what_is_submitted_while_the_run_drains_waits_for_a_resume() -> None:
 def test_a_run_that_is_over_refuses_and_says_how_it_ended() -> None:
     run = study().run(output="quiet")
     for one in (run, open_run(run.path)):
-        with pytest.raises(InputError, match=r"over: success|no process works on"):
+        with pytest.raises(InputError, match=r"over \(success\)"):
             one.act({"name": "submit", "label": "a"})
 
 
@@ -76,7 +76,7 @@ def test_what_is_asked_under_a_key_is_done_once_and_its_jobs_are_the_answer() ->
         assert run.submit("a", points=[{"x": 4}], key="k") == first
         assert [job.key for job in run.submit("a", points=[{"x": 4}], key="l")] == ["a-2"]
     assert [job.key for job in run.submit("a", points=[{"x": 4}], key="l")] == ["a-2"], "known also when it is over"
-    with pytest.raises(Refused, match="over: success"):
+    with pytest.raises(Refused, match=r"over \(success\)"):
         run.submit("a", key="m")
     assert xs(run) == [1, 3, 4]
 
