@@ -34,7 +34,8 @@ OUTCOME_NAMES: Final = ("", *OUTCOMES)
 STATE_NUMBERS: Final = {name: number for number, name in enumerate(STATE_NAMES)}
 _OUTCOME_NUMBERS: Final = {name: number for number, name in enumerate(OUTCOME_NAMES)}
 _QUEUE: Final = ("new", "depend", "priority", "sched", "run", "cleanup", "inactive")
-_SIZES: Final = ("nodes_up", "nodes_free", "cores_up", "cores_free", "gpus_up")
+SIZES: Final = ("nodes_up", "nodes_free", "cores_up", "cores_free", "gpus_up")
+"""The fields that give the size of a member; -1 where it is not reported."""
 _WORD: Final = 1 << 63
 
 
@@ -320,7 +321,7 @@ def member_event_to_message(event: MemberEvent) -> pb.MemberEvent:
         unsent=[pb.KeyedAttempt(key=key, attempt=attempt) for key, attempt in event.unsent],
         text=_text(event.text),
     )
-    for name in _SIZES:
+    for name in SIZES:
         if getattr(event, name) >= 0:
             setattr(message, name, getattr(event, name))
     if event.queue is not None:
@@ -367,12 +368,12 @@ def _member_event(message: pb.MemberEvent, member: str) -> MemberEvent:
 
 def sizes_from_message(message: Any) -> dict[str, int]:
     """The counts of a message that has them; -1 where it does not say."""
-    return {name: getattr(message, name) if message.HasField(name) else -1 for name in _SIZES}
+    return {name: getattr(message, name) if message.HasField(name) else -1 for name in SIZES}
 
 
 def sizes_to_message(source: Any, message: Any) -> None:
     """Set the counts that are known."""
-    for name in _SIZES:
+    for name in SIZES:
         if getattr(source, name) >= 0:
             setattr(message, name, getattr(source, name))
 

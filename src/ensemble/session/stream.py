@@ -108,7 +108,7 @@ class Stream(Generic[In, Out]):
         self._leaving = False
         loop = asyncio.get_running_loop()
         self._now = loop.time  # monotonic: a stepping clock changes nothing here
-        self._heard = self._said = loop.time()
+        self._received_at = self._sent_at = loop.time()
 
     # ---- for both sides ----------------------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class Stream(Generic[In, Out]):
                         await self._status_of_call()
                     self._finish(Ended(ByeCode.UNSPECIFIED, "the stream ended", theirs=True))
                     return
-                self._heard = self._now()
+                self._received_at = self._now()
                 if self._end is not None:
                     continue
                 if message.HasField("bye"):
@@ -282,7 +282,7 @@ class Stream(Generic[In, Out]):
                         message = self._fill()
                     if message is None:
                         break
-                    self._said = self._now()
+                    self._sent_at = self._now()
                     await self._wire.write(message)
                 if self._end is not None:
                     break
@@ -300,12 +300,12 @@ class Stream(Generic[In, Out]):
     async def _watch(self) -> None:
         while self._end is None:
             now = self._now()
-            if now - self._heard > self._silence_seconds:
+            if now - self._received_at > self._silence_seconds:
                 self.end(ByeCode.STALLED, f"no message was received for {self._silence_seconds:g} s")
                 return
-            if now - self._said >= self._ping_seconds and not self._outbox:
+            if now - self._sent_at >= self._ping_seconds and not self._outbox:
                 self.send(self._out(ping=pb.Ping(status=self._status())))
-            due = min(self._heard + self._silence_seconds, max(self._said, now) + self._ping_seconds)
+            due = min(self._received_at + self._silence_seconds, max(self._sent_at, now) + self._ping_seconds)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.01, due - now)):
                     await self._over.wait()

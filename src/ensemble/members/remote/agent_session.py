@@ -288,7 +288,7 @@ class AgentSession:
                 if event.name == "down":
                     self._broken = True
                 elif event.nodes_up >= 0 and self._hello is not None:
-                    sizes = {name: getattr(event, name) for name in _SIZES if getattr(event, name) >= 0}
+                    sizes = {name: getattr(event, name) for name in convert.SIZES if getattr(event, name) >= 0}
                     self._hello = msgspec.structs.replace(self._hello, **sizes)
         future = self.outgoing.put(events)
         self._wake()
@@ -349,9 +349,6 @@ class _Sink:
         if self._closed:
             return self._session.position()
         return await self._session.receive(events)
-
-
-_SIZES = ("nodes_up", "nodes_free", "cores_up", "cores_free", "gpus_up")
 
 
 def _cut(event: model.SourceEvent) -> None:

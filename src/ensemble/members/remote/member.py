@@ -37,7 +37,7 @@ REFUSED: Final = {ByeCode.VERSION, ByeCode.WRONG_MEMBER, ByeCode.FENCED}
 FINAL: Final = {*REFUSED, ByeCode.PROTOCOL, ByeCode.FLOOD}
 """After these errors the same session cannot go on."""
 
-TOLD: Final = 32
+ANSWERS_PER_ACK: Final = 32
 """After this many answers the agent gets an acknowledgement, so that it need not keep them."""
 
 REFS: Final = 10_000
@@ -197,7 +197,7 @@ class _Connection:
         self.closing = False
         self._session = token_hex(8)
         self._asked = PendingCommands()
-        self._told = 0
+        self._acknowledged = 0
         self._incoming: EventInbox | None = None
         self._opening = 0
         self._queue: list[tuple[int, list[SourceEvent]]] = []
@@ -208,8 +208,6 @@ class _Connection:
         self._lost = ""
         self._closings: set[asyncio.Task[None]] = set()
         """Streams that are on their way out; the next one does not wait for them."""
-        self.status: pb.StatusResponse | None = None
-        """What the agent last said about nodes and queue."""
 
     async def begin(self) -> Hello:
         """Connect, and let the agent open the queue."""
@@ -334,10 +332,8 @@ class _Connection:
                 # here and now: the events stand right behind it in the stream
                 self._incoming = EventInbox(result.opened.sequence, WINDOW)
             self._asked.answer(result)
-            if self._asked.answered - self._told >= TOLD:
+            if self._asked.answered - self._acknowledged >= ANSWERS_PER_ACK:
                 self._acknowledge()
-        elif kind == "ping" and message.ping.HasField("status"):
-            self.status = message.ping.status
 
     def _take_events(self, batch: pb.EventBatch) -> None:
         if batch.run != self.context.run:
@@ -396,8 +392,8 @@ class _Connection:
         incoming = self._incoming
         if incoming is None or self._stream is None or not self._stream.alive:
             return
-        self._told = self._asked.answered
-        ack = pb.Ack(durable=incoming.durable, credit=incoming.credit, answered=self._told)
+        self._acknowledged = self._asked.answered
+        ack = pb.Ack(durable=incoming.durable, credit=incoming.credit, answered=self._acknowledged)
         self._stream.send(pb.ServiceMessage(ack=ack))
 
     # ---- streams come and go -----------------------------------------------------------------------
