@@ -9,6 +9,7 @@ pytest.importorskip("grpc", reason="the service needs the extra `service`")
 
 from grpc import RpcError, StatusCode, aio
 
+from ensemble.model.events import Requested
 from ensemble.runs.remote import RemoteRuns
 from ensemble.session.convert import map_to_message
 from ensemble.session.limits import MESSAGE_BYTES
@@ -21,6 +22,7 @@ name: steered
 jobs:
   - {name: waits, command: sleep 600}
   - {name: more, command: 'true', submit: rules}
+  - {name: axes, command: 'echo {N}', parameters: {N: [1]}, submit: rules}
 """
 
 
@@ -62,6 +64,18 @@ def test_an_action_is_carried_out_and_is_durable_when_it_is_answered(serve, tmp_
     assert keys == {"more-0", "more-1", "more-2"}
     assert "steered-1: terminated" in server.verb("status", "steered-1").stdout
     assert local(tmp_path, "verify", "state/runs/steered-1").returncode == 0
+
+
+def test_the_answer_to_a_submission_names_the_jobs_that_it_made_also_when_it_is_repeated(serve, tmp_path):
+    server = serve()
+    begun(server, tmp_path, STEERED)
+    with RemoteRuns(server.bound, Security()) as runs:
+        run = runs.find("steered-1")
+        request = Requested("action", action={"name": "submit", "label": "more", "value": 2}, key="once")
+        assert [run.ask(request).jobs for _ in range(2)] == [("more-0", "more-1")] * 2
+        request = Requested("action", action={"name": "submit", "label": "axes", "points": [{"N": 2}, {"N": 5}]})
+        assert run.ask(request).jobs == ("axes-0", "axes-1")
+        assert run.cancel().done
 
 
 def test_a_rule_that_was_added_fires(serve, tmp_path):
