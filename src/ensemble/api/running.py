@@ -21,7 +21,6 @@ from ensemble.journal import Follower
 from ensemble.model.decisions import Record
 from ensemble.model.errors import InputError, Refused
 from ensemble.model.events import Event, Requested
-from ensemble.runs.interface import AT_WORK
 from ensemble.runs.local import LocalRun, LocalRuns, to_end
 from ensemble.runtime import RunOptions, RunResult, Verification
 from ensemble.runtime.folding import stillborn
@@ -344,10 +343,11 @@ class Run:
 
     def _wait_elsewhere(self, timeout: float | None) -> None:
         until = None if timeout is None else time.monotonic() + timeout
-        while self._local.info().state in AT_WORK:
+        self._read()
+        while self._more(None if until is None else max(0.0, until - time.monotonic())):
+            self._read()
             if until is not None and time.monotonic() >= until:
                 raise TimeoutError(f"run {self.name} still goes on")
-            time.sleep(LOOK_SECONDS)
 
 
 # ---- runs --------------------------------------------------------------------------------------------

@@ -13,7 +13,11 @@ from ensemble.runs import RunInfo, Runs
 @runs_options
 @output_option
 def command(runs: Runs, output: Output) -> None:
-    """List the runs, the newest last, with the state or the outcome of each."""
+    """List the runs, the newest last, with the state or the outcome of each.
+
+    No process works on a run that is drained, detached (its process left on request, and its jobs continue) or
+    interrupted (its process was ended). `ensemble resume` continues it.
+    """
     from ensemble.report.text import table
 
     found = runs.list()

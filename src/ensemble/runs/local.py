@@ -134,19 +134,20 @@ class LocalRun:
         return self._status_of(self._current(), points=points)
 
     def _status_of(self, engine: Engine, *, points: bool = True) -> Status:
-        status, state = engine.status(points=points), self._state(engine)
+        status = engine.status(points=points)
+        state = self._state(engine, status)
         if state in AT_WORK:
             status = replace(status, elapsed=max(status.elapsed, time.time() - status.started))
         return replace(status, state=state)
 
-    def _state(self, engine: Engine) -> RunState:
+    def _state(self, engine: Engine, status: Status) -> RunState:
         if engine.ended is not None:
             return "over"
         if self.alive():
-            return "draining" if engine.status(points=False).draining else "running"
+            return "draining" if status.draining else "running"
         if engine.at_rest:
             return "drained"
-        with_members = any(member.outstanding for member in engine.view.members())
+        with_members = any(member.outstanding for member in status.members)
         return "detached" if with_members and left_with(self.run_dir) == "detached" else "interrupted"
 
     def explain(self, rule: str = "") -> list[RuleExplanation]:

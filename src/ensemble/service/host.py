@@ -99,7 +99,7 @@ class Hosted:
                 status = self.run.status(points=points) if live else await asyncio.to_thread(self.run.status)
             except EnsembleError:
                 return None
-            if status.state != "over":
+            if status.state != "over" or (live and not points):
                 return status
             self.final = status
         return self.final
