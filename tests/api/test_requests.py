@@ -54,11 +54,13 @@ def test_what_cannot_be_done_is_refused_with_the_reason(action, why) -> None:
     assert run.outcome == "success"
 
 
-def test_what_is_submitted_while_the_run_drains_waits_for_a_resume() -> None:
-    with study("sleep 0.5").start() as run:
+def test_what_is_submitted_while_the_run_drains_waits_for_a_resume(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with study(f"sh -c 'until test -e {gate}; do sleep 0.05; done'").start() as run:
         next(one for one in run.records() if isinstance(one.event, JobEvent) and one.event.state == "run")
         run.drain()
         run.act({"name": "submit", "label": "a"})
+        gate.touch()
     assert (run.outcome, sorted(row["outcome"] for row in run.results())) == ("drained", ["active", "success"])
     assert ensemble.resume(run.path, output="quiet").outcome == "success"
 

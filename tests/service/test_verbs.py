@@ -149,10 +149,12 @@ def until_ended(server, run, key, token):
 
 def test_a_run_that_was_left_is_gone_on_with_and_shown_as_here(serve, tmp_path):
     server = serve()
-    ledger = tmp_path / "ledger"
-    name = write(tmp_path, SLOW.replace("LEDGER", str(ledger)))
+    ledger, gate = tmp_path / "ledger", tmp_path / "gate"
+    waiting = f"until test -e {gate}; do sleep 0.05; done"
+    name = write(tmp_path, SLOW.replace("LEDGER", str(ledger)).replace("sleep 1", waiting))
     assert server.verb("run", "--detach", name).returncode == 0
     assert leave(server, "slow-1") == "detached"
+    gate.touch()
     done = server.verb("resume", "slow-1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "run slow-1 goes on"
