@@ -80,10 +80,10 @@ class Link:
         self._cancelled: set[Ref] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._door = Door(self)
+        self._sink = LinkSink(self)
         self._down = False
-        self._told_down = False
-        """The engine was told that the member is down, and not yet that it is up again."""
+        self._reported_down = False
+        """The engine knows that the member is down, and not yet that it is up again."""
         self._ready = False
         self._was_open = False
         self._stream = ""
@@ -135,32 +135,32 @@ class Link:
             if not closing.done():
                 self.loop.warnings.append(f"member {self.name} did not let go in time")
             elif (error := closing.exception()) is not None:
-                self.loop.warnings.append(f"member {self.name} could not be closed: {_told(error)}")
+                self.loop.warnings.append(f"member {self.name} could not be closed: {_text_of(error)}")
         finally:
             hurried.cancel()
             closing.cancel()
-            self._door.shut()
+            self._sink.shut()
 
     # ---- what the member calls ---------------------------------------------------------------------
 
-    async def take(self, door: Door, events: Sequence[Incoming]) -> int:
-        """Take in what came through a door; return the last number that is durable."""
+    async def take(self, sink: LinkSink, events: Sequence[Incoming]) -> int:
+        """Take in what a connection has put; return the last number that is durable."""
         believed = [event for event in (validated(one, self.name) for one in events) if event is not None]
         durable = self.loop.enter(believed)
         for event in believed:
             if isinstance(event, MemberEvent):
-                self._hear(event)
+                self._note(event)
         if self._stopping is not None:
             self._wake.set()
         if await durable:
-            door.durable = max(door.durable, max((event.n for event in events), default=0))
-            if door is self._door:
-                self._position = max(self._position, door.durable)
-        return door.durable
+            sink.durable = max(sink.durable, max((event.n for event in events), default=0))
+            if sink is self._sink:
+                self._position = max(self._position, sink.durable)
+        return sink.durable
 
-    def _hear(self, event: MemberEvent) -> None:
+    def _note(self, event: MemberEvent) -> None:
         if event.name == "down":
-            self._down = self._told_down = True
+            self._down = self._reported_down = True
             self._wake.set()
         elif event.nodes_up >= 0:
             self._resized(event.nodes_up)
@@ -218,11 +218,11 @@ class Link:
             except Exception as error:
                 # a fault of the member's: it costs the member its connection, never the run
                 faults = self._faults[command.id] = self._faults.get(command.id, 0) + 1
-                self.loop.post(Fault("member-fault", f"{self.name}: {_told(error)}"))
+                self.loop.post(Fault("member-fault", f"{self.name}: {_text_of(error)}"))
                 if faults >= MOST_FAULTS:
-                    self._refuse(command, _told(error))
+                    self._refuse(command, _text_of(error))
                     return True
-                await self._lose(_told(error))
+                await self._lose(_text_of(error))
                 return False
             else:
                 failpoint("runtime.after-send")
@@ -275,7 +275,7 @@ class Link:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.member.close("cancel" if command.mode == "cancel" else "drain")
-        self._door.shut()
+        self._sink.shut()
         self.loop.post(MemberEvent(self.name, "closed", time.time()))
 
     # ---- resizing ----------------------------------------------------------------------------------
@@ -310,26 +310,26 @@ class Link:
 
     async def _lose(self, why: str) -> None:
         """Give a connection up that does not answer as it should."""
-        self._door.shut()
+        self._sink.shut()
         self._down = True
-        self._tell_down(why)
+        self._report_down(why)
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.member.close("detach")
 
     async def _open(self, resumed: bool) -> None:
         """Open the member, however long it takes. Raises `GivenUp` for one that was never open."""
-        told = ""
+        reported = ""
         attempt = 0
         while True:
             await self._pause_before(attempt)
             attempt += 1
-            self._door.shut()
-            self._door = Door(self)
+            self._sink.shut()
+            self._sink = LinkSink(self)
             self._down = self._ready = False
             context = msgspec.structs.replace(
                 self.context,
-                sink=self._door,
+                sink=self._sink,
                 stream=self._stream,
                 position=self._position,
                 resumed=resumed,
@@ -347,18 +347,18 @@ class Link:
                 if not error.transient and not self._was_open:
                     raise GivenUp(why) from error
             except Exception as error:
-                why = _told(error)
+                why = _text_of(error)
                 self.loop.post(Fault("member-fault", f"{self.name}: {why}"))
             else:
                 return
             if attempt >= len(PATIENCE) and not self._was_open:
                 raise GivenUp(why)
-            if why != told:
-                told = why
-                self._tell_down(why)
+            if why != reported:
+                reported = why
+                self._report_down(why)
 
-    def _tell_down(self, why: str) -> None:
-        self._told_down = True
+    def _report_down(self, why: str) -> None:
+        self._reported_down = True
         self.loop.post(MemberEvent(self.name, "down", time.time(), text=why))
 
     async def _pause_before(self, attempt: int) -> None:
@@ -389,10 +389,10 @@ class Link:
             text=hello.text,
         )
         self.loop.post(event)
-        if self._told_down:
-            self._told_down = False
+        if self._reported_down:
+            self._reported_down = False
             self.loop.post(MemberEvent(self.name, "up", time.time()))
-        self._door.open(self._position)
+        self._sink.open(self._position)
         if not resumed:
             return
         if not same:
@@ -419,12 +419,12 @@ class Link:
             if not self._down:
                 await self._lose(str(error))
         except Exception as error:
-            self.loop.post(Fault("member-fault", f"{self.name}: {_told(error)}"))
-            await self._lose(_told(error))
+            self.loop.post(Fault("member-fault", f"{self.name}: {_text_of(error)}"))
+            await self._lose(_text_of(error))
 
 
-class Door:
-    """One connection's way in (`members.contract.Sink`): shut before the engine knows of it, and after its end."""
+class LinkSink:
+    """The `members.contract.Sink` of one connection; shut before the engine knows of it, and after its end."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -454,5 +454,5 @@ class Door:
         return await self._link.take(self, events)
 
 
-def _told(error: BaseException) -> str:
+def _text_of(error: BaseException) -> str:
     return str(error) if isinstance(error, EnsembleError) else f"{type(error).__name__}: {error}"

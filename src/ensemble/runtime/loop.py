@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 from ensemble.runtime.pace import Pace
 
 Observer = Callable[[Record], None]
-"""Told of each record once it is durable. Called in the loop: it should be quick. One that raises is told no more."""
+"""Called in the event loop with each record once it is durable; it should be quick. One that raises is called no more."""
 
 Promise = asyncio.Future[Record | bool]
 
@@ -120,8 +120,8 @@ class RunLoop:
         """Set when nobody must be waited for any more."""
         self.pace: Pace | None = None
         """How fast jobs may be handed over; None: as fast as members take them."""
-        self.synced: Callable[[float], None] = _unheard
-        """Told how many seconds each sync of the journal took."""
+        self.synced: Callable[[float], None] = _no_observer
+        """Called with the seconds that each sync of the journal took."""
         self._inbox: deque[tuple[Sequence[Event], Promise | None, Promise | None]] = deque()
         """(events, kept when decided, kept when durable)"""
         self._came = asyncio.Event()
@@ -331,7 +331,7 @@ class RunLoop:
             for promise, value in waiting:
                 _keep(promise, value)
             for record, _ in records:
-                self._tell(record)
+                self._notify(record)
             self._write_snapshot()
             if finishing:
                 return
@@ -372,14 +372,14 @@ class RunLoop:
         )
         self.hurried.set()
 
-    def _tell(self, record: Record) -> None:
+    def _notify(self, record: Record) -> None:
         for observer in tuple(self.observers):
             try:
                 observer(record)
             except Exception as error:
                 # who watches may fail; the run does not depend on it
                 self.observers.remove(observer)
-                self.warnings.append(f"an observer raised {type(error).__name__}: {error}; it is not told any more")
+                self.warnings.append(f"an observer raised {type(error).__name__}: {error}; it is not called any more")
 
     async def _call(self, command: Call) -> None:
         try:
@@ -452,8 +452,8 @@ def _keep(promise: Promise, value: Record | bool) -> None:
         promise.set_result(value)
 
 
-def _unheard(seconds: float) -> None:
-    """Nobody wants to know."""
+def _no_observer(seconds: float) -> None:
+    """Stands for a callback that nobody has set."""
 
 
 def _nothing() -> None:

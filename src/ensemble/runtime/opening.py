@@ -275,7 +275,7 @@ def _context(name: str, member: MemberSpec, engine: Engine, run_dir: Path, epoch
 
 
 class _NoSink(Sink):
-    """Stands where the link puts its own door."""
+    """Stands for the sink that the link makes for each connection."""
 
     async def put(self, events: Sequence[Any]) -> int:
         """Take nothing."""

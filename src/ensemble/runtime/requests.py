@@ -40,7 +40,8 @@ POLL_SECONDS: Final = (0.005, 0.2)
 OLD_SECONDS: Final = 3600.0
 """The age at which an answer that nobody has read is removed."""
 
-_BELL: Final = "bell"
+_PIPE: Final = "bell"
+"""The name of the pipe in the directory of requests."""
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -130,7 +131,7 @@ def _post(run_dir: Path, folder: Path, request: Requested) -> None:
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}") from error
     if found.here:
-        _ring(folder)
+        _wake(folder)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -139,13 +140,13 @@ def _write(path: Path, data: bytes) -> None:
     fresh.rename(path)
 
 
-def _ring(folder: Path) -> None:
+def _wake(folder: Path) -> None:
     with contextlib.suppress(OSError):
-        bell = os.open(folder / _BELL, os.O_WRONLY | os.O_NONBLOCK)
+        pipe = os.open(folder / _PIPE, os.O_WRONLY | os.O_NONBLOCK)
         try:
-            os.write(bell, b"!")
+            os.write(pipe, b"!")
         finally:
-            os.close(bell)
+            os.close(pipe)
 
 
 def _answered(folder: Path, id: str) -> Answer | None:  # noqa: A002 - the field's name
@@ -188,24 +189,24 @@ class Requests:
         self._run_dir = run_dir
         self._folder = run_dir / "requests"
         self._epoch = epoch
-        self._rang = asyncio.Event()
-        self._bell = -1
+        self._woken = asyncio.Event()
+        self._pipe = -1
         self._task = asyncio.create_task(self._watch(), name="requests")
 
     async def close(self) -> None:
         """Listen no more: the run is over or being left. What was not taken in is answered with that."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        if self._bell >= 0:
-            asyncio.get_running_loop().remove_reader(self._bell)
-            os.close(self._bell)
+        if self._pipe >= 0:
+            asyncio.get_running_loop().remove_reader(self._pipe)
+            os.close(self._pipe)
         ended = self._loop.engine.ended
         if ended is not None:
             for path in self._waiting(".json"):
                 self._answer(path, Answer(False, is_over(self._run_dir.name, ended.outcome)))
 
     async def _watch(self) -> None:
-        self._hang_bell()
+        self._open_pipe()
         self._clear()
         # what a process before this one had taken in may be in the journal
         for path in self._waiting(".taken"):
@@ -215,28 +216,28 @@ class Requests:
             else:
                 await self._take(path)
         while True:
-            self._rang.clear()
+            self._woken.clear()
             for path in self._waiting(".json"):
                 await self._take(path)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
-                    await self._rang.wait()
+                    await self._woken.wait()
 
-    def _hang_bell(self) -> None:
+    def _open_pipe(self) -> None:
         # where there are no pipes (some shared file systems) we look often enough
         with contextlib.suppress(OSError):
             self._folder.mkdir(exist_ok=True)
-            path = self._folder / _BELL
+            path = self._folder / _PIPE
             with contextlib.suppress(FileExistsError):
                 os.mkfifo(path, 0o600)
             # open for writing too: without a writer a pipe is at its end all the time
-            self._bell = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-            asyncio.get_running_loop().add_reader(self._bell, self._hear)
+            self._pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+            asyncio.get_running_loop().add_reader(self._pipe, self._read_pipe)
 
-    def _hear(self) -> None:
+    def _read_pipe(self) -> None:
         with contextlib.suppress(OSError):
-            os.read(self._bell, 4096)
-        self._rang.set()
+            os.read(self._pipe, 4096)
+        self._woken.set()
 
     def _waiting(self, suffix: str) -> Iterator[Path]:
         try:

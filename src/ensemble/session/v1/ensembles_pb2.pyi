@@ -45,7 +45,7 @@ class _RunPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunPhase.Val
     """It was drained; it can be resumed."""
 
 class RunPhase(_RunPhase, metaclass=_RunPhaseEnumTypeWrapper):
-    """Where a run is in its life."""
+    """The state of a run."""
 
 RUN_PHASE_UNSPECIFIED: RunPhase.ValueType  # 0
 RUN_PHASE_STARTING: RunPhase.ValueType  # 1
@@ -158,7 +158,7 @@ Global___EnsembleFile: _TypeAlias = EnsembleFile  # noqa: Y015
 
 @_typing.final
 class SubmitRequest(_message.Message):
-    """Run this."""
+    """An ensemble to run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -178,7 +178,7 @@ class SubmitRequest(_message.Message):
     nodes: _builtins.int
     """Nodes of the member; 0: the file's."""
     detach: _builtins.bool
-    """Leave once all is submitted."""
+    """Leave the run once all of its jobs are submitted."""
     run: _builtins.str
     """Name of the run; empty: <name>-<n>."""
     @_builtins.property
@@ -206,7 +206,7 @@ Global___SubmitRequest: _TypeAlias = SubmitRequest  # noqa: Y015
 
 @_typing.final
 class SubmitResponse(_message.Message):
-    """It runs."""
+    """The run that was begun."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -234,7 +234,7 @@ Global___SubmitResponse: _TypeAlias = SubmitResponse  # noqa: Y015
 
 @_typing.final
 class CheckRequest(_message.Message):
-    """Look at this."""
+    """A file to check."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -341,7 +341,7 @@ Global___FileProblems: _TypeAlias = FileProblems  # noqa: Y015
 
 @_typing.final
 class ResumeRequest(_message.Message):
-    """Go on with a run."""
+    """The run to continue."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -362,7 +362,7 @@ Global___ResumeRequest: _TypeAlias = ResumeRequest  # noqa: Y015
 
 @_typing.final
 class ResumeResponse(_message.Message):
-    """It goes on."""
+    """The run that continues."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -511,7 +511,7 @@ Global___RunStatusRequest: _TypeAlias = RunStatusRequest  # noqa: Y015
 
 @_typing.final
 class RunStatusResponse(_message.Message):
-    """How it stands."""
+    """The status of a run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -993,7 +993,7 @@ class EventsRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     follow: _builtins.bool
-    """Go on with what comes, until the run is over."""
+    """Send what comes later too, until the run is over."""
     key: _builtins.str
     """Only events of this job."""
     def __init__(
@@ -1060,7 +1060,7 @@ Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 
 @_typing.final
 class WatchResponse(_message.Message):
-    """How it stands now."""
+    """The status of a run now."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1461,7 +1461,7 @@ Global___RemoveRequest: _TypeAlias = RemoveRequest  # noqa: Y015
 
 @_typing.final
 class RemoveResponse(_message.Message):
-    """It is gone."""
+    """The run was deleted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1478,7 +1478,7 @@ Global___RemoveResponse: _TypeAlias = RemoveResponse  # noqa: Y015
 
 @_typing.final
 class InfoRequest(_message.Message):
-    """What are you?"""
+    """Asks what the server is."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

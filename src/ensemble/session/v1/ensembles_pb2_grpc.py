@@ -126,7 +126,7 @@ class EnsemblesServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Resume(self, request, context):
-        """Go on with a run that was left.
+        """Continue a run that no process works on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,7 +140,7 @@ class EnsemblesServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """How a run stands.
+        """The status of a run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,7 +154,7 @@ class EnsemblesServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """How a run stands, again and again as it changes.
+        """The status of a run, now and whenever it has changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

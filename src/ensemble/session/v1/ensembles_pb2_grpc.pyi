@@ -43,15 +43,15 @@ class EnsemblesStub:
     Check: _grpc.UnaryUnaryMultiCallable[_ensembles_pb2.CheckRequest, _ensembles_pb2.CheckResponse]
     """Find what is wrong with a file, before anything is spent."""
     Resume: _grpc.UnaryUnaryMultiCallable[_ensembles_pb2.ResumeRequest, _ensembles_pb2.ResumeResponse]
-    """Go on with a run that was left."""
+    """Continue a run that no process works on."""
     List: _grpc.UnaryUnaryMultiCallable[_ensembles_pb2.ListRequest, _ensembles_pb2.ListResponse]
     """The runs of this server."""
     Status: _grpc.UnaryUnaryMultiCallable[_ensembles_pb2.RunStatusRequest, _ensembles_pb2.RunStatusResponse]
-    """How a run stands."""
+    """The status of a run."""
     Events: _grpc.UnaryStreamMultiCallable[_ensembles_pb2.EventsRequest, _ensembles_pb2.EventsResponse]
     """The records of a run from a sequence number on; ends with the run, or at its present end."""
     Watch: _grpc.UnaryStreamMultiCallable[_ensembles_pb2.WatchRequest, _ensembles_pb2.WatchResponse]
-    """How a run stands, again and again as it changes."""
+    """The status of a run, now and whenever it has changed."""
     Explain: _grpc.UnaryUnaryMultiCallable[_ensembles_pb2.ExplainRequest, _ensembles_pb2.ExplainResponse]
     """Why rules fired, or what they wait for."""
     Results: _grpc.UnaryStreamMultiCallable[_ensembles_pb2.ResultsRequest, _ensembles_pb2.ResultsResponse]
@@ -77,15 +77,15 @@ class EnsemblesAsyncStub(EnsemblesStub):
     Check: _aio.UnaryUnaryMultiCallable[_ensembles_pb2.CheckRequest, _ensembles_pb2.CheckResponse]  # type: ignore[assignment]
     """Find what is wrong with a file, before anything is spent."""
     Resume: _aio.UnaryUnaryMultiCallable[_ensembles_pb2.ResumeRequest, _ensembles_pb2.ResumeResponse]  # type: ignore[assignment]
-    """Go on with a run that was left."""
+    """Continue a run that no process works on."""
     List: _aio.UnaryUnaryMultiCallable[_ensembles_pb2.ListRequest, _ensembles_pb2.ListResponse]  # type: ignore[assignment]
     """The runs of this server."""
     Status: _aio.UnaryUnaryMultiCallable[_ensembles_pb2.RunStatusRequest, _ensembles_pb2.RunStatusResponse]  # type: ignore[assignment]
-    """How a run stands."""
+    """The status of a run."""
     Events: _aio.UnaryStreamMultiCallable[_ensembles_pb2.EventsRequest, _ensembles_pb2.EventsResponse]  # type: ignore[assignment]
     """The records of a run from a sequence number on; ends with the run, or at its present end."""
     Watch: _aio.UnaryStreamMultiCallable[_ensembles_pb2.WatchRequest, _ensembles_pb2.WatchResponse]  # type: ignore[assignment]
-    """How a run stands, again and again as it changes."""
+    """The status of a run, now and whenever it has changed."""
     Explain: _aio.UnaryUnaryMultiCallable[_ensembles_pb2.ExplainRequest, _ensembles_pb2.ExplainResponse]  # type: ignore[assignment]
     """Why rules fired, or what they wait for."""
     Results: _aio.UnaryStreamMultiCallable[_ensembles_pb2.ResultsRequest, _ensembles_pb2.ResultsResponse]  # type: ignore[assignment]
@@ -126,7 +126,7 @@ class EnsemblesServicer(metaclass=_abc_1.ABCMeta):
         request: _ensembles_pb2.ResumeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ensembles_pb2.ResumeResponse, _abc.Awaitable[_ensembles_pb2.ResumeResponse]]:
-        """Go on with a run that was left."""
+        """Continue a run that no process works on."""
 
     @_abc_1.abstractmethod
     def List(
@@ -142,7 +142,7 @@ class EnsemblesServicer(metaclass=_abc_1.ABCMeta):
         request: _ensembles_pb2.RunStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ensembles_pb2.RunStatusResponse, _abc.Awaitable[_ensembles_pb2.RunStatusResponse]]:
-        """How a run stands."""
+        """The status of a run."""
 
     @_abc_1.abstractmethod
     def Events(
@@ -158,7 +158,7 @@ class EnsemblesServicer(metaclass=_abc_1.ABCMeta):
         request: _ensembles_pb2.WatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ensembles_pb2.WatchResponse], _abc.AsyncIterator[_ensembles_pb2.WatchResponse]]:
-        """How a run stands, again and again as it changes."""
+        """The status of a run, now and whenever it has changed."""
 
     @_abc_1.abstractmethod
     def Explain(

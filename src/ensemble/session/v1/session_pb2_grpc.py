@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class MembersStub:
-    """The door of the service: agents dial it.
+    """The calls of the service: agents dial it.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class MembersStub:
 
 
 class MembersServicer:
-    """The door of the service: agents dial it.
+    """The calls of the service: agents dial it.
     """
 
     def Session(self, request_iterator, context):
@@ -70,7 +70,7 @@ def add_MembersServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Members:
-    """The door of the service: agents dial it.
+    """The calls of the service: agents dial it.
     """
 
     @staticmethod
@@ -102,7 +102,7 @@ class Members:
 
 
 class MemberEndpointStub:
-    """The door of an agent that listens: the service dials it.
+    """The calls of an agent that listens: the service dials it.
     """
 
     def __init__(self, channel):
@@ -124,7 +124,7 @@ class MemberEndpointStub:
 
 
 class MemberEndpointServicer:
-    """The door of an agent that listens: the service dials it.
+    """The calls of an agent that listens: the service dials it.
     """
 
     def Session(self, request_iterator, context):
@@ -163,7 +163,7 @@ def add_MemberEndpointServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MemberEndpoint:
-    """The door of an agent that listens: the service dials it.
+    """The calls of an agent that listens: the service dials it.
     """
 
     @staticmethod

@@ -32,7 +32,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class MembersStub:
-    """The door of the service: agents dial it."""
+    """The calls of the service: agents dial it."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -43,14 +43,14 @@ class MembersStub:
 
 @_typing.type_check_only
 class MembersAsyncStub(MembersStub):
-    """The door of the service: agents dial it."""
+    """The calls of the service: agents dial it."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Session: _aio.StreamStreamMultiCallable[_session_pb2.AgentMessage, _session_pb2.ServiceMessage]  # type: ignore[assignment]
     """One member's session. The token is in the call's metadata (`authorization: Bearer ...`)."""
 
 class MembersServicer(metaclass=_abc_1.ABCMeta):
-    """The door of the service: agents dial it."""
+    """The calls of the service: agents dial it."""
 
     @_abc_1.abstractmethod
     def Session(
@@ -63,7 +63,7 @@ class MembersServicer(metaclass=_abc_1.ABCMeta):
 def add_MembersServicer_to_server(servicer: MembersServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class MemberEndpointStub:
-    """The door of an agent that listens: the service dials it."""
+    """The calls of an agent that listens: the service dials it."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -76,7 +76,7 @@ class MemberEndpointStub:
 
 @_typing.type_check_only
 class MemberEndpointAsyncStub(MemberEndpointStub):
-    """The door of an agent that listens: the service dials it."""
+    """The calls of an agent that listens: the service dials it."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Session: _aio.StreamStreamMultiCallable[_session_pb2.ServiceMessage, _session_pb2.AgentMessage]  # type: ignore[assignment]
@@ -85,7 +85,7 @@ class MemberEndpointAsyncStub(MemberEndpointStub):
     """Nodes and queue as they are now."""
 
 class MemberEndpointServicer(metaclass=_abc_1.ABCMeta):
-    """The door of an agent that listens: the service dials it."""
+    """The calls of an agent that listens: the service dials it."""
 
     @_abc_1.abstractmethod
     def Session(
