@@ -70,8 +70,9 @@ class Ensemble:
             study.run()
 
     A function that is a rule is called in a worker process, which loads the script that has it: it must stand at the
-    top level of a file, and gets those of `metrics`, `event`, `rule`, `action`, `options`, `parameters`, `binding`
-    (axis values of a `for_each` rule) and `now` that it names. It returns an action, a rule, a list of those, or None.
+    top level of a file, and gets those of `job`, `metrics`, `points`, `event`, `rule`, `action`, `options`,
+    `parameters`, `binding` (axis values of a `for_each` rule) and `now` that it names. It returns an action, a rule, a
+    list of those, or None.
     """
 
     def __init__(self, name: str = "", *, directory: str | Path = "", **keys: Any) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 from ensemble.runtime.pace import Pace
 
 Observer = Callable[[Record], None]
-"""Called in the event loop with each record once it is durable; it should be quick. One that raises is called no more."""
+"""Called in the event loop with each durable record; it should be quick. One that raises is not called again."""
 
 Promise = asyncio.Future[Record | bool]
 
