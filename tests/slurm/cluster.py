@@ -25,9 +25,13 @@ _found: list[str] = []
 
 
 def enter() -> str:
-    """Make it the cluster of this process and its children; return its directory. Other tests must not see it."""
+    """Make it the cluster of this process and its children; return its directory. Other tests must not see it.
+
+    All of its nodes are up then: a node that came back later would run the jobs which a test wants to see waiting.
+    """
     os.environ["SLURM_CLUSTER_DIR"] = _found[0]
     os.environ["SLURM_CONF"] = f"{_found[0]}/slurm.conf"
+    until(nodes_are_up)
     return _found[0]
 
 
