@@ -1,6 +1,6 @@
 """Jobs per second of `/bin/true` through the whole system, journal on, against a bare `os.posix_spawn` loop that makes
-the same directory and output files, one after the other in the same round, each in a process of its own; and, where they
-are installed, xargs, GNU parallel, HyperQueue's LocalCluster and Parsl's HTEX."""
+the same directory and output files, one after the other in the same round, each in a process of its own. Other tools are
+compared by `peers.py`."""
 
 import os
 import shutil
@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 JOBS = 3000
@@ -63,67 +62,6 @@ def command(folder, slots, jobs):
     return time.perf_counter() - began
 
 
-def xargs(folder, slots):
-    """No directory and no files of a job's own: a lower bound of what starting programs costs."""
-    began = time.perf_counter()
-    subprocess.run(f"seq {JOBS} | xargs -P {slots} -I{{}} /bin/true", shell=True, check=True)
-    return time.perf_counter() - began
-
-
-def parallel(folder, slots):
-    """GNU parallel with its job log, its nearest thing to a record of what ran."""
-    began = time.perf_counter()
-    command = f"seq {JOBS} | parallel -j {slots} --joblog {folder}/log /bin/true"
-    subprocess.run(command, shell=True, check=True, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - began
-
-
-HYPERQUEUE = """
-import sys, time
-from hyperqueue import Job, LocalCluster
-from hyperqueue.cluster import WorkerConfig
-jobs, slots = int(sys.argv[1]), int(sys.argv[2])
-with LocalCluster() as cluster:
-    cluster.start_worker(WorkerConfig(cores=slots))
-    client = cluster.client()
-    job = Job(default_workdir=sys.argv[3])
-    for _ in range(jobs):
-        job.program(["/bin/true"], stdout=None, stderr=None)
-    began = time.perf_counter()
-    client.wait_for_jobs([client.submit(job)])
-    print(time.perf_counter() - began)
-"""
-
-PARSL = """
-import sys, time
-import parsl
-from parsl import bash_app
-from parsl.config import Config
-from parsl.executors import HighThroughputExecutor
-from parsl.providers import LocalProvider
-jobs, slots = int(sys.argv[1]), int(sys.argv[2])
-executor = HighThroughputExecutor(max_workers_per_node=slots, provider=LocalProvider(init_blocks=1, max_blocks=1))
-with parsl.load(Config(executors=[executor], run_dir=sys.argv[3], initialize_logging=False)):
-    @bash_app
-    def true():
-        return "/bin/true"
-    true().result()
-    began = time.perf_counter()
-    for future in [true() for _ in range(jobs)]:
-        future.result()
-    print(time.perf_counter() - began)
-"""
-
-
-def other(script):
-    def measure(folder, slots):
-        command = [sys.executable, "-c", script, str(JOBS), str(slots), folder]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=600)
-        return float(done.stdout.split()[-1])
-
-    return measure
-
-
 def alone(measure):
     """In a process of its own: what ran in a process before changes where the kernel puts what it starts."""
 
@@ -135,35 +73,20 @@ def alone(measure):
     return apart
 
 
-def missing(module):
-    return "" if find_spec(module) else f"the Python package {module} is not installed here"
-
-
-PEERS = {
-    "bare posix_spawn loop": (alone(bare), ""),
-    "ensemble": (ours, ""),
-    "xargs -P": (xargs, "" if shutil.which("xargs") else "not installed"),
-    "GNU parallel": (parallel, "" if shutil.which("parallel") else "not installed"),
-    "HyperQueue LocalCluster": (other(HYPERQUEUE), missing("hyperqueue")),
-    "Parsl HTEX": (other(PARSL), missing("parsl")),
-}
+MEASURES = {"bare posix_spawn loop": alone(bare), "ensemble": ours}
 
 
 def main():
     slots = len(os.sched_getaffinity(0))
     here = os.getcwd()
     print(f"local member: {JOBS} x /bin/true on {slots} cores, journal on; medians of {ROUNDS} interleaved rounds")
-    times = {name: [] for name, (_, reason) in PEERS.items() if not reason}
+    times = {name: [] for name in MEASURES}
     for _ in range(ROUNDS):
-        for name in list(times):
+        for name, measure in MEASURES.items():
             folder = tempfile.mkdtemp(dir=here)
             try:
                 os.sync()
-                times[name].append(PEERS[name][0](folder, slots))
-            except subprocess.SubprocessError as error:
-                del times[name]
-                said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-                print(f"  {name}: could not be measured: {said[-1] if said else error}")
+                times[name].append(measure(folder, slots))
             finally:
                 os.chdir(here)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -173,9 +96,6 @@ def main():
         ratios = sorted(bare / one for bare, one in zip(base, found, strict=True))
         rate, middle = JOBS / statistics.median(found), statistics.median(ratios)
         print(f"  {name:24} {rate:>8,.0f} jobs/s  {middle:.2f} of the bare loop ({ratios[0]:.2f} to {ratios[-1]:.2f})")
-    for name, (_, reason) in PEERS.items():
-        if reason:
-            print(f"  {name}: {reason}, not compared")
     print("  (to reach: 0.80 of the bare loop; the bare loop and we make a directory and two files for each job)")
 
 
