@@ -22,6 +22,7 @@ from ensemble.cli.output import Output
 @click.option("--run", default="", help="Serve only this run.")
 @click.option("--name", default="", help="Name of the member in the file; with --connect, unless the token has it.")
 @click.option("--base", default="", help="Directory for runs on this machine.  [default: as the service says]")
+@click.option("--workers", default=0, type=click.IntRange(0), help="Calls served at a time.  [default: any number]")
 @click.option("--token-file", default="", metavar="FILE", help="File with the token to send, or to ask for.")
 @click.option("--tls-ca", default="", metavar="FILE", help="CA certificate that verifies the other side.")
 @click.option("--tls-cert", default="", metavar="FILE", help="Certificate of this agent.")
@@ -35,6 +36,7 @@ def command(
     run: str,
     name: str,
     base: str,
+    workers: int,
     token_file: str,
     tls_ca: str,
     tls_cert: str,
@@ -61,14 +63,17 @@ def command(
         from ensemble.model.errors import InputError
 
         raise InputError(f"the agent needs {error.name}: pip install 'ensemble-hpc[service]'") from error
-    from ensemble.runtime.opening import member_factory
+    from ensemble.members.kinds import agent_factory
 
+    factory = agent_factory(kind)
     agent = Agent(
         kind,
-        member_factory(kind),
+        factory,
         run=run,
         member=name,
         base=base,
+        observe=getattr(factory, "observe", None),
+        workers=workers,
         report=lambda text: output.note(f"ensemble agent: {text}"),
     )
 

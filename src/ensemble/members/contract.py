@@ -31,6 +31,8 @@ __all__ = [
     "InventoryItem",
     "Member",
     "MemberFactory",
+    "Observation",
+    "Observe",
     "Page",
     "Receipt",
     "Refused",
@@ -38,7 +40,7 @@ __all__ = [
     "Unknown",
 ]
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
@@ -171,6 +173,19 @@ class Hello(Struct, frozen=True):
     text: str = ""
 
 
+class Observation(Struct, frozen=True):
+    """What a queue has, whoever's jobs they are: `nodes` as in the message `NodeCounts`, `queue` as in `QueueCounts` of
+    `proto/ensemble/v1/model.proto`."""
+
+    nodes: dict[str, int]
+    queue: dict[str, int]
+
+
+Observe = Callable[[Callable[[Observation | None], None]], Awaitable[None]]
+"""Watches a queue until it is cancelled, and calls what it is given whenever the queue has changed; with None while
+nobody answers there. It raises nothing."""
+
+
 class InventoryItem(Struct, frozen=True, gc=False):
     """One attempt that the back end knows: its present state and, when it has ended, its last event."""
 
@@ -201,6 +216,7 @@ class Member(Protocol):
     * `fixed_size`: true where its size is the queue's own business, so that it can be neither grown nor shrunk.
     * `own_nodes`: true where nobody but the run changes its nodes. The runtime then adds the capability `own-nodes`.
     * `simulated_as`: options of the simulated queue that stands for this kind in `ensemble simulate`.
+    * `observe`: a static method (`Observe`) by which an agent learns what the queue has before any run has opened it.
     """
 
     async def open(self, context: Context) -> Hello:

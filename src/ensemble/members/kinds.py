@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["KINDS", "Kind", "Traits", "batch_queue_here", "member_factory", "member_kinds", "traits_of"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "Traits",
+    "agent_factory",
+    "batch_queue_here",
+    "member_factory",
+    "member_kinds",
+    "traits_of",
+]
 
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,15 +27,18 @@ if TYPE_CHECKING:
 
 
 class Kind(NamedTuple):
-    """Where the class of a kind of member is, and, for a batch queue, the command that submits jobs to it."""
+    """Where the class of a kind of member is, and, for a batch queue, the command that submits jobs to it.
+
+    `beside`: where the class is that serves it beside the queue, in an agent, if that is another.
+    """
 
     member: str
     submits: str = ""
+    beside: str = ""
 
     def load(self) -> Any:
         """Import the class."""
-        module, _, name = self.member.partition(":")
-        return getattr(import_module(module), name)
+        return _imported(self.member)
 
 
 KINDS: Final = {
@@ -58,6 +70,20 @@ def member_factory(kind: str) -> Callable[[], Member]:
     except Exception as error:
         raise InputError(f"members of kind {kind!r} cannot be used here: {error}") from error
     return factory
+
+
+def agent_factory(kind: str) -> Callable[[], Member]:
+    """Return what makes members of a kind in an agent, beside the queue. Raises `InputError` as `member_factory`."""
+    found = KINDS.get(kind)
+    if found is None or not found.beside:
+        return member_factory(kind)
+    factory: Callable[[], Member] = _imported(found.beside)
+    return factory
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 class Traits(NamedTuple):

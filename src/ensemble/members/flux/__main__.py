@@ -11,65 +11,34 @@ import sys
 import time
 from typing import Any
 
-from ensemble.members.flux import calls
+from ensemble.members.contract import Observation
 from ensemble.members.flux.broker import Broker
-from ensemble.members.flux.entries import SENTINEL, Entry
+from ensemble.members.flux.entries import Entry
 from ensemble.members.flux.register import Register
-from ensemble.members.flux.sizes import Sizes, read_sizes
+from ensemble.members.flux.sizes import Sizes
+from ensemble.members.flux.watching import QueueWatch, payload
 from ensemble.model.errors import EnsembleError
 from ensemble.model.wording import counted
 
 
 class Watch:
-    """Prints events and, when it has changed, at most once a second, the status."""
+    """Prints events and, when it has changed, the status."""
 
     def __init__(self, uri: str, *, as_json: bool, history: bool) -> None:
-        self._json, self._history = as_json, history
-        self._register = Register("", "", {}, str)
-        self._past = True
-        self._dirty, self._over = asyncio.Event(), asyncio.Event()
-        self._why = ""
-        self._broker = Broker(uri, self._receive, self._lost, self._dirty.set)
+        self._json = as_json
+        self._printed: Observation | None = None
+        self._watch = QueueWatch(uri, self._print_status, self._print_events, history=history)
+        self.stop = self._watch.stop
 
     async def run(self) -> int:
         """Watch until the broker is gone or `stop` is called. Raises `MemberError` without a broker."""
-        await self._broker.open()
-        over = asyncio.create_task(self._over.wait())
-        status = asyncio.create_task(self._status())
-        try:
-            await asyncio.wait((over, status), return_when=asyncio.FIRST_COMPLETED)
-            if status.done():
-                status.result()
-        finally:
-            for task in (over, status):
-                task.cancel()
-            await self._broker.close()
-        if self._why:
-            print(f"ensemble: {self._why}", file=sys.stderr)
-        return 1 if self._why else 0
+        why = await self._watch.run()
+        if why:
+            print(f"ensemble: {why}", file=sys.stderr)
+        return 1 if why else 0
 
-    def stop(self) -> None:
-        """Stop watching."""
-        self._over.set()
-
-    def _lost(self, why: str) -> None:
-        self._why = why
-        self._over.set()
-
-    def _receive(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            if entry.id == SENTINEL:
-                self._past = False
-                self._dirty.set()
-                continue
-            self._register.count(entry)
-            if not self._past or self._history:
-                self._print_events(entry)
-        if not self._past:
-            self._dirty.set()
-
-    def _print_events(self, entry: Entry) -> None:
-        name = self._broker.named(entry.id)
+    def _print_events(self, entry: Entry, broker: Broker) -> None:
+        name = broker.named(entry.id)
         for event in entry.events:
             if self._json:
                 self._print_line({"id": name, "time": event.timestamp, "name": event.name, "context": event.context})
@@ -78,17 +47,11 @@ class Watch:
                 context = " ".join(f"{key}={value}" for key, value in event.context.items())
                 self._print_line(f"{at} {name} {event.name} {context}".rstrip())
 
-    async def _status(self) -> None:
-        before: Any = None
-        while True:
-            await self._dirty.wait()
-            self._dirty.clear()
-            sizes = read_sizes(await self._broker.call(calls.sizes()))
-            now = status(sizes, self._register)
-            if now != before:
-                before = now
-                self._print_line(now if self._json else _line(sizes, now["queue"]))
-            await asyncio.sleep(1.0)
+    def _print_status(self, sizes: Sizes, register: Register) -> None:
+        now = payload(sizes, register)
+        if now != self._printed:
+            self._printed = now
+            self._print_line({"nodes": now.nodes, "queue": now.queue} if self._json else _line(sizes, now.queue))
 
     def _print_line(self, what: Any) -> None:
         try:
@@ -97,21 +60,6 @@ class Watch:
             # nobody reads it any more (`| head`); what is still buffered has nowhere to go at our end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             self.stop()
-
-
-def status(sizes: Sizes, register: Register) -> dict[str, dict[str, int]]:
-    """Nodes and queue, under the names of the service's `Status`."""
-    queue = dict.fromkeys(("new", "depend", "priority", "sched", "run", "cleanup", "inactive"), 0)
-    for state in register.active.values():
-        queue[state] += 1
-    queue["inactive"] = register.inactive
-    nodes = {
-        "node_cores_free": sizes.cores_free,
-        "node_cores_up": sizes.cores_up,
-        "node_up_count": sizes.nodes_up,
-        "node_free_count": sizes.nodes_free,
-    }
-    return {"nodes": nodes, "queue": queue}
 
 
 def _line(sizes: Sizes, queue: dict[str, int]) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from secrets import token_hex
 from typing import ClassVar, Final
 
@@ -19,6 +19,7 @@ from ensemble.members.contract import (
     Context,
     Hello,
     InventoryItem,
+    Observation,
     Page,
     Receipt,
     Refused,
@@ -35,6 +36,7 @@ from ensemble.members.flux.register import Register
 from ensemble.members.flux.shipping import Broken, Shipping
 from ensemble.members.flux.sizes import Sizes, read_sizes
 from ensemble.members.flux.waiting import reasons
+from ensemble.members.flux.watching import observe
 from ensemble.members.kit.fetching import fetch_file
 from ensemble.members.kit.options import check_options
 from ensemble.members.kit.outbox import Outbox
@@ -74,6 +76,11 @@ class FluxMember:
     group_options: ClassVar = OPTIONS
     launchers: ClassVar = LAUNCHERS
     fixed_size: ClassVar = True
+
+    @staticmethod
+    async def observe(found: Callable[[Observation | None], None]) -> None:
+        """Watch the instance around this process. See `contract.Observe`."""
+        await observe(found, str)
 
     def __init__(self) -> None:
         self._context: Context | None = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 import msgspec
 
-from ensemble.members.contract import Accepted, Context, Hello, Receipt, Refused
+from ensemble.members.contract import Accepted, Context, Hello, Observation, Receipt, Refused
 from ensemble.members.flux.member import FluxMember
+from ensemble.members.flux.watching import observe
 from ensemble.members.minicluster.view import enter, never_here, socket_of, views
 from ensemble.model.errors import MemberError, MemberUnavailable
 from ensemble.model.events import MemberEvent
@@ -28,6 +30,18 @@ class MiniClusterMember(FluxMember):
     """
 
     fixed_size: ClassVar = False
+
+    @staticmethod
+    async def observe(found: Callable[[Observation | None], None]) -> None:
+        """Watch the queue of this pod, as soon as its broker is up. See `contract.Observe`."""
+
+        def where() -> str:
+            enter()
+            if uri := socket_of():
+                return uri
+            raise MemberError("no broker has come up in this pod")
+
+        await observe(found, where)
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,7 +10,8 @@ from typing import Final
 
 VIEWS: Final = ("/mnt/flux/view", "/opt/view", "/mnt/flux")
 """Where the Flux Operator mounts its view, by its versions; `FLUX_VIEW` names another."""
-_SOCKETS: Final = ("run/flux/local", "var/run/flux/local")
+_SOCKETS: Final = ("run/flux/local", "config/run/flux/local", "var/run/flux/local")
+"""Where the broker's socket is below a view: the operator of October 2025 and later has it beside its configuration."""
 
 
 def views(view: str = "") -> tuple[str, ...]:

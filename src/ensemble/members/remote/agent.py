@@ -15,15 +15,17 @@ import grpc
 from grpc import aio
 
 from ensemble import __version__
-from ensemble.members.contract import Member
+from ensemble.members.contract import Member, Observation, Observe
 from ensemble.members.remote.agent_session import AgentSession, AgentStream
 from ensemble.model.errors import EnsembleError
+from ensemble.session import convert
 from ensemble.session.backoff import Backoff
 from ensemble.session.hello import agreed, versions
 from ensemble.session.limits import HELLO_SECONDS, PING_SECONDS, SILENCE_SECONDS
 from ensemble.session.security import Security, bearer, bind, dial, options
 from ensemble.session.stream import ByeCode, Ended, Stream
 from ensemble.session.tokens import Claims, Held, TokenError, Verifier
+from ensemble.session.v1 import model_pb2 as pb_model
 from ensemble.session.v1 import session_pb2 as pb
 from ensemble.session.v1 import session_pb2_grpc as rpc
 
@@ -51,15 +53,21 @@ class Agent:
         run: str = "",
         member: str = "",
         base: str = "",
+        observe: Observe | None = None,
+        workers: int = 0,
         report: Callable[[str], None] = lambda text: None,
         ping: float = PING_SECONDS,
         silence: float = SILENCE_SECONDS,
         hello_seconds: float = HELLO_SECONDS,
     ) -> None:
         """`kind` and `factory`: the queue; `run`, `member`: the only ones served (empty: any); `base`: where runs have
-        their directories here; `report` is called with one line for each thing that happens."""
+        their directories here; `observe` watches the queue while no run has opened it; `workers`: calls that are
+        served at a time when it listens (0: any number); `report` is called with one line for each thing that
+        happens."""
         self.kind, self.run, self.member = kind, run, member
         self._factory, self._base, self._print = factory, base, report
+        self._observe, self._workers = observe, workers
+        self._observed: Observation | None = None
         self._ping, self._silence, self._hello_seconds = ping, silence, hello_seconds
         self._name = token_hex(8)
         self._sessions: dict[tuple[str, str], AgentSession] = {}
@@ -129,7 +137,7 @@ class Agent:
 
         token = security.token()
         verifier = Held(token) if token else None
-        server = aio.server(options=options())
+        server = aio.server(options=options(), maximum_concurrent_rpcs=self._workers or None)
         endpoint = Endpoint(self, verifier)
         rpc.add_MemberEndpointServicer_to_server(endpoint, server)
         health_service = health.aio.HealthServicer()
@@ -140,10 +148,13 @@ class Agent:
         reflection.enable_server_reflection((name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         bound = bind(server, address, security)
         await server.start()
+        watching = asyncio.ensure_future(self._observe(self._see)) if self._observe is not None else None
         try:
             ready(bound)
             await server.wait_for_termination()
         finally:
+            if watching is not None:
+                watching.cancel()
             await health_service.enter_graceful_shutdown()
             await self._leave()
             await server.stop(STOP_SECONDS)
@@ -184,7 +195,10 @@ class Agent:
             await stream.close()
 
     def status(self, run: str = "", member: str = "") -> pb.StatusResponse | None:
-        """Nodes and queue of a member, of the only one without names; None when there is none such."""
+        """Nodes and queue of a member, or of the only one without names; without any member, those of the queue itself.
+
+        None when there is no member with these names.
+        """
         found = [
             session
             for (its_run, its_member), session in self._sessions.items()
@@ -196,7 +210,13 @@ class Agent:
             answer.queue.CopyFrom(found[0].counts.queue())
         elif run or member:
             return None
+        elif self._observed is not None:
+            answer.nodes.CopyFrom(pb_model.NodeCounts(**self._observed.nodes))
+            answer.queue.CopyFrom(convert.queue_to_message(self._observed.queue))
         return answer
+
+    def _see(self, observation: Observation | None) -> None:
+        self._observed = observation
 
     # ---- for both ----------------------------------------------------------------------------------
 
