@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["Asked", "cancel", "feasible", "kill", "ping", "queue", "rpc", "sizes", "submit", "urgency"]
+__all__ = [
+    "Asked",
+    "cancel",
+    "drain",
+    "feasible",
+    "kill",
+    "ping",
+    "queue",
+    "ranks",
+    "rpc",
+    "sizes",
+    "submit",
+    "undrain",
+    "urgency",
+]
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
@@ -50,6 +64,23 @@ def feasible(jobspec: dict[str, Any]) -> Asked:
 def sizes() -> Asked:
     """All, allocated and down resources, as text."""
     return lambda handle: handle.rpc("sched.resource-status"), lambda future: future.get_str()
+
+
+def ranks() -> Asked:
+    """Which brokers are online, and which are drained, as text."""
+    return lambda handle: handle.rpc("resource.status", {}, 0), lambda future: future.get_str()
+
+
+def drain(targets: Iterable[int], reason: str) -> Asked:
+    """Let brokers take no more jobs."""
+    payload = {"targets": ",".join(map(str, sorted(targets))), "reason": reason}
+    return lambda handle: handle.rpc("resource.drain", payload, 0), None
+
+
+def undrain(targets: Iterable[int]) -> Asked:
+    """Let brokers take jobs again."""
+    payload = {"targets": ",".join(map(str, sorted(targets)))}
+    return lambda handle: handle.rpc("resource.undrain", payload, 0), None
 
 
 def queue(name: str) -> Asked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Sizes", "read_sizes"]
+__all__ = ["Ranks", "Sizes", "allocated_ranks", "read_ranks", "read_sizes"]
 
 from typing import NamedTuple
 
@@ -23,6 +23,13 @@ class Sizes(NamedTuple):
     cores_per_node: int
 
 
+class Ranks(NamedTuple):
+    """Brokers by rank: those that are there, and why each of those that take no jobs was drained."""
+
+    online: frozenset[int]
+    drained: dict[int, str]
+
+
 class _Part(Struct, frozen=True):
     rank: str
     children: dict[str, str] = {}
@@ -40,6 +47,15 @@ class _Status(Struct, frozen=True):
     all: _Set = _Set()
     allocated: _Set = _Set()
     down: _Set = _Set()
+
+
+class _Drain(Struct, frozen=True):
+    reason: str = ""
+
+
+class _Brokers(Struct, frozen=True):
+    online: str = ""
+    drain: dict[str, _Drain] = {}
 
 
 def read_sizes(answer: str) -> Sizes:
@@ -67,6 +83,19 @@ def read_sizes(answer: str) -> Sizes:
         gpus_up=sum(gpus[rank] for rank in up),
         cores_per_node=max(cores.values(), default=0),
     )
+
+
+def allocated_ranks(answer: str) -> frozenset[int]:
+    """The ranks that jobs have cores on, by what `sched.resource-status` answered. Raises `msgspec.MsgspecError`."""
+    status = msgspec.json.decode(answer, type=_Status)
+    return frozenset(rank for part in status.allocated.execution.R_lite for rank in _numbers(part.rank))
+
+
+def read_ranks(answer: str) -> Ranks:
+    """Read what `resource.status` answered. Raises `msgspec.MsgspecError`."""
+    brokers = msgspec.json.decode(answer, type=_Brokers)
+    drained = {rank: drain.reason for ranks, drain in brokers.drain.items() for rank in _numbers(ranks)}
+    return Ranks(frozenset(_numbers(brokers.online)), drained)
 
 
 def _numbers(text: str) -> list[int]:
