@@ -328,7 +328,7 @@ _VERBS: Final = {"GET": "list", "POST": "create", "PATCH": "patch", "DELETE": "d
 
 
 def connect(kubeconfig: str = "", context: str = "", namespace: str = "") -> Api:
-    """Sign in with the kubeconfig given, that of `KUBECONFIG`, the pod's own account, or `~/.kube/config`, in this order.
+    """Sign in with the kubeconfig given, that of `KUBECONFIG`, the pod's own account, or `~/.kube/config`: the first found.
 
     Raises `MemberUnavailable` where there is none, or it cannot be read.
     """
