@@ -328,7 +328,7 @@ _VERBS: Final = {"GET": "list", "POST": "create", "PATCH": "patch", "DELETE": "d
 
 
 def connect(kubeconfig: str = "", context: str = "", namespace: str = "") -> Api:
-    """Sign in with the kubeconfig given, that of `KUBECONFIG`, the pod's own account, or `~/.kube/config`: the first found.
+    """Sign in with the first of: the kubeconfig given, that of `KUBECONFIG`, the pod's own account, `~/.kube/config`.
 
     Raises `MemberUnavailable` where there is none, or it cannot be read.
     """
