@@ -262,7 +262,8 @@ class Member(Protocol):
 
         `Accepted` means that it is under way: each change is reported by `MemberEvent("nodes")`. A later call replaces
         an earlier one. Running jobs are never killed: a busy node leaves when its jobs have ended. `Refused` where the
-        member cannot do this, or not beyond its bounds.
+        member cannot do this, or not beyond its bounds. A member that gives up by itself puts
+        `MemberEvent("resize-failed")` with the reason.
         """
         ...
 

@@ -105,6 +105,8 @@ class MemberEvent(Struct, frozen=True, gc=False, tag="member", omit_defaults=Tru
 
     `name`: `open` (a new stream began; `stream` names it and `n` restarts), `up`, `down` (unreachable; jobs
     go on), `nodes` (sizes changed), `resize` (it asks whoever can to bring it to `nodes_wanted` nodes),
+    `provisioning` (nodes are on their way; `text` says how many, and what they wait for), `resize-failed` (it stays at
+    the size that it has; `text` says why),
     `inventory` (a complete inventory was taken; open refs of `attempt`s not among `known` are proven gone),
     `closed`, `gone` (given up by policy), `fault`.
     -1 means unknown for the counts. `waiting`: why this run's jobs wait in the queue, in the queue's own words, and how

@@ -161,6 +161,8 @@ class Messages:
             case "down":
                 self._down.setdefault(event.member, at)
                 return [Message("member", f"{name} is down{detail}. Its jobs go on where they can.")]
+            case "provisioning" if event.text:
+                return [Message("member", f"{name} waits for nodes{detail}")]
             case "gone":
                 return [Message("member", f"{name} is given up{detail}")]
             case "fault":

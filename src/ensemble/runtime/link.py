@@ -162,6 +162,9 @@ class Link:
         if event.name == "down":
             self._down = self._reported_down = True
             self._wake.set()
+        elif event.name == "resize-failed":
+            for command in list(self._resizes):
+                self._resize_over(command, event.text)
         elif event.nodes_up >= 0:
             self._resized(event.nodes_up)
 
@@ -265,8 +268,7 @@ class Link:
             refused = tuple((key, attempt, why, False) for key, attempt in command.refs())
             self.loop.post(SubmitAnswered(command.id, self.name, refused))
         elif isinstance(command, Resize):
-            self._resizes.pop(command.id, None)
-            self.loop.post(ResizeDone(command.id, self.name, error=why))
+            self._resize_failed(command.id, why)
         else:
             self.loop.post(Fault("command-failed", f"{self.name}: {type(command).__name__.lower()}: {why}"))
 
@@ -287,8 +289,7 @@ class Link:
         self._resizes = {command.id: (begun, command.nodes)}
         receipt = await self.member.resize(command.id, command.nodes)
         if isinstance(receipt, (Refused, Unknown)):
-            self._resizes.pop(command.id, None)
-            self.loop.post(ResizeDone(command.id, self.name, error=receipt.reason))
+            self._resize_failed(command.id, receipt.reason)
             return
         await self.loop.settled()
         self._resized(self.loop.engine.view.member(self.name).nodes_up)
@@ -303,8 +304,17 @@ class Link:
                 self.loop.post(ResizeDone(command, self.name, nodes))
 
     def _resize_late(self, command: int, seconds: float) -> None:
-        if self._resizes.pop(command, None) is not None:
-            self.loop.post(ResizeDone(command, self.name, error=f"not done after {seconds:g} s"))
+        if command in self._resizes:
+            self._resize_failed(command, f"not done after {seconds:g} s")
+
+    def _resize_failed(self, command: int, why: str) -> None:
+        """End a resize, and let rules react to it."""
+        self._resize_over(command, why)
+        self.loop.post(MemberEvent(self.name, "resize-failed", time.time(), text=why))
+
+    def _resize_over(self, command: int, why: str) -> None:
+        self._resizes.pop(command, None)
+        self.loop.post(ResizeDone(command, self.name, error=why))
 
     # ---- opening -----------------------------------------------------------------------------------
 

@@ -227,7 +227,7 @@ def token(state: str, role: Any, run: str, member: str, expires: str, subject: s
 )
 def certificate(folder: str, hosts: tuple[str, ...], days: int) -> None:
     """Make a CA and a certificate of it in FOLDER: ca.pem for clients, server.pem and server.key for the server."""
-    from ensemble.service.certificates import make
+    from ensemble.session.certificates import make
 
     make(Path(folder), hosts, days)
     click.echo(f"made {folder}/ca.pem (give it to clients), {folder}/server.pem and {folder}/server.key")

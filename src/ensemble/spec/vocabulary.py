@@ -34,6 +34,8 @@ MEMBER_EVENTS: Final = {
     "up": "can be reached again",
     "down": "cannot be reached",
     "nodes": "changed its size",
+    "provisioning": "waits for nodes that are on their way",
+    "resize-failed": "did not get the size that it was asked for, and stays at what it has",
     "inventory": "reported what it consists of",
     "closed": "takes no more jobs",
     "gone": "was given up",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+__all__ = ["Certificates", "certificates", "make"]
+
 import datetime
 import ipaddress
 import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,14 +20,21 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ensemble.model.errors import InputError
 
 
-def make(folder: Path, hosts: Sequence[str] = (), days: int = 365) -> None:
-    """Write `ca.pem`, `server.pem` and `server.key` (0600). The CA's own key is not kept: it signs this once.
+class Certificates(NamedTuple):
+    """A certificate authority and one certificate of it, each as PEM. The authority's own key is not kept."""
 
-    Raises `InputError` when a file is there already or cannot be written.
+    authority: bytes
+    certificate: bytes
+    key: bytes
+
+
+def certificates(names: Sequence[str], issuer: str, days: int = 365) -> Certificates:
+    """Make a certificate for `names` (host names and addresses), valid for `days`, signed by an authority made for it.
+
+    `issuer` is the name of the authority, for people.
     """
-    names = list(hosts) or [socket.gethostname(), "localhost", "127.0.0.1", "::1"]
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"ensemble-server of {socket.gethostname()[:40]}")])
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer[:64])])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=5)
     end = begin + datetime.timedelta(days=days)
@@ -50,12 +60,22 @@ def make(folder: Path, hosts: Sequence[str] = (), days: int = 365) -> None:
     )
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Certificates(authority.public_bytes(pem), own.public_bytes(pem), secret)
+
+
+def make(folder: Path, hosts: Sequence[str] = (), days: int = 365) -> None:
+    """Write `ca.pem`, `server.pem` and `server.key` (0600). The CA's own key is not kept: it signs this once.
+
+    Raises `InputError` when a file is there already or cannot be written.
+    """
+    names = list(hosts) or [socket.gethostname(), "localhost", "127.0.0.1", "::1"]
+    made = certificates(names, f"ensemble-server of {socket.gethostname()[:40]}", days)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, data in (
-            ("server.key", secret),
-            ("server.pem", own.public_bytes(pem)),
-            ("ca.pem", authority.public_bytes(pem)),
+            ("server.key", made.key),
+            ("server.pem", made.certificate),
+            ("ca.pem", made.authority),
         ):
             mode = 0o600 if file == "server.key" else 0o644
             with os.fdopen(os.open(folder / file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
