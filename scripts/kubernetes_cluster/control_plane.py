@@ -30,23 +30,21 @@ AUDIT_POLICY = {
 
 
 def make_network(layout: Layout) -> None:
-    """Make the bridge that carries the machine's own address in the cluster, unless it is there."""
+    """Make the bridge that carries the machine's own address and leads to the node's, unless it is there."""
     if subprocess.run(["ip", "link", "show", layout.name], capture_output=True).returncode == 0:
         return
     for words in (
         ("link", "add", layout.name, "type", "bridge"),
         ("addr", "add", f"{layout.host}/24", "dev", layout.name),
         ("link", "set", layout.name, "up"),
-        # what is for a pod must not leave the machine when the pod's node is not there
-        ("route", "add", "unreachable", f"{layout.address('0.0')}/16", "metric", "4096"),
+        ("route", "add", f"{layout.address('0.0')}/16", "via", layout.node),
     ):
         ip(*words)
 
 
 def remove_network(layout: Layout) -> None:
-    """Remove the bridge and its routes, as far as they are there."""
+    """Remove the bridge, and with it its routes, if it is there."""
     subprocess.run(["ip", "link", "delete", layout.name], capture_output=True)
-    subprocess.run(["ip", "route", "delete", "unreachable", f"{layout.address('0.0')}/16"], capture_output=True)
 
 
 def ip(*words: str) -> None:

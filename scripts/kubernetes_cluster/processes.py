@@ -12,6 +12,9 @@ from pathlib import Path
 from kubernetes_cluster.layout import Layout
 from kubernetes_cluster.words import Failure, until
 
+NODE = "node"
+"""The process whose namespaces (process ids, mounts, network) are the real node."""
+
 
 @dataclass(frozen=True)
 class Process:
@@ -31,27 +34,54 @@ class Process:
 
     def start(self, *words: str) -> None:
         """Start it away from our terminal, unless it runs."""
+        self._start(words, [], wrapper="")
+
+    def start_in_node(self, *words: str) -> None:
+        """Start it in the namespaces of the node, unless it runs."""
+        self._start(words, ["nsenter", "--target", str(self._node()), "--pid", "--mount", "--net"], wrapper="nsenter")
+
+    def start_as_node(self, *words: str) -> None:
+        """Start it, unless it runs, as the first process of new namespaces: with it ends all that is in them."""
+        unshare = ["unshare", "--pid", "--mount", "--net", "--fork", "--mount-proc", "--propagation=slave"]
+        self._start(words, unshare, wrapper="unshare")
+
+    def _node(self) -> int:
+        pid = Process(self.layout, NODE).pid()
+        if pid is None:
+            raise Failure("the cluster's real node is not running")
+        return pid
+
+    def _start(self, words: tuple[str, ...], prefix: list[str], wrapper: str) -> None:
         if self.alive():
             return
         with self.log.open("ab") as log:
             started = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+                [*prefix, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
             )
-        known = {"pid": started.pid, "born": _born(started.pid), "words": words}
-        self._file.write_text(json.dumps(known))
+        pid = started.pid
+        if wrapper:  # it forks, and stays as the parent of what it starts
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            until(lambda: started.poll() is not None or children.read_text(), f"a child of {wrapper}", 30)
+            if started.poll() is not None:
+                raise Failure(f"{self.name} did not start: {self.last_words()}")
+            pid = int(children.read_text().split()[0])
+        self._file.write_text(json.dumps({"pid": pid, "born": _born(pid), "words": words, "wrapper": wrapper}))
 
     def restart(self) -> None:
         """Start it again as it was; raises `Failure` when it never ran."""
         if not self._file.exists():
             raise Failure(f"{self.name} is not part of this cluster")
-        self.start(*json.loads(self._file.read_text())["words"])
+        known = json.loads(self._file.read_text())
+        {"": self.start, "nsenter": self.start_in_node, "unshare": self.start_as_node}[known["wrapper"]](
+            *known["words"]
+        )
 
     def pid(self) -> int | None:
         """Its process id while it lives: a number that another process has since been given does not count."""
         if not self._file.exists():
             return None
         known = json.loads(self._file.read_text())
-        return known["pid"] if _born(known["pid"]) == known["born"] else None
+        return known["pid"] if known["born"] and _born(known["pid"]) == known["born"] else None
 
     def alive(self) -> bool:
         """Whether it runs."""
@@ -80,6 +110,15 @@ def every(layout: Layout) -> list[Process]:
     """All processes that were started, the latest first."""
     files = sorted((layout.folder / "processes").glob("*.json"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
     return [Process(layout, file.stem) for file in files]
+
+
+def run_in_node(layout: Layout, *words: str) -> str:
+    """What a command prints that runs in the namespaces of the node; raises `Failure` with its message."""
+    enter = ["nsenter", "--target", str(Process(layout, NODE).pid()), "--pid", "--mount", "--net"]
+    done = subprocess.run([*enter, *words], capture_output=True, text=True, cwd="/")
+    if done.returncode:
+        raise Failure(f"{words[0]}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
 
 
 def _born(pid: int) -> str | None:
