@@ -15,6 +15,7 @@ from ensemble.runs import Runs, Submission
 @click.argument("file", type=click.Path())
 @click.option("--member", default="", metavar="KIND", help="Run on this kind of member, whatever the file says.")
 @click.option("--nodes", type=click.IntRange(1, 100_000), default=None, help="Number of nodes of the member.")
+@click.option("--image", default="", help="Container image of the jobs, on members of Kubernetes.")
 @click.option("--run-dir", default="", help="Directory of this run.  [default: <base>/<name>-<n>]")
 @click.option("--base", default="runs", show_default=True, help="Directory in which runs are created.")
 @click.option("--seed", type=click.IntRange(0), default=None, help="Seed of random choices, whatever the file says.")
@@ -29,6 +30,7 @@ def command(
     file: str,
     member: str,
     nodes: int | None,
+    image: str,
     run_dir: str,
     base: str,
     seed: int | None,
@@ -37,7 +39,7 @@ def command(
     output: Output,
 ) -> None:
     """Run the ensemble of FILE to its end."""
-    submission = Submission(file, member, nodes or 0, seed, detach, debug, run_dir=run_dir, base=base)
+    submission = Submission(file, member, nodes or 0, seed, detach, debug, run_dir=run_dir, base=base, image=image)
     with Showing(output, debug=debug) as showing:
         result = runs.submit(submission, showing.observe, output.warn)
     sys.exit(showing.close(result))

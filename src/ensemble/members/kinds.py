@@ -47,6 +47,9 @@ KINDS: Final = {
     "remote": Kind("ensemble.members.remote:RemoteMember"),
     "flux": Kind("ensemble.members.flux:FluxMember"),
     "minicluster": Kind("ensemble.members.minicluster:MiniClusterMember"),
+    "job": Kind("ensemble.members.kubernetes.member:JobMember"),
+    "jobset": Kind("ensemble.members.kubernetes.member:JobSetMember"),
+    "leaderworkerset": Kind("ensemble.members.kubernetes.member:LeaderWorkerSetMember"),
     "slurm": Kind("ensemble.members.batch.slurm:SlurmMember", submits="sbatch"),
     "pbs": Kind("ensemble.members.batch.pbs:PbsMember", submits="qsub"),
 }

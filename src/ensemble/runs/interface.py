@@ -37,7 +37,8 @@ AT_WORK: Final[tuple[RunState, ...]] = ("starting", "running", "draining")
 class Submission:
     """An ensemble file to be run, and what replaces parts of it.
 
-    `member` is a kind of member, `nodes` its number of nodes (0: the file's), `seed` the seed. `detach`: leave once all
+    `member` is a kind of member, `nodes` its number of nodes (0: the file's), `image` the container image of its jobs,
+    `seed` the seed. `detach`: leave once all
     jobs are submitted; at a server, return once it has accepted the file. `name` is the name of the run at a server;
     `run_dir` its directory on this machine, `base` the directory in which `<name>-<n>` is made.
     """
@@ -51,6 +52,7 @@ class Submission:
     name: str = ""
     run_dir: str = ""
     base: str = "runs"
+    image: str = ""
 
 
 class RunInfo(Struct, frozen=True):

@@ -70,7 +70,7 @@ def _spec(submission: Submission, warn: Warn) -> EnsembleSpec:
     spec, places = load_with_places(submission.file, algorithms(), () if member else member_kinds())
     if submission.seed is not None:
         spec = replace(spec, seed=submission.seed)
-    spec = on_member(spec, member or kind_here(spec), submission.nodes)
+    spec = on_member(spec, member or kind_here(spec), submission.nodes, submission.image)
     for problem in examine(spec, places):
         warn(problem)
     if submission.debug:

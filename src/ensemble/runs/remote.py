@@ -87,6 +87,10 @@ class RemoteRuns:
         """
         if submission.run_dir:
             raise InputError("a directory of the run can be given on this machine only; a server has its own for each")
+        if submission.image:
+            raise InputError(
+                "an image can be given on this machine only; for a server, put it into the file (`options`)"
+            )
         request = pb.SubmitRequest(
             file=packed(submission.file),
             request_id=token_hex(16),

@@ -20,7 +20,7 @@ from ensemble.engine import Engine
 from ensemble.functions import FunctionWorkers, check_functions
 from ensemble.journal import JournalWriter
 from ensemble.members.contract import Context, Member, Sink
-from ensemble.members.kinds import batch_queue_here, member_factory, member_kinds
+from ensemble.members.kinds import batch_queue_here, member_factory, member_kinds, traits_of
 from ensemble.model.decisions import Call, Record
 from ensemble.model.errors import InputError, JournalError
 from ensemble.model.events import Event, Requested, RunResumed, RunStarted
@@ -218,8 +218,12 @@ def members_of(spec: EnsembleSpec) -> Mapping[str, MemberSpec]:
     return spec.members or {"local": MemberSpec()}
 
 
-def on_member(spec: EnsembleSpec, kind: str = "", nodes: int = 0) -> EnsembleSpec:
-    """The same ensemble on one member of another kind (and options of its own), or with so many nodes each."""
+def on_member(spec: EnsembleSpec, kind: str = "", nodes: int = 0, image: str = "") -> EnsembleSpec:
+    """The same ensemble on one member of another kind (and options of its own), with so many nodes each, or with a
+    container image for its jobs.
+
+    Raises `InputError` for an image where no member runs jobs in containers.
+    """
     members = members_of(spec)
     if kind:
         first = next(iter(members.values()))
@@ -229,6 +233,14 @@ def on_member(spec: EnsembleSpec, kind: str = "", nodes: int = 0) -> EnsembleSpe
         spec = msgspec.structs.replace(spec, jobs=jobs)
     if nodes:
         members = {name: msgspec.structs.replace(one, nodes=nodes) for name, one in members.items()}
+    if image:
+        members = dict(members)
+        for name, one in members.items():
+            traits = traits_of(one.kind)
+            if traits is not None and "image" in (traits.group_options or ()):
+                members[name] = msgspec.structs.replace(one, options={**one.options, "image": image})
+        if not any(one.options.get("image") == image for one in members.values()):
+            raise InputError("an image is for members of Kubernetes (`--member job`), and there is none here")
     return msgspec.structs.replace(spec, members=dict(members))
 
 
