@@ -10,7 +10,7 @@ follow from that line. A field without a `Key` is worked out by the loader and c
 
 from __future__ import annotations
 
-__all__ = ["Key", "Shape", "keys_of", "words_of"]
+__all__ = ["Key", "Shape", "keys_of", "object_shape", "words_of"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -107,6 +107,11 @@ def shape(method: str, schema: Schema, words: str) -> Shape:
 def ref(struct: str) -> dict[str, Any]:
     """The schema of an object that is described elsewhere."""
     return {"$ref": f"#/$defs/{struct}"}
+
+
+def object_shape(struct: type, words: str) -> Shape:
+    """A mapping with the keys of a struct; the reference calls it `words`."""
+    return Shape(lambda reader, tree, where: struct(**reader.struct(tree, struct, where)), ref(struct.__name__), words)
 
 
 def _whole(least: int) -> dict[str, Any]:

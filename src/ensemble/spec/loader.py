@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["action_from_plain", "from_plain", "load", "load_with_places", "loads", "no_collection", "rule_from_plain"]
+__all__ = ["action_from_plain", "from_plain", "load", "load_tree", "load_with_places", "loads", "no_collection", "rule_from_plain"]
 
 import gc
 import os
@@ -62,6 +62,14 @@ def loads(text: str, file: str = "<text>", directory: str = "", algorithms: Coll
 def from_plain(data: dict[str, Any], directory: str = "", algorithms: Collection[str] = ()) -> EnsembleSpec:
     """The same from plain data in the file's format; problems name the path inside it."""
     return _spec(tree_of_plain(data), directory or os.getcwd(), "ensemble", algorithms)[0]
+
+
+def load_tree(
+    tree: Tree, name: str = "ensemble", algorithms: Collection[str] = (), kinds: Collection[str] = ()
+) -> tuple[EnsembleSpec, dict[str, Place]]:
+    """The same as `load_with_places` from a tree that was made elsewhere; `name` is that of an ensemble without one."""
+    with no_collection():
+        return _spec(tree, os.getcwd(), name, algorithms, kinds)
 
 
 def rule_from_plain(data: dict[str, Any], spec: EnsembleSpec) -> RuleSpec:
