@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from ensemble.model.errors import FileError, InputError, Problem, SpecError
-from ensemble.operator.resource import MemberResource, SidecarSpec, Spec
+from ensemble.operator.resource import KINDS, MemberResource, SidecarSpec, Spec
 from ensemble.runtime.examining import examine
 from ensemble.runtime.opening import algorithms, member_kinds
 from ensemble.spec.convert import Failed
@@ -147,11 +147,7 @@ class _File:
         """Members by name; one without a name is called after its kind."""
         found: dict[str, MemberResource] = {}
         for member in self._spec.members:
-            kinds = [
-                key
-                for key in ("job", "jobset", "jobSet", "leaderWorkerSet", "minicluster", "miniCluster")
-                if key in member.tree.value
-            ]
+            kinds = [key for key in KINDS if key in member.tree.value]
             if len(kinds) > 1:
                 self._refuse(member.tree, f"a member is of one kind, and this is {' and '.join(kinds)}")
             name = member.name or member.kind

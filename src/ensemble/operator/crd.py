@@ -1,8 +1,8 @@
 """The CustomResourceDefinition of `Ensemble`, from the keys of `resource.py` and of the file format.
 
-The API server takes *structural* schemas only: each value has one type, and a schema has no references. A value that may
-be written in several ways (a duration, a number or text) is therefore left open here and is checked by the webhook, as
-are unknown keys: the API server would drop them without a word before the webhook could name the nearest one.
+The API server takes *structural* schemas only: each value has one type, and a schema has no references. A value that
+may be written in several ways (a duration, a number or text) is therefore left open here and is checked by the webhook,
+as are unknown keys: the API server would drop them without a word before the webhook could name the nearest one.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _object_schema() -> dict[str, Any]:
     }
 
 
-_KEPT: Final = (
+_KEPT: Final[tuple[str, ...]] = (
     "description",
     "type",
     "enum",

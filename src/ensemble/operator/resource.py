@@ -132,9 +132,7 @@ class MemberResource(Struct, frozen=True, kw_only=True):
         dict[str, Any] | None,
         Key("Each job is a Job; what is here is its pod: image, resources, volumes, ...", MAPPING),
     ] = None
-    jobset: Annotated[
-        dict[str, Any] | None, Key("Each job is a JobSet; what is here is its pods.", MAPPING, aliases=("jobSet",))
-    ] = None
+    jobset: Annotated[dict[str, Any] | None, Key("Each job is a JobSet; what is here is its pods.", MAPPING)] = None
     leader_worker_set: Annotated[
         dict[str, Any] | None,
         Key("Each job is a LeaderWorkerSet of one group; what is here is its pods.", MAPPING, "leaderWorkerSet"),
@@ -144,7 +142,6 @@ class MemberResource(Struct, frozen=True, kw_only=True):
         Key(
             "Jobs run under Flux in one MiniCluster: `spec` is that of the Flux Operator.",
             MAPPING,
-            aliases=("miniCluster",),
         ),
     ] = None
     size: Annotated[int, Key("Nodes at the start.", whole(1))] = 0

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["action_from_plain", "from_plain", "load", "load_tree", "load_with_places", "loads", "no_collection", "rule_from_plain"]
+__all__ = [
+    "action_from_plain",
+    "from_plain",
+    "load",
+    "load_tree",
+    "load_with_places",
+    "loads",
+    "no_collection",
+    "rule_from_plain",
+]
 
 import gc
 import os
