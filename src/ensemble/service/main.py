@@ -127,69 +127,24 @@ def _raise_files() -> None:
 
 
 async def _serve(address: str, state: Path, ceilings: Any, security: Any, log: Any, metrics: str) -> None:
-    from grpc import aio
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-    from grpc_reflection.v1alpha import reflection
-
-    from ensemble.members.remote import ACCEPTOR, Acceptor
-    from ensemble.service.host import Host
     from ensemble.service.metrics import expose
-    from ensemble.service.server import EnsemblesService
-    from ensemble.session.security import bind, needs_token, options
+    from ensemble.service.serving import serving
+    from ensemble.session.security import needs_token
     from ensemble.session.tokens import SignedBy
-    from ensemble.session.v1 import ensembles_pb2, session_pb2
-    from ensemble.session.v1.ensembles_pb2_grpc import add_EnsemblesServicer_to_server
-    from ensemble.session.v1.session_pb2_grpc import add_MembersServicer_to_server
 
-    lock = _lock(state)
-    verifier = SignedBy(_key(state)) if needs_token(address) else None
-    acceptor = Acceptor(verifier, fault=lambda name, text: log(name, text))
-    ACCEPTOR.set(acceptor)
-    host = Host(state, ceilings, log)
-    grpc_server = aio.server(options=options())
-    add_EnsemblesServicer_to_server(EnsemblesService(host, verifier), grpc_server)
-    add_MembersServicer_to_server(acceptor, grpc_server)
-    checks = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, grpc_server)
-    names = [
-        ensembles_pb2.DESCRIPTOR.services_by_name["Ensembles"].full_name,
-        session_pb2.DESCRIPTOR.services_by_name["Members"].full_name,
-    ]
-    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    exposed = expose(metrics, host, acceptor, security) if metrics else None
-    bound = bind(grpc_server, address, security)
-    await grpc_server.start()
-    host.restore()
-    for name in ("", *names):
-        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-    print(f"ensemble-server: listening on {bound}", flush=True)
-    if exposed is not None:
-        print(f"ensemble-server: metrics on {exposed.address}", flush=True)
-    await stop.wait()
-    log("stopping", "the runs are left and can be continued")
-    await checks.enter_graceful_shutdown()
-    await host.stop()
-    await acceptor.close()
-    await grpc_server.stop(1.0)
+    verifier = SignedBy(_key(state)) if needs_token(address) else None
+    async with serving(address, state, ceilings, security, log, verifier) as served:
+        exposed = expose(metrics, served.host, served.acceptor, security) if metrics else None
+        print(f"ensemble-server: listening on {served.address}", flush=True)
+        if exposed is not None:
+            print(f"ensemble-server: metrics on {exposed.address}", flush=True)
+        await stop.wait()
     if exposed is not None:
         exposed.close()
-    os.close(lock)
     log("stopped")
-
-
-def _lock(state: Path) -> int:
-    """Raises `InputError` when another server has this state directory."""
-    import fcntl
-
-    lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise InputError(f"another server uses {state}; give this one a --state of its own") from error
-    return lock
 
 
 @server.command("token")
