@@ -6,7 +6,7 @@ Every value keeps its path in the object as its place, so what `ensemble check` 
 
 from __future__ import annotations
 
-__all__ = ["Converted", "ObjectError", "convert", "text_of"]
+__all__ = ["Converted", "ObjectError", "convert", "file_of", "text_of"]
 
 import re
 from collections.abc import Mapping
@@ -69,6 +69,13 @@ def convert(name: str, data: object, *, check: bool = True) -> Converted:
     except InputError as error:
         raise ObjectError([f"spec: {error}"]) from error
     return Converted(ensemble, spec, tuple(text_of(problem) for problem in warnings))
+
+
+def file_of(name: str, data: object) -> dict[str, Any]:
+    """The ensemble file of an object that `convert` has read, as plain data."""
+    reader, tree = Reader("", 0), _tree(data, "spec")
+    file: dict[str, Any] = _File(reader, tree, Spec(**reader.struct(tree, Spec, "spec"))).build().plain()
+    return {"name": _name(name), **file}
 
 
 def text_of(problem: Problem) -> str:
@@ -170,6 +177,8 @@ class _File:
                 inner = {}
             for key in _SIZES:
                 sizes[key] = sizes[key] or self._whole(where, inner, key)
+            # the sizes are the member's own: a change of them is no change of its options
+            options["spec"] = {key: value for key, value in inner.items() if key not in _SIZES}
             options["sidecar"] = _sidecar(member.sidecar or self._spec.sidecar)
         if self._spec.size:
             sizes["size"] = self._spec.size

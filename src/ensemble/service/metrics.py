@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Exposed", "expose"]
+__all__ = ["Exposed", "expose", "registry_of"]
 
 import asyncio
 import contextlib
@@ -59,19 +59,28 @@ def expose(where: str, host: Host, acceptor: Acceptor, security: Security) -> Ex
         tls = {"certfile": security.cert, "keyfile": security.key}
         if security.ca:
             tls |= {"client_cafile": security.ca, "client_auth_required": True}
+    registry, lag = registry_of(host, acceptor)
+    try:
+        server, thread = start_http_server(int(text), name, registry, **tls)
+    except OSError as error:
+        lag.cancel()
+        raise InputError(f"--metrics {where}: {error.strerror or error}") from error
+    scheme = "https" if tls else "http"
+    shown = f"[{name}]" if ":" in name else name
+    return Exposed(f"{scheme}://{shown}:{server.server_port}/metrics", server, thread, lag)
+
+
+def registry_of(host: Host, acceptor: Acceptor) -> tuple[CollectorRegistry, asyncio.Task[None]]:
+    """The metrics of a server, and the task that measures the delay of its event loop until it is cancelled.
+
+    Collect them in another thread than that of the event loop.
+    """
     collector = _Collector(host, acceptor)
     registry = CollectorRegistry()
     registry.register(collector)
     registry.register(host.syncs)
     ProcessCollector(registry=registry)
-    try:
-        server, thread = start_http_server(int(text), name, registry, **tls)
-    except OSError as error:
-        raise InputError(f"--metrics {where}: {error.strerror or error}") from error
-    scheme = "https" if tls else "http"
-    shown = f"[{name}]" if ":" in name else name
-    lag = asyncio.create_task(collector.measure_lag(), name="event loop lag")
-    return Exposed(f"{scheme}://{shown}:{server.server_port}/metrics", server, thread, lag)
+    return registry, asyncio.create_task(collector.measure_lag(), name="event loop lag")
 
 
 def _loopback(name: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["Api", "ApiError", "Gone", "connect"]
 
 import asyncio
+import copy
 import os
 import random
 import time
@@ -109,6 +110,12 @@ class Api:
         """The same account with connections of its own."""
         return Api(self._config, self.namespace)
 
+    def within(self, namespace: str) -> Api:
+        """The same account and the same connections, in another namespace."""
+        found = copy.copy(self)
+        found.namespace = namespace
+        return found
+
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
@@ -122,11 +129,11 @@ class Api:
         answer = await self._send("POST", resource, body=manifest, patience=patience)
         return msgspec.json.decode(answer, type=resource.type)
 
-    async def apply(self, resource: Resource[T], manifest: Mapping[str, Any], manager: str) -> T:
+    async def apply(self, resource: Resource[T], manifest: Mapping[str, Any], manager: str, subresource: str = "") -> T:
         """Server-side apply: the fields of the manifest become ours (`manager`), whoever had them."""
         answer = await self._send(
             "PATCH", resource, manifest["metadata"]["name"], body=manifest, content="application/apply-patch+yaml",
-            params={"fieldManager": manager, "force": "true"},
+            params={"fieldManager": manager, "force": "true"}, subresource=subresource,
         )  # fmt: skip
         return msgspec.json.decode(answer, type=resource.type)
 
