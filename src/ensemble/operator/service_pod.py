@@ -249,6 +249,9 @@ class ServicePod:
         """Write the status when it has changed, at most once a second."""
         last: object = None
         while True:
+            # it listens before it looks, so that nothing is missed in between
+            news = asyncio.create_task(self._hosted.changed(REST_SECONDS))
+            await asyncio.sleep(0)
             made = await self._made()
             if made is not None and made != last:
                 try:
@@ -262,7 +265,9 @@ class ServicePod:
                     self.log("api-away", str(error))
             await asyncio.sleep(STATUS_SECONDS)
             if made == last:
-                await self._hosted.changed(REST_SECONDS)
+                await news
+            else:
+                news.cancel()
 
     async def _made(self) -> dict[str, Any] | None:
         status = await self._hosted.status(points=False)

@@ -59,7 +59,12 @@ def notices(record: Record) -> Iterator[Notice]:
             if isinstance(effect, End):
                 number += 1
                 failed = effect.outcome in ("failed", "limit")
-                yield Notice(number, "Failed" if failed else "Completed", f"{effect.outcome}: {effect.reason}", failed)
+                yield Notice(
+                    number,
+                    "Failed" if failed else "Completed",
+                    f"{effect.outcome}: {effect.reason}".rstrip(": "),
+                    failed,
+                )
 
 
 class Teller:
