@@ -65,7 +65,7 @@ def test_a_problem_inside_the_text_has_its_line_and_column():
         ({"algorithm": "workload-demnad"}, "spec.algorithm: there is no algorithm 'workload-demnad'. Did you mean"),
         ({"size": 9}, "spec.size: size 9 is outside what the member may have"),
         ({"limits": {"jobs": 0}}, "spec.limits.jobs: a limit of 0 lets nothing run"),
-        ({"service": {"journal": {"sise": "1Gi"}}}, "spec.service.journal.sise: 'sise' is not a key here. Did you mean"),
+        ({"service": {"journal": {"sise": "1Gi"}}}, "spec.service.journal.sise: 'sise' is not a key here."),
         ({"suspend": "yes"}, "spec.suspend: the text 'yes' where true or false was expected"),
         ({"members": [{"jobset": {}, "job": {}}]}, "spec.members[0]: a member is of one kind"),
         ({"members": [{"minicluster": {}}]}, "spec.members[0].minicluster: `spec` is missing"),
@@ -84,7 +84,8 @@ def test_jobs_of_two_members_run_where_they_stand():
             {"name": "large", "minicluster": {"spec": {"size": 4, **POD}}, "jobs": [{"name": "b", "command": "x"}]},
         ]
     }
-    assert [(group.name, group.member) for group in convert("it", data).ensemble.jobs] == [("a", "small"), ("b", "large")]
+    jobs = convert("it", data).ensemble.jobs
+    assert [(group.name, group.member) for group in jobs] == [("a", "small"), ("b", "large")]
 
 
 def test_the_file_of_an_object_is_an_ensemble_file():

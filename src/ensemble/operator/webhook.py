@@ -29,8 +29,8 @@ from ensemble.operator.conversion import ObjectError, convert
 from ensemble.operator.edits import edits
 from ensemble.operator.objects import WEBHOOKS
 from ensemble.operator.probes import port_of
-from ensemble.session.certificates import certificates
 from ensemble.service.logs import Log
+from ensemble.session.certificates import certificates
 
 NAME: Final = "ensemble-operator"
 """The name of the ValidatingWebhookConfiguration, of the Service, and of the Secret with the certificate."""
