@@ -170,6 +170,8 @@ def leave(server, run):
     """Let the server leave the run; the state that it is in then."""
     with RemoteRuns(server.address, Security()) as runs:
         found = runs.find(run)
+        # a run none of whose jobs are with a member yet is not detached but interrupted
+        next(status for status in found.watch() if status.total.running)
         found.ask(Requested("detach"))
         for _ in found.watch():
             pass

@@ -278,10 +278,12 @@ class FluxMember:
             job.cancelled = True
         running = [job.id for job in jobs if job.state == "run"]
         waiting = [job.id for job in jobs if job.state != "run"]
+        # those that wait first: the end of one that runs would let the next begin
+        await broker.calls([calls.cancel(number) for number in waiting])
         answers = await broker.calls([calls.kill(number, _TERM) for number in running])
         # a job that cannot be signalled had not begun, or is over
-        waiting += [number for number, answer in zip(running, answers, strict=True) if isinstance(answer, MemberError)]
-        await broker.calls([calls.cancel(number) for number in waiting])
+        silent = [number for number, answer in zip(running, answers, strict=True) if isinstance(answer, MemberError)]
+        await broker.calls([calls.cancel(number) for number in silent])
 
         async def kill() -> None:
             left = [job.id for job in jobs if job.id in self._register.jobs]
