@@ -22,7 +22,7 @@ rules:
 """
 VERBS = [
     *("run", "check", "simulate", "resume", "status", "explain", "results", "events", "logs", "watch", "list"),
-    *("compare", "cancel", "verify", "journal", "rm", "agent", "schema", "version"),
+    *("compare", "update", "cancel", "verify", "journal", "rm", "agent", "schema", "version"),
 ]
 
 

@@ -26,6 +26,7 @@ VERBS: Final = {
     "watch": "Print the state of a run whenever it changes.",
     "list": "List the runs.",
     "compare": "Compare two runs.",
+    "update": "Let a run follow a changed file.",
     "cancel": "Cancel a run, or some of its jobs.",
     "verify": "Repeat the decisions of a run and compare them with its journal.",
     "journal": "Repair a damaged journal.",

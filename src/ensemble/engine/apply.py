@@ -11,6 +11,8 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
+from msgspec import convert
+
 from ensemble.engine.attempts import Attempts
 from ensemble.engine.backlog import Backlog
 from ensemble.engine.build import Builder
@@ -18,7 +20,7 @@ from ensemble.engine.calls import Calls
 from ensemble.engine.commands import Commands
 from ensemble.engine.impact import WAITS, Impact
 from ensemble.engine.membership import Membership
-from ensemble.engine.rules import Rule, park, unpark
+from ensemble.engine.rules import Each, Rule, park, unpark
 from ensemble.engine.state import Group, State
 from ensemble.engine.transitions import SUBMITTED
 from ensemble.model.decisions import (
@@ -27,6 +29,7 @@ from ensemble.model.decisions import (
     Call,
     CallWaits,
     Cancel,
+    Change,
     Create,
     Discard,
     Drain,
@@ -60,6 +63,7 @@ from ensemble.model.events import (
     SubmitAnswered,
     TimerFired,
 )
+from ensemble.spec.model import LimitsSpec
 
 
 class Applier:
@@ -115,6 +119,7 @@ class Applier:
             Finish: self.attempts.finish,
             Discard: self.backlog.discard,
             AddRule: self._add_rule,
+            Change: self._change,
             SwitchAlgorithm: self._switch,
             Avoid: self._avoid,
             Drain: self._drain,
@@ -220,15 +225,23 @@ class Applier:
 
     def _switch(self, effect: SwitchAlgorithm) -> None:
         state = self.state
-        for rule in state.rules.values():
-            if rule.owner.startswith("algorithm:"):
-                park(rule)
-                rule.removed = True
+        known: list[Rule | Each] = [*state.rules.values(), *state.each]
+        self.builder.remove_rules({rule.id for rule in known if rule.owner.startswith("algorithm:")})
         state.algorithm = effect.name
         state.memory.pop("algorithm", None)
         self.state.algorithm_options = dict(effect.options)
         self.state.switches += 1
-        self.builder.index_triggers()
+
+    def _change(self, effect: Change) -> None:
+        state = self.state
+        if effect.limits is not None:
+            state.limits = convert(effect.limits, LimitsSpec)
+            if state.limits.walltime:
+                heappush(self._timers, (state.started + state.limits.walltime, 0, "limit", "walltime"))
+            self.impact.release = True
+        self.builder.remove_rules(set(effect.removed))
+        for size in effect.sizes:
+            state.members[size.member].sizes = size
 
     # ---- events ------------------------------------------------------------------------------------
 
@@ -247,7 +260,7 @@ class Applier:
                 self.impact.awake.append(rule)
             elif rule.trigger == "interval":
                 self._begin_interval(rule)
-        limit = self.builder.plan.spec.limits.walltime
+        limit = state.limits.walltime
         if limit:
             heappush(self._timers, (state.now + limit, 0, "limit", "walltime"))
 

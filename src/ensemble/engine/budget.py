@@ -52,12 +52,11 @@ class Expected(NamedTuple):
 class Budget:
     """Reads the state and never changes what it means. One `begin` to the next is one release."""
 
-    __slots__ = ("_budgeted", "_limits", "_money", "_seconds", "_until", "blocked", "builder", "state")
+    __slots__ = ("_budgeted", "_money", "_seconds", "_until", "blocked", "builder", "state")
 
     def __init__(self, state: State, builder: Builder) -> None:
         self.state = state
         self.builder = builder
-        self._limits = builder.plan.spec.limits
         self._budgeted = builder.plan.budgeted
 
     # ---- what is spent -----------------------------------------------------------------------------
@@ -87,7 +86,7 @@ class Budget:
         """Seconds until a limit on money or node-hours is reached if all goes on as it is; None if it never is."""
         if not self._budgeted:
             return None
-        state, limits = self.state, self._limits
+        state, limits = self.state, self.state.limits
         found: float | None = None
         if limits.cost:
             rate = 0.0
@@ -105,7 +104,7 @@ class Budget:
     def wakeup(self) -> float | None:
         """When the engine is to look at the limits again, whatever else happens."""
         state = self.state
-        if state.draining and (state.limit or self._limits.on_limit != "cancel"):
+        if state.draining and (state.limit or self.state.limits.on_limit != "cancel"):
             return None
         left = self.exhausted_in()
         if left is None:
@@ -123,7 +122,7 @@ class Budget:
         left = self.exhausted_in()
         if left is None or left > 2 * _INSTANT or self._ends_now():
             return ""
-        limits = self._limits
+        limits = self.state.limits
         spent = limits.cost and self.spent_cost() >= limits.cost - 2 * _INSTANT * self._rate_held() - 1e-9 * limits.cost
         return "cost" if spent or not limits.node_hours else "node_hours"
 
@@ -148,7 +147,7 @@ class Budget:
 
     def begin(self) -> None:
         """Take in what is left now, before jobs are released."""
-        state, limits = self.state, self._limits
+        state, limits = self.state, self.state.limits
         self.blocked = ""
         self._seconds = limits.node_hours * 3600.0 - state.spent_node_seconds - state.reserved_node_seconds
         self._until = state.now
@@ -169,7 +168,7 @@ class Budget:
 
     def afford(self, point: Point, member: Member, count: int) -> int:
         """How many of `count` jobs the limits cover now; reserves them. `blocked` names the limit that does not."""
-        limits = self._limits
+        limits = self.state.limits
         until = self.state.started + limits.walltime + _INSTANT if limits.walltime else inf
         if point.walltime and limits.on_limit == "drain" and self.state.now + point.walltime > until:
             self.blocked = "walltime"
@@ -205,7 +204,7 @@ class Budget:
         if longer <= 0.0:
             return 0
         count = min(count, int(max(0.0, self._money) / longer + 1e-9))
-        if self._limits.node_hours and each.node_seconds > 0:
+        if self.state.limits.node_hours and each.node_seconds > 0:
             count = min(count, int(max(0.0, self._seconds) / each.node_seconds + 1e-9))
         self._money -= longer * count
         self._seconds -= each.node_seconds * count
@@ -214,7 +213,7 @@ class Budget:
 
     def reserves_time(self, member: Member) -> bool:
         """Whether it matters when the jobs of a member end: its nodes are held, and there is a limit on cost."""
-        return bool(self._limits.cost) and member.holds and self._rate_held() > 0.0
+        return bool(self.state.limits.cost) and member.holds and self._rate_held() > 0.0
 
     def starting(self, point: Point, member: Member, given: Mapping[Piece, int], most: int) -> int:
         """How many of `most` jobs start at once on a member beside those it has and those it is about to be given."""
@@ -237,7 +236,7 @@ class Budget:
 
     def nodes_covered(self, member: Member, present: int, wanted: int) -> int:
         """The most nodes, from `present` to `wanted`, that the limit on cost covers until what runs has ended."""
-        if not self._limits.cost or wanted <= present or not member.holds or not member.price:
+        if not self.state.limits.cost or wanted <= present or not member.holds or not member.price:
             return wanted
         self.begin()
         seconds = self._until - self.state.now

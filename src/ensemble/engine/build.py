@@ -12,6 +12,7 @@ from ensemble.engine.resolve import Resolver
 from ensemble.engine.rules import Each, Listeners, Rule, Thresholds, Watch, park, unpark
 from ensemble.engine.state import Binding, Cell, Group, Job, Member, Point, Shape, State
 from ensemble.metrics import Series
+from ensemble.model.decisions import MemberSize
 from ensemble.model.errors import InputError
 from ensemble.model.jobs import STORED_COUNTS, JobSpec, Scalar
 from ensemble.spec.expressions import Expr, compile_expr, parse_condition, paths, threshold
@@ -36,6 +37,7 @@ class Builder:
         self._members()
         self._groups()
         state.seed = plan.spec.seed
+        state.limits = plan.spec.limits
         for index, rule in enumerate(plan.spec.rules, 1):
             self._rule(rule.id or f"rule-{index}", rule, "")
         self.index_triggers()
@@ -48,14 +50,16 @@ class Builder:
     # ---- members -----------------------------------------------------------------------------------
 
     def _members(self) -> None:
-        members = self.plan.spec.members or {"local": MemberSpec()}
-        for name, spec in members.items():
+        for name, spec in (self.plan.spec.members or {"local": MemberSpec()}).items():
             member = Member(name, spec.kind)
             member.price = spec.price
-            member.nodes = spec.nodes
-            member.min_nodes = spec.min_nodes
-            member.max_nodes = spec.max_nodes
+            member.sizes = self.first_sizes(name)
             self.state.members[name] = member
+
+    def first_sizes(self, name: str) -> MemberSize:
+        """The nodes of a member and their bounds as the run began."""
+        spec = self.plan.spec.members.get(name) or MemberSpec()
+        return MemberSize(name, spec.nodes, spec.min_nodes, spec.max_nodes)
 
     # ---- groups and points -------------------------------------------------------------------------
 
@@ -110,7 +114,7 @@ class Builder:
         """A point that came up while the run was going; `for_each` rules get an instance for its values."""
         point = self._point(group, template, dict(self.binding(group, values)))
         for each in self.state.each:
-            if each.axes and all(axis in point.values for axis in each.axes):
+            if each.axes and not each.removed and all(axis in point.values for axis in each.axes):
                 for rule in self._instances(each, [tuple(point.values[axis] for axis in each.axes)]):
                     self._listen(rule)
         return point
@@ -211,6 +215,16 @@ class Builder:
         made = self._rule(rule_id, convert(rule, RuleSpec), owner)
         self.index_triggers()
         return made
+
+    def remove_rules(self, ids: set[str]) -> None:
+        """Take rules away, by their ids or by that of a `for_each` rule. Their places stay: what they did is known."""
+        for each in self.state.each:
+            each.removed = each.removed or each.id in ids
+        for rule in self.state.rules.values():
+            if rule.id in ids or rule.template in ids:
+                park(rule)
+                rule.removed = True
+        self.index_triggers()
 
     def _rule(self, rule_id: str, rule: RuleSpec, owner: str) -> list[Rule]:
         self.state.rule_order += _SPACING

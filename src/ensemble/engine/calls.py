@@ -20,7 +20,6 @@ from ensemble.engine.state import State
 from ensemble.engine.view import metrics_for_function, points_for_function
 from ensemble.model.decisions import Call, CallWaits, DropCalls
 from ensemble.model.events import Event, FunctionReturned, RunStarted
-from ensemble.spec.model import EnsembleSpec
 
 if TYPE_CHECKING:
     from ensemble.engine.build import Builder
@@ -112,10 +111,10 @@ def room(state: State, rule: str, concurrency: int) -> int:
     return concurrency if line is None else concurrency - len(line.under_way)
 
 
-def given_up(state: State, spec: EnsembleSpec) -> bool:
+def given_up(state: State) -> bool:
     """Whether calls are not made any more, for the run is being cancelled. While it drains they are."""
     reason = state.draining
-    return reason in ("terminate", "request-cancel") or (reason == "limit" and spec.limits.on_limit == "cancel")
+    return reason in ("terminate", "request-cancel") or (reason == "limit" and state.limits.on_limit == "cancel")
 
 
 # ---- what a function is given ----------------------------------------------------------------------

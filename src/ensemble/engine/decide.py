@@ -19,6 +19,7 @@ from ensemble.engine.apply import Applier
 from ensemble.engine.backlog import waits
 from ensemble.engine.build import Builder
 from ensemble.engine.calls import given_up, room
+from ensemble.engine.changes import changes
 from ensemble.engine.release import Release, under_way
 from ensemble.engine.rules import Rule, Watch
 from ensemble.engine.state import CANCELLED, PARKED, Job, State
@@ -75,6 +76,7 @@ class Decider:
         "_agenda",
         "_called",
         "_firings",
+        "_limits",
         "_queued",
         "_spec",
         "_steps",
@@ -100,7 +102,11 @@ class Decider:
         self._firings = 0
         self._called = 0
         self._spec = builder.plan.spec
-        limits = builder.plan.spec.limits
+        self._look_at_limits()
+
+    def _look_at_limits(self) -> None:
+        """See whether any limit can be reached by an event alone; they may change while the run goes on."""
+        self._limits = limits = self.state.limits
         self._unlimited = not (limits.failures or limits.walltime or limits.cost or limits.node_hours)
 
     def decide(self, event: Event) -> tuple[Step, ...]:
@@ -112,6 +118,8 @@ class Decider:
         ):
             # nine of ten events end here: no rule waits for them, or no threshold was crossed
             changed = impact.changed
+            if state.limits is not self._limits:
+                self._look_at_limits()
             if (not changed or (self._unlimited and not _stirred(changed))) and (
                 state.jobs or state.backlog or state.ended is not None
             ):
@@ -240,6 +248,8 @@ class Decider:
             return notes + context.cancel_keys(list(known), "request")
         if event.what == "release":
             return []
+        if event.what == "change" and event.action is not None:
+            return changes(context, event.action)
         if event.what == "add-rule" and event.action is not None:
             return perform(context, ActionSpec(name="add-rule", rule=event.action), Cause(event))
         if event.action is not None:
@@ -261,7 +271,7 @@ class Decider:
     def _call_next(self, rule: str) -> None:
         """Make the calls that waited for one of their rule to return."""
         line = self.state.lines.get(rule)
-        if line is None or not line.waiting or given_up(self.state, self._spec):
+        if line is None or not line.waiting or given_up(self.state):
             return
         known = self.state.rules.get(rule)
         free = room(self.state, rule, known.action.concurrency if known is not None else 1)
@@ -336,7 +346,7 @@ class Decider:
         """Fire, or record what holds the rule back. `key`: the job that its function is to be called for."""
         state = self.state
         action = rule.action
-        if state.draining and (not traits(rule.action).while_draining or (rule.calls and given_up(state, self._spec))):
+        if state.draining and (not traits(rule.action).while_draining or (rule.calls and given_up(state))):
             if rule.id not in state.refused:
                 self._take(Held(rule.id, "ending"))
             return
@@ -369,8 +379,8 @@ class Decider:
 
     def _after_rules(self, event: Event) -> bool:
         """Limits, releases and the end; whether jobs were given up on the way, which rules may wait for."""
-        self._limits(event)
-        if self.state.lines and given_up(self.state, self._spec):
+        self._check_limits(event)
+        if self.state.lines and given_up(self.state):
             self._drop_calls()
         if (self.impact.release or not under_way(self.state)) and self._release():
             return True
@@ -378,9 +388,9 @@ class Decider:
             return self._maybe_end(event)
         return False
 
-    def _limits(self, event: Event) -> None:
+    def _check_limits(self, event: Event) -> None:
         state = self.state
-        limits = self.builder.plan.spec.limits
+        limits = state.limits
         if state.draining:
             if limits.on_limit == "cancel" and (state.limit or self.release.budget.reached()):
                 self._cancel_rest("limit")
@@ -403,7 +413,7 @@ class Decider:
     def _limit(self, name: str, text: str) -> None:
         self.context.begin()
         self._upkeep([Note("limit", text), *self.context.drain("limit", name)], "limit")
-        if self.builder.plan.spec.limits.on_limit == "cancel":
+        if self.state.limits.on_limit == "cancel":
             self._cancel_rest("limit")
 
     def _cancel_rest(self, reason: str) -> None:

@@ -26,7 +26,7 @@ from ensemble.engine.view import EngineView
 from ensemble.model.decisions import End, Record
 from ensemble.model.errors import JournalError
 from ensemble.model.events import Event, JobEvent
-from ensemble.spec.model import EnsembleSpec
+from ensemble.spec.model import EnsembleSpec, LimitsSpec
 
 
 class Engine:
@@ -168,6 +168,11 @@ class Engine:
         if spans is None:
             return None
         return tuple(f"{one.group}-{number}" for one in spans for number in range(one.first, one.first + one.count))
+
+    @property
+    def limits(self) -> LimitsSpec:
+        """The ceilings as they are now: a changed file may have others than the run began with."""
+        return self.state.limits
 
     @property
     def busy(self) -> bool:

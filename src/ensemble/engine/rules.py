@@ -128,7 +128,7 @@ class Listeners:
 class Each:
     """A `for_each` rule: what its instances are made from."""
 
-    __slots__ = ("axes", "id", "made", "order", "owner", "rule")
+    __slots__ = ("axes", "id", "made", "order", "owner", "removed", "rule")
 
     def __init__(self, rule_id: str, rule: RuleSpec, owner: str, order: int, axes: tuple[str, ...]) -> None:
         self.id = rule_id
@@ -138,6 +138,7 @@ class Each:
         self.axes = axes
         self.made = 0
         """How many instances there are."""
+        self.removed = False
 
 
 class Thresholds:

@@ -19,9 +19,10 @@ from ensemble.engine.rules import park, unpark
 from ensemble.engine.state import Cell, Failures, Group, Job, State
 from ensemble.engine.transitions import NEW
 from ensemble.metrics import PendingSeries, Series
-from ensemble.model.decisions import Call, End, Resize, Span, Submit
+from ensemble.model.decisions import Call, End, MemberSize, Resize, Span, Submit
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import STORED_COUNTS
+from ensemble.spec.model import LimitsSpec
 
 FORMAT = 1
 
@@ -121,6 +122,7 @@ def snapshot(state: State, builder: Builder) -> dict[str, Any]:
         ],
         "members": {name: {field: getattr(m, field) for field in _MEMBER} for name, m in state.members.items()},
         "added": state.added,
+        **_changed(state, builder),
         "rules": {rule.id: [getattr(rule, name) for name in _RULE] for rule in state.rules.values()},
         "commands": [to_builtins(command) for command in state.commands.values()],
         "calls": [[command, rule] for command, rule in state.calls.items()],
@@ -130,6 +132,29 @@ def snapshot(state: State, builder: Builder) -> dict[str, Any]:
         "keys": {key: to_builtins(spans) for key, spans in state.keys.items()},
         "timers": [list(timer) for timer in state.timers],
     }
+
+
+def _changed(state: State, builder: Builder) -> dict[str, Any]:
+    """What is not as in the file any more; nothing of what is."""
+    found: dict[str, Any] = {}
+    if state.limits is not builder.plan.spec.limits:
+        found["limits"] = to_builtins(state.limits)
+    removed = [each.id for each in state.each if each.removed]
+    if removed:
+        found["removed"] = removed
+    sizes = [to_builtins(one.sizes) for one in state.members.values() if one.sizes != builder.first_sizes(one.name)]
+    if sizes:
+        found["sizes"] = sizes
+    return found
+
+
+def _restore_changed(data: dict[str, Any], state: State) -> None:
+    if "limits" in data:
+        state.limits = convert(data["limits"], LimitsSpec)
+    for each in state.each:
+        each.removed = each.id in data.get("removed", ())
+    for size in convert(data.get("sizes", []), list[MemberSize]):
+        state.members[size.member].sizes = size
 
 
 def _group(group: Group) -> dict[str, Any]:
@@ -175,6 +200,7 @@ def restore(data: dict[str, Any], state: State, builder: Builder) -> None:
             builder.add_point(group, template, values)
     for rule_id, rule, owner in data["added"]:
         builder.add_rule(rule_id, rule, owner)
+    _restore_changed(data, state)
     builder.in_order(data["rules"])
     state.switches = data["switches"]
     for name, plain in data["groups"].items():

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ensemble.engine.transitions import NEW
 from ensemble.metrics import PendingSeries, Series
-from ensemble.model.decisions import End, Span
+from ensemble.model.decisions import End, MemberSize, Span
 from ensemble.model.events import JobEvent
 from ensemble.model.jobs import Resources, Scalar
 from ensemble.model.placement import Piece, Taken
+from ensemble.spec.model import LimitsSpec
 
 if TYPE_CHECKING:
     from ensemble.engine.calls import Line
@@ -398,6 +399,15 @@ class Member:
         """Why jobs wait in its queue, in the queue's own words, and how many wait for each reason."""
         self.watch: dict[str, Watch] | None = None
 
+    @property
+    def sizes(self) -> MemberSize:
+        """Its nodes at the start and their bounds, by the file as it was changed last."""
+        return MemberSize(self.name, self.nodes, self.min_nodes, self.max_nodes)
+
+    @sizes.setter
+    def sizes(self, size: MemberSize) -> None:
+        self.nodes, self.min_nodes, self.max_nodes = size.nodes, size.min_nodes, size.max_nodes
+
 
 class State:
     """The whole of it."""
@@ -424,6 +434,7 @@ class State:
         "jobs",
         "keys",
         "limit",
+        "limits",
         "lines",
         "members",
         "memory",
@@ -495,6 +506,8 @@ class State:
         """Nothing is handed to members; what waits is kept."""
         self.terminating = False
         self.limit = ""
+        self.limits = LimitsSpec()
+        """The ceilings: those of the file, or of the file as it was changed last."""
         self.ended: End | None = None
         self.ends: list[tuple[float, str, int]] = []
         """When the jobs under way are expected to have ended: (-time, key, attempt), a heap with old entries."""

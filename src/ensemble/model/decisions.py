@@ -13,6 +13,7 @@ __all__ = [
     "Call",
     "CallWaits",
     "Cancel",
+    "Change",
     "Create",
     "Discard",
     "Drain",
@@ -23,6 +24,7 @@ __all__ = [
     "Firing",
     "Held",
     "Keyed",
+    "MemberSize",
     "Note",
     "Record",
     "Remember",
@@ -166,6 +168,24 @@ class AddRule(Struct, frozen=True, gc=False, tag="add-rule", omit_defaults=True)
     owner: str = ""
 
 
+class MemberSize(Struct, frozen=True, gc=False, array_like=True):
+    """Nodes of a member at the start, the fewest and the most (0: no bound)."""
+
+    member: str
+    nodes: int
+    min_nodes: int
+    max_nodes: int
+
+
+class Change(Struct, frozen=True, gc=False, tag="change", omit_defaults=True):
+    """What a changed file says of a run that goes on: other `limits` (None: as before), rules that are there no more
+    (by id) and members of other sizes. Rules that are new follow as `AddRule`."""
+
+    limits: dict[str, Any] | None = None
+    removed: tuple[str, ...] = ()
+    sizes: tuple[MemberSize, ...] = ()
+
+
 class SwitchAlgorithm(Struct, frozen=True, gc=False, tag="switch", omit_defaults=True):
     """The rules of the present algorithm are removed. Those of another follow, each as an `AddRule`."""
 
@@ -235,6 +255,7 @@ Effect = Union[
     Finish,
     Discard,
     AddRule,
+    Change,
     SwitchAlgorithm,
     Avoid,
     Drain,

@@ -173,8 +173,9 @@ class TimerFired(Struct, frozen=True, gc=False, tag="timer", omit_defaults=True)
 
 
 class Requested(Struct, frozen=True, gc=False, tag="request", omit_defaults=True):
-    """A person or program asked: `what` is pause, cancel (all), terminate, cancel-jobs, add-rule, release (the run may
-    end), or an action of the file format in `action`. (`drain`, of version 0.1.0, drops what waits.)
+    """A person or program asked: `what` is pause, cancel (all), terminate, cancel-jobs, add-rule, change (`action`
+    holds what a changed file says), release (the run may end), or an action of the file format in `action`. (`drain`,
+    of version 0.1.0, drops what waits.)
 
     `id` names the request, so that whoever asked finds its answer. What was done under a `key` is not done again: the
     jobs that it made are the answer to the same key.

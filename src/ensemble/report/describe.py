@@ -12,6 +12,7 @@ from ensemble.model.decisions import (
     Call,
     CallWaits,
     Cancel,
+    Change,
     Create,
     Discard,
     Drain,
@@ -63,6 +64,8 @@ def phrase(effect: Effect) -> str:
             return f"the waiting jobs of {group} count as {outcome}"
         case AddRule(id=rule):
             return f"rule {rule} is added"
+        case Change():
+            return _changed(effect)
         case SwitchAlgorithm(name=name):
             return f"algorithm {name} takes over"
         case Avoid(hosts=hosts):
@@ -74,3 +77,16 @@ def phrase(effect: Effect) -> str:
         case Note(text=text):
             return text
     return ""
+
+
+def _changed(change: Change) -> str:
+    """What a changed file brought, but for rules that came, which are effects of their own."""
+    parts = []
+    if change.limits is not None:
+        limits = ", ".join(f"{name} {value}" for name, value in change.limits.items())
+        parts.append(f"limits are now {limits}" if limits else "there are no limits any more")
+    parts += (f"rule {rule} is removed" for rule in change.removed)
+    parts += (
+        f"the size of {size.member} is {size.nodes} ({size.min_nodes} to {size.max_nodes})" for size in change.sizes
+    )
+    return "; ".join(parts)

@@ -43,7 +43,7 @@ class Live:
             # an import that only a terminal pays for
             from ensemble.report.terminal import Screen
 
-            self._screen = Screen(partial(self.engine.status, points=False), spec.limits)
+            self._screen = Screen(partial(self.engine.status, points=False), lambda: self.engine.limits)
 
     def __enter__(self) -> Live:
         if self._screen is not None:

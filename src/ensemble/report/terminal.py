@@ -46,8 +46,10 @@ _EMPTY: Final = {True: "─", False: "."}
 class Screen:
     """Draws the view from a thread of its own, so that time goes on while nothing happens."""
 
-    def __init__(self, status: Callable[[], Status], limits: LimitsSpec, console: Console | None = None) -> None:
-        """`status` is asked for how the run stands, with `lock` held; `limits` are those of the file."""
+    def __init__(
+        self, status: Callable[[], Status], limits: Callable[[], LimitsSpec], console: Console | None = None
+    ) -> None:
+        """`status` is asked for how the run stands, with `lock` held, and `limits` for its ceilings."""
         self.lock = threading.Lock()
         self._status = status
         self._limits = limits
@@ -98,7 +100,7 @@ class Screen:
         rate = self._rate.add(now, finished(total))
         plain = not self._console.encoding.lower().startswith("utf")
         return standing(
-            self._known, self._limits, self._console.width, since=now - self._known_at, rate=rate, ascii_only=plain
+            self._known, self._limits(), self._console.width, since=now - self._known_at, rate=rate, ascii_only=plain
         )
 
 

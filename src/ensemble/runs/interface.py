@@ -138,6 +138,14 @@ class Run(Protocol):
         action or a rule that the file could not hold either. `by` is set at a server, from the token."""
         ...
 
+    def update(self, submission: Submission, warn: Warn = ...) -> Answer:
+        """Let the run follow a changed file: its limits, rules and sizes of members.
+
+        Of the submission, `file`, `member` and `nodes` are used. Raises `InputError` (`SpecError` for what is wrong in
+        the file) where anything else is different, or when no process works on the run.
+        """
+        ...
+
     def cancel(self, keys: Sequence[str] = ()) -> Answer:
         """Cancel these jobs, or all of them and with them the run."""
         ...

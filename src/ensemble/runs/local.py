@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Self
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from ensemble.engine import Engine, RuleExplanation, Status
@@ -31,6 +32,7 @@ from ensemble.runtime.folding import algorithms, begin, fold
 from ensemble.runtime.opening import kind_here, member_kinds, on_member, who
 from ensemble.runtime.requests import Answer
 from ensemble.runtime.results import rows
+from ensemble.spec.changes import file_changes
 from ensemble.spec.loader import load_with_places
 from ensemble.spec.model import EnsembleSpec
 
@@ -238,6 +240,11 @@ class LocalRun:
         if not self.alive():
             self.refuse_if_over()
         return requests.ask(self.run_dir, requests.complete(request, self.spec()))
+
+    def update(self, submission: Submission, warn: Warn = ignore) -> Answer:
+        """Let the run follow a changed file. See `Run`."""
+        changes = file_changes(self.spec(), _spec(submission, warn))
+        return self.ask(Requested("change", who(), action=to_builtins(changes)))
 
     def cancel(self, keys: Sequence[str] = ()) -> Answer:
         """Cancel jobs, or all. A run that no process works on is taken over for this."""

@@ -234,6 +234,19 @@ class RemoteRun:
         )
         return Answer(given.done, given.text, (), given.seq)
 
+    def update(self, submission: Submission, warn: Warn = ignore) -> Answer:
+        """Let the run follow a changed file. See `Run`."""
+        given = self._connection.call(
+            "Update",
+            pb.UpdateRequest(
+                run=self._name, file=packed(submission.file), member=submission.member, nodes=submission.nodes
+            ),
+            SUBMIT_SECONDS,
+        )
+        for one in given.warnings:
+            warn(_problem(one))
+        return Answer(given.done, given.text, (), given.seq)
+
     def cancel(self, keys: Sequence[str] = ()) -> Answer:
         """Cancel jobs, or all."""
         what = f"was asked to cancel {', '.join(keys)}" if keys else "was asked to cancel all jobs"

@@ -337,6 +337,7 @@ class Link:
             self._sink.shut()
             self._sink = LinkSink(self)
             self._down = self._ready = False
+            known = self.loop.engine.view.member(self.name)
             context = msgspec.structs.replace(
                 self.context,
                 sink=self._sink,
@@ -344,7 +345,9 @@ class Link:
                 position=self._position,
                 resumed=resumed,
                 # what it was brought to meanwhile, not what it began with
-                nodes=self.loop.engine.view.member(self.name).target or self.context.nodes,
+                nodes=known.target or self.context.nodes,
+                min_nodes=known.min_nodes,
+                max_nodes=known.max_nodes,
             )
             try:
                 hello = await self.member.open(context)

@@ -353,10 +353,9 @@ class RunLoop:
     def _see_limit(self, record: Record) -> None:
         """A limit that cancels what runs ends the run also when a member does not answer."""
         effects = [effect for step in record.steps if not isinstance(step, Held) for effect in step.effects]
-        if any(isinstance(effect, Drain) and effect.limit for effect in effects):
-            limits = self.engine.spec.limits
-            if limits.on_limit == "cancel" and not self._limited:
-                self._limited = asyncio.create_task(self._end_at_limit(), name="limit")
+        reached = any(isinstance(effect, Drain) and effect.limit for effect in effects)
+        if reached and self.engine.limits.on_limit == "cancel" and not self._limited:
+            self._limited = asyncio.create_task(self._end_at_limit(), name="limit")
 
     async def _end_at_limit(self) -> None:
         silent = 0

@@ -25,6 +25,7 @@ from ensemble.model.decisions import Create, Drain, Effect, Keyed, Note, Record,
 from ensemble.model.errors import InputError
 from ensemble.model.events import Fault, Requested
 from ensemble.runtime.alive import process_at
+from ensemble.spec.changes import FileChanges
 from ensemble.spec.loader import action_from_plain, rule_from_plain
 from ensemble.spec.model import ActionSpec, EnsembleSpec
 
@@ -64,6 +65,12 @@ def is_over(run: str, outcome: str) -> str:
 def complete(request: Requested, spec: EnsembleSpec) -> Requested:
     """The request with its action or rule in full form. Raises `InputError` for one that the file could not hold."""
     if request.action is None:
+        return request
+    if request.what == "change":
+        try:
+            msgspec.convert(request.action, FileChanges)
+        except msgspec.ValidationError as error:
+            raise InputError(f"no such change: {error}") from error
         return request
     if request.action.get("points"):
         # in full form already

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import socket
@@ -32,6 +33,8 @@ from ensemble.session.security import bearer
 from ensemble.session.tokens import Claims, TokenError, Verifier
 from ensemble.session.v1 import ensembles_pb2 as pb
 from ensemble.session.v1 import ensembles_pb2_grpc as rpc
+from ensemble.spec.changes import file_changes
+from ensemble.spec.model import EnsembleSpec
 
 T = TypeVar("T")
 
@@ -292,6 +295,27 @@ class EnsemblesService(rpc.EnsemblesServicer):
         asked = requests.complete(asked, (await self._host.loop_of(hosted.submission.run)).engine.spec)
         answer = await self._host.ask(hosted.submission.run, asked)
         return pb.SteerResponse(seq=answer.seq, done=answer.done, text=answer.text, jobs=answer.jobs)
+
+    @_unary
+    async def Update(self, request: pb.UpdateRequest, context: Any) -> pb.UpdateResponse:  # noqa: N802
+        """Follow a changed file."""
+        hosted, by = self._run(request.run, context)
+        run = hosted.submission.run
+        old = (await self._host.loop_of(run)).engine.spec
+        async with self._read(request) as (spec, problems):
+            changes = file_changes(old, self._host.ceilings.folded(spec))
+        answer = await self._host.ask(run, Requested("change", by, action=msgspec.to_builtins(changes)))
+        found = [_problem(one) for one in problems]
+        return pb.UpdateResponse(seq=answer.seq, done=answer.done, text=answer.text, warnings=found)
+
+    @contextlib.asynccontextmanager
+    async def _read(self, request: Any) -> AsyncIterator[tuple[EnsembleSpec, list[Problem]]]:
+        """The ensemble of a request's file and what looks wrong with it; nothing of the file is kept."""
+        path = await asyncio.to_thread(files.unpack, request.file, self._host.state / "files")
+        try:
+            yield await asyncio.to_thread(files.read, path, request.file.name, request.member, request.nodes)
+        finally:
+            await asyncio.to_thread(files.discard, path)
 
     @_unary
     async def Remove(self, request: pb.RemoveRequest, context: Any) -> pb.RemoveResponse:  # noqa: N802

@@ -21,7 +21,7 @@ TAGS: Final = {
 }
 """Tags in the journal and the fields of the proto for them, where these differ."""
 _NAMES: Final = {name: tag for tag, name in TAGS.items()}
-_ARRAYS: Final = {"KeyedAttempt", "RefusedAttempt", "Span"}
+_ARRAYS: Final = {"KeyedAttempt", "MemberSize", "RefusedAttempt", "Span"}
 """Tuples and arrays in the journal, their fields in the same order."""
 _FROM_MEMBER: Final = {"job", "native", "member"}
 
@@ -77,6 +77,7 @@ def _fill(message: Any, value: Any) -> None:
     """A message inside another: plain data, a tuple, one of several kinds, or a struct."""
     descriptor = message.DESCRIPTOR
     if descriptor.name == "ValueMap":
+        message.SetInParent()
         message.CopyFrom(convert.map_to_message(value))
     elif isinstance(value, tuple):
         for field, one in zip(descriptor.fields, value, strict=True):

@@ -88,7 +88,7 @@ class Context:
         `values` and `template` are those of a point that is new. `parent` is the directory of the job that caused them.
         """
         wanted = usual if count is None else count
-        limit = self.builder.plan.spec.limits.jobs
+        limit = self.state.limits.jobs
         effects: list[Effect] = []
         if limit:
             left = limit - self.state.total.submitted - self._created
@@ -146,7 +146,7 @@ class Context:
 
     # ---- rules -------------------------------------------------------------------------------------
 
-    def add_rule(self, rule: dict[str, Any], by: Rule | None) -> Effect:
+    def add_rule(self, rule: dict[str, Any], by: Rule | None, owner: str = "") -> Effect:
         """Add a rule that a function returned, a rule adds or a person asked for, under an id that no other has."""
         wanted = rule.get("id") or ""
         found, number = wanted, 0
@@ -155,7 +155,7 @@ class Context:
             number += 1
             found = f"{base}+{number}"
         self._ids[found] = None
-        return AddRule(found, rule)
+        return AddRule(found, rule, owner)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ def _custom(context: Context, action: ActionSpec, cause: Cause) -> list[Effect]:
     returned = isinstance(cause.event, FunctionReturned)
     fires = rule is not None and not returned
     # what functions ask for while the run drains could go on for ever
-    if state.draining and (returned or given_up(state, context.builder.plan.spec)):
+    if state.draining and (returned or given_up(state)):
         return [Note("draining", f"{action.label} is not called: the run is ending")]
     line = rule.id if rule is not None else ""
     own = None if fires else to_builtins(action)

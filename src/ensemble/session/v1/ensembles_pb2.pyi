@@ -1439,6 +1439,71 @@ class SteerResponse(_message.Message):
 Global___SteerResponse: _TypeAlias = SteerResponse  # noqa: Y015
 
 @_typing.final
+class UpdateRequest(_message.Message):
+    """A changed file for a run that goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    member: _builtins.str
+    """Kind of member that the run is on, instead of the file's."""
+    nodes: _builtins.int
+    """Nodes of the member; 0: the file's."""
+    @_builtins.property
+    def file(self) -> Global___EnsembleFile: ...
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        file: Global___EnsembleFile | None = ...,
+        member: _builtins.str = ...,
+        nodes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "member", b"member", "nodes", b"nodes", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateRequest: _TypeAlias = UpdateRequest  # noqa: Y015
+
+@_typing.final
+class UpdateResponse(_message.Message):
+    """What came of it, once that is in the journal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQ_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    done: _builtins.bool
+    text: _builtins.str
+    """Remarks; where nothing was done, the reason."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileProblem]: ...
+    def __init__(
+        self,
+        *,
+        seq: _builtins.int = ...,
+        done: _builtins.bool = ...,
+        text: _builtins.str = ...,
+        warnings: _abc.Iterable[Global___FileProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "seq", b"seq", "text", b"text", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateResponse: _TypeAlias = UpdateResponse  # noqa: Y015
+
+@_typing.final
 class RemoveRequest(_message.Message):
     """Which run."""
 

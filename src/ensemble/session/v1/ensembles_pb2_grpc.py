@@ -95,6 +95,11 @@ class EnsemblesStub:
                 request_serializer=ensemble_dot_v1_dot_ensembles__pb2.SteerRequest.SerializeToString,
                 response_deserializer=ensemble_dot_v1_dot_ensembles__pb2.SteerResponse.FromString,
                 _registered_method=True)
+        self.Update = channel.unary_unary(
+                '/ensemble.v1.Ensembles/Update',
+                request_serializer=ensemble_dot_v1_dot_ensembles__pb2.UpdateRequest.SerializeToString,
+                response_deserializer=ensemble_dot_v1_dot_ensembles__pb2.UpdateResponse.FromString,
+                _registered_method=True)
         self.Remove = channel.unary_unary(
                 '/ensemble.v1.Ensembles/Remove',
                 request_serializer=ensemble_dot_v1_dot_ensembles__pb2.RemoveRequest.SerializeToString,
@@ -195,6 +200,13 @@ class EnsemblesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Update(self, request, context):
+        """Let a run follow a changed file: its limits, rules and sizes of members.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Remove(self, request, context):
         """Remove a run that is over, with its directory.
         """
@@ -271,6 +283,11 @@ def add_EnsemblesServicer_to_server(servicer, server):
                     servicer.Steer,
                     request_deserializer=ensemble_dot_v1_dot_ensembles__pb2.SteerRequest.FromString,
                     response_serializer=ensemble_dot_v1_dot_ensembles__pb2.SteerResponse.SerializeToString,
+            ),
+            'Update': grpc.unary_unary_rpc_method_handler(
+                    servicer.Update,
+                    request_deserializer=ensemble_dot_v1_dot_ensembles__pb2.UpdateRequest.FromString,
+                    response_serializer=ensemble_dot_v1_dot_ensembles__pb2.UpdateResponse.SerializeToString,
             ),
             'Remove': grpc.unary_unary_rpc_method_handler(
                     servicer.Remove,
@@ -608,6 +625,33 @@ class Ensembles:
             '/ensemble.v1.Ensembles/Steer',
             ensemble_dot_v1_dot_ensembles__pb2.SteerRequest.SerializeToString,
             ensemble_dot_v1_dot_ensembles__pb2.SteerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Update(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ensemble.v1.Ensembles/Update',
+            ensemble_dot_v1_dot_ensembles__pb2.UpdateRequest.SerializeToString,
+            ensemble_dot_v1_dot_ensembles__pb2.UpdateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,6 +62,8 @@ class EnsemblesStub:
     """Ask a run to drain, to cancel, or to end."""
     Steer: _grpc.UnaryUnaryMultiCallable[_ensembles_pb2.SteerRequest, _ensembles_pb2.SteerResponse]
     """Steer a run: carry out an action or add a rule of the file format."""
+    Update: _grpc.UnaryUnaryMultiCallable[_ensembles_pb2.UpdateRequest, _ensembles_pb2.UpdateResponse]
+    """Let a run follow a changed file: its limits, rules and sizes of members."""
     Remove: _grpc.UnaryUnaryMultiCallable[_ensembles_pb2.RemoveRequest, _ensembles_pb2.RemoveResponse]
     """Remove a run that is over, with its directory."""
     Info: _grpc.UnaryUnaryMultiCallable[_ensembles_pb2.InfoRequest, _ensembles_pb2.InfoResponse]
@@ -96,6 +98,8 @@ class EnsemblesAsyncStub(EnsemblesStub):
     """Ask a run to drain, to cancel, or to end."""
     Steer: _aio.UnaryUnaryMultiCallable[_ensembles_pb2.SteerRequest, _ensembles_pb2.SteerResponse]  # type: ignore[assignment]
     """Steer a run: carry out an action or add a rule of the file format."""
+    Update: _aio.UnaryUnaryMultiCallable[_ensembles_pb2.UpdateRequest, _ensembles_pb2.UpdateResponse]  # type: ignore[assignment]
+    """Let a run follow a changed file: its limits, rules and sizes of members."""
     Remove: _aio.UnaryUnaryMultiCallable[_ensembles_pb2.RemoveRequest, _ensembles_pb2.RemoveResponse]  # type: ignore[assignment]
     """Remove a run that is over, with its directory."""
     Info: _aio.UnaryUnaryMultiCallable[_ensembles_pb2.InfoRequest, _ensembles_pb2.InfoResponse]  # type: ignore[assignment]
@@ -199,6 +203,14 @@ class EnsemblesServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ensembles_pb2.SteerResponse, _abc.Awaitable[_ensembles_pb2.SteerResponse]]:
         """Steer a run: carry out an action or add a rule of the file format."""
+
+    @_abc_1.abstractmethod
+    def Update(
+        self,
+        request: _ensembles_pb2.UpdateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ensembles_pb2.UpdateResponse, _abc.Awaitable[_ensembles_pb2.UpdateResponse]]:
+        """Let a run follow a changed file: its limits, rules and sizes of members."""
 
     @_abc_1.abstractmethod
     def Remove(

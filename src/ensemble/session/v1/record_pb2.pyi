@@ -671,6 +671,7 @@ class Effect(_message.Message):
     DROP_CALLS_FIELD_NUMBER: _builtins.int
     KEYED_FIELD_NUMBER: _builtins.int
     PAUSE_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create(self) -> Global___CreateEffect: ...
     @_builtins.property
@@ -711,6 +712,8 @@ class Effect(_message.Message):
     def keyed(self) -> Global___KeyedEffect: ...
     @_builtins.property
     def pause(self) -> Global___PauseEffect: ...
+    @_builtins.property
+    def change(self) -> Global___ChangeEffect: ...
     def __init__(
         self,
         *,
@@ -734,12 +737,13 @@ class Effect(_message.Message):
         drop_calls: Global___DropCallsEffect | None = ...,
         keyed: Global___KeyedEffect | None = ...,
         pause: Global___PauseEffect | None = ...,
+        change: Global___ChangeEffect | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_rule", b"add_rule", "avoid", b"avoid", "call", b"call", "call_waits", b"call_waits", "cancel", b"cancel", "create", b"create", "discard", b"discard", "drain", b"drain", "drop_calls", b"drop_calls", "end", b"end", "finish", b"finish", "keyed", b"keyed", "kind", b"kind", "note", b"note", "pause", b"pause", "remember", b"remember", "resize", b"resize", "retry", b"retry", "stop_member", b"stop_member", "submit", b"submit", "switch_algorithm", b"switch_algorithm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_rule", b"add_rule", "avoid", b"avoid", "call", b"call", "call_waits", b"call_waits", "cancel", b"cancel", "change", b"change", "create", b"create", "discard", b"discard", "drain", b"drain", "drop_calls", b"drop_calls", "end", b"end", "finish", b"finish", "keyed", b"keyed", "kind", b"kind", "note", b"note", "pause", b"pause", "remember", b"remember", "resize", b"resize", "retry", b"retry", "stop_member", b"stop_member", "submit", b"submit", "switch_algorithm", b"switch_algorithm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_rule", b"add_rule", "avoid", b"avoid", "call", b"call", "call_waits", b"call_waits", "cancel", b"cancel", "create", b"create", "discard", b"discard", "drain", b"drain", "drop_calls", b"drop_calls", "end", b"end", "finish", b"finish", "keyed", b"keyed", "kind", b"kind", "note", b"note", "pause", b"pause", "remember", b"remember", "resize", b"resize", "retry", b"retry", "stop_member", b"stop_member", "submit", b"submit", "switch_algorithm", b"switch_algorithm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_rule", b"add_rule", "avoid", b"avoid", "call", b"call", "call_waits", b"call_waits", "cancel", b"cancel", "change", b"change", "create", b"create", "discard", b"discard", "drain", b"drain", "drop_calls", b"drop_calls", "end", b"end", "finish", b"finish", "keyed", b"keyed", "kind", b"kind", "note", b"note", "pause", b"pause", "remember", b"remember", "resize", b"resize", "retry", b"retry", "stop_member", b"stop_member", "submit", b"submit", "switch_algorithm", b"switch_algorithm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "submit", "cancel", "resize", "call", "stop_member", "retry", "finish", "discard", "add_rule", "switch_algorithm", "avoid", "drain", "end", "note", "remember", "call_waits", "drop_calls", "keyed", "pause"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create", "submit", "cancel", "resize", "call", "stop_member", "retry", "finish", "discard", "add_rule", "switch_algorithm", "avoid", "drain", "end", "note", "remember", "call_waits", "drop_calls", "keyed", "pause", "change"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1188,6 +1192,66 @@ class AddRuleEffect(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AddRuleEffect: _TypeAlias = AddRuleEffect  # noqa: Y015
+
+@_typing.final
+class ChangeEffect(_message.Message):
+    """What a changed file says: its limits (absent: as before), the rules that are gone, the sizes of members."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    SIZES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limits(self) -> _model_pb2.ValueMap: ...
+    @_builtins.property
+    def removed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def sizes(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemberSize]: ...
+    def __init__(
+        self,
+        *,
+        limits: _model_pb2.ValueMap | None = ...,
+        removed: _abc.Iterable[_builtins.str] | None = ...,
+        sizes: _abc.Iterable[Global___MemberSize] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "removed", b"removed", "sizes", b"sizes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeEffect: _TypeAlias = ChangeEffect  # noqa: Y015
+
+@_typing.final
+class MemberSize(_message.Message):
+    """Nodes of a member at the start, the fewest and the most."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    MIN_NODES_FIELD_NUMBER: _builtins.int
+    MAX_NODES_FIELD_NUMBER: _builtins.int
+    member: _builtins.str
+    nodes: _builtins.int
+    min_nodes: _builtins.int
+    max_nodes: _builtins.int
+    def __init__(
+        self,
+        *,
+        member: _builtins.str = ...,
+        nodes: _builtins.int = ...,
+        min_nodes: _builtins.int = ...,
+        max_nodes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_nodes", b"max_nodes", "member", b"member", "min_nodes", b"min_nodes", "nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberSize: _TypeAlias = MemberSize  # noqa: Y015
 
 @_typing.final
 class SwitchAlgorithmEffect(_message.Message):
