@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from tests.runs.test_states import place  # noqa: F401 - a fixture
 from tests.runs.world import Here
 from tests.service.conftest import serve  # noqa: F401 - a fixture
