@@ -15,6 +15,8 @@ run: $(STAMP)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/ensemble run examples/lammps/ensemble.yaml
 
 test: lint
+	@# the programs of the tests' Kubernetes are built meanwhile, and only once; its tests come last and wait for them
+	@nice scripts/kubernetes-cluster build & \
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pytest -n auto $(PURE)
 
 lint: $(STAMP)

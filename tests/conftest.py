@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kubernetes.cluster import end_session
+
 # a shell that starts the tests in the background lets them, and all that they start, ignore these
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
@@ -35,12 +37,18 @@ atexit.register(AT_THE_END.close)
 _left: list[str] = []
 
 
+def pytest_collection_modifyitems(items):
+    """Let what needs a Kubernetes come last: its programs may still be under construction."""
+    items.sort(key=lambda item: any(word in item.nodeid.lower() for word in ("kubernetes", "operator")))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session):
     """Fail the session when something that it started is left."""
     AT_THE_END.close()
     if hasattr(session.config, "workerinput"):
         return
+    end_session()
     until = time.monotonic() + LEAVE_SECONDS
     while (left := started_here()) and time.monotonic() < until:
         time.sleep(0.2)

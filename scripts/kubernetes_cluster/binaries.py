@@ -133,9 +133,9 @@ def _ldflags() -> str:
 
 
 def _go(*words: str, module: str) -> str:
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    go = shutil.which("go")
     if go is None:
-        raise Failure("Go is missing: it builds the programs of the cluster")
+        raise Failure("Go is missing (the command go): it builds the programs of the cluster")
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
     done = subprocess.run([go, *words], cwd=MODULES / module, env=environment, capture_output=True, text=True)
     if done.returncode:

@@ -84,7 +84,7 @@ def start(layout: Layout) -> None:
     ports = layout.ports
     etcd = f"https://127.0.0.1:{ports['etcd']}"
     peer = f"http://127.0.0.1:{ports['etcd-peer']}"
-    (layout.folder / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
+    layout.write("audit-policy.json", json.dumps(AUDIT_POLICY))
     Process(layout, "etcd").start(
         layout.program("etcd"), f"--data-dir={layout.folder}/etcd", "--unsafe-no-fsync", "--log-level=warn",
         f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}", f"--listen-peer-urls={peer}",

@@ -26,8 +26,7 @@ def start(layout: Layout) -> None:
     layout.kubectl("wait", "--for=condition=Established", "--timeout=60s", *crds)
     for name in PODS_OF:
         layout.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"{name}-system"}})
-        config = layout.folder / f"{name}.json"
-        config.write_text(json.dumps(_configuration(layout, name)))
+        config = layout.write(f"{name}.json", json.dumps(_configuration(layout, name)))
         Process(layout, name).start(layout.program(name), f"--kubeconfig={layout.kubeconfig}", f"--config={config}")
         layout.apply(*_webhooks(layout, name))
 

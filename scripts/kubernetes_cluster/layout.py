@@ -64,6 +64,13 @@ class Layout:
         """The path of one of the programs that were built."""
         return str(self.binaries / "bin" / name)
 
+    def write(self, name: str, content: str) -> Path:
+        """Write a file in its directory unless it says this already: kube-proxy ends when its file is written anew."""
+        file = self.folder / name
+        if not file.exists() or file.read_text() != content:
+            file.write_text(content)
+        return file
+
     def kubectl(self, *words: str, given: str | None = None, seconds: float = 60.0) -> str:
         """What kubectl prints, as the administrator; raises `Failure` with its message."""
         command = [self.program("kubectl"), f"--kubeconfig={self.kubeconfig}", *words]
@@ -98,7 +105,7 @@ def create(binaries: Path) -> Layout:
     made.folder.mkdir(parents=True, mode=0o755)
     for part in ("pki", "logs", "processes"):
         (made.folder / part).mkdir()
-    known = asdict(made) | {"folder": str(made.folder), "binaries": str(binaries)}
+    known = asdict(made) | {"name": made.name, "folder": str(made.folder), "binaries": str(binaries)}
     (made.folder / "cluster.json").write_text(json.dumps(known, indent=2))
     return made
 

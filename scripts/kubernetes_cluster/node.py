@@ -178,9 +178,9 @@ def _write_configuration(layout: Layout) -> None:
     folder = layout.folder
     for part in ("cni", "images", "pods"):
         (folder / part).mkdir(exist_ok=True)
-    (folder / "containerd.toml").write_text(CONTAINERD.format(folder=folder, pause=images.PAUSE))
-    (folder / "Corefile").write_text(COREFILE.format(folder=folder, node=layout.node))
-    (folder / "resolv.conf").write_text(f"nameserver {layout.node}\n")
+    layout.write("containerd.toml", CONTAINERD.format(folder=folder, pause=images.PAUSE))
+    layout.write("Corefile", COREFILE.format(folder=folder, node=layout.node))
+    layout.write("resolv.conf", f"nameserver {layout.node}\n")
     bridge = {
         "type": "bridge",
         "bridge": "pods",
@@ -195,7 +195,7 @@ def _write_configuration(layout: Layout) -> None:
         },
     }
     network = {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge]}
-    (folder / "cni" / "pods.conflist").write_text(json.dumps(network, indent=2))
+    layout.write("cni/pods.conflist", json.dumps(network, indent=2))
     kubelet = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -227,7 +227,7 @@ def _write_configuration(layout: Layout) -> None:
         "evictionHard": {"memory.available": "1%", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
     }
-    (folder / "kubelet.json").write_text(json.dumps(kubelet, indent=2))
+    layout.write("kubelet.json", json.dumps(kubelet, indent=2))
     proxy = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -237,7 +237,7 @@ def _write_configuration(layout: Layout) -> None:
         "conntrack": {"maxPerCore": 0, "min": 0},
         "iptables": {"minSyncPeriod": "0s"},
     }
-    (folder / "kube-proxy.json").write_text(json.dumps(proxy, indent=2))
+    layout.write("kube-proxy.json", json.dumps(proxy, indent=2))
 
 
 def _cgroups(layout: Layout) -> list[Path]:

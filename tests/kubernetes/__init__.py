@@ -1,0 +1,1 @@
+"""Tests against a real Kubernetes, which `scripts/kubernetes-cluster` makes on this machine."""
