@@ -356,7 +356,8 @@ class TestRuns:
 
 
 @pytest.mark.parametrize(
-    ("kind", "missing"), [("flux", "Flux is not here"), ("minicluster", "this is no pod of a MiniCluster")]
+    ("kind", "missing"),
+    [("flux", "Flux is not here"), ("minicluster", "a MiniCluster needs the image of its programs")],
 )
 def test_without_flux_one_line_says_at_once_what_is_missing(tmp_path: Path, kind: str, missing: str) -> None:
     (tmp_path / "e.yaml").write_text("jobs: [{name: a, command: 'true'}]\n")

@@ -46,7 +46,10 @@ KINDS: Final = {
     "simulated": Kind("ensemble.simulation:SimulatedMember"),
     "remote": Kind("ensemble.members.remote:RemoteMember"),
     "flux": Kind("ensemble.members.flux:FluxMember"),
-    "minicluster": Kind("ensemble.members.minicluster:MiniClusterMember"),
+    "minicluster": Kind(
+        "ensemble.members.kubernetes.minicluster:MiniClusterMember",
+        beside="ensemble.members.minicluster:MiniClusterMember",
+    ),
     "job": Kind("ensemble.members.kubernetes.member:JobMember"),
     "jobset": Kind("ensemble.members.kubernetes.member:JobSetMember"),
     "leaderworkerset": Kind("ensemble.members.kubernetes.member:LeaderWorkerSetMember"),

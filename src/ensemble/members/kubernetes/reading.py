@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["End", "Reading", "end_of", "first_failure", "read_pods", "refusal_words"]
+__all__ = ["End", "Reading", "end_of", "first_failure", "read_pods", "refusal_words", "why_waiting"]
 
 import re
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def read_pods(pods: Sequence[Pod], expected: int, notice: str = "") -> Reading:
     if all(starts):
         return Reading(start=max(starts), hosts=hosts, placed=True)
     placed = all(pod.spec.nodeName for pod in pods)
-    waiting = next(_why_waiting(pod) for pod, start in zip(pods, starts, strict=True) if not start)
+    waiting = next(why_waiting(pod) for pod, start in zip(pods, starts, strict=True) if not start)
     return Reading(waiting=waiting, hosts=hosts, placed=placed)
 
 
@@ -87,7 +87,8 @@ def _start(pod: Pod) -> float:
     return 0.0
 
 
-def _why_waiting(pod: Pod) -> str:
+def why_waiting(pod: Pod) -> str:
+    """Why a pod that has been made does not run, in plain words."""
     unscheduled = pod.condition("PodScheduled", "False")
     if unscheduled is not None:
         if unscheduled.reason == "SchedulingGated":

@@ -65,6 +65,7 @@ class MiniClusterMember(FluxMember):
         options = dict(context.options)
         view, wait = str(options.pop("view", "")), _seconds(options.pop("wait", WAIT_SECONDS))
         options.pop("resize_timeout", None)  # the runtime's
+        options.pop("shared", None)
         enter(view)
         if "uri" not in options:
             if why := never_here(view):
