@@ -17,21 +17,26 @@ def changed(**change):
     return edits(convert("it", GOOD, check=False), convert("it", {**GOOD, **change}, check=False), "me")
 
 
+def sizes(edit):
+    return [(request.what, request.action["sizes"]) for request in edit.requests]
+
+
 def test_a_size_becomes_a_request():
     edit = changed(size=3)
-    assert [request.action for request in edit.requests] == [{"name": "scale", "member": "mini", "value": 3}]
+    assert sizes(edit) == [("change", (["mini", 3, 0, 4],))]
     assert not edit.refused
 
 
 def test_a_size_in_the_minicluster_is_the_same():
     mini = {"spec": {"size": 2, "maxSize": 4, "containers": [{"image": "x"}]}}
-    edit = changed(members=[{"name": "mini", "minicluster": mini}])
-    assert [request.action["value"] for request in edit.requests] == [2]
+    assert sizes(changed(members=[{"name": "mini", "minicluster": mini}])) == [("change", (["mini", 2, 0, 4],))]
 
 
-def test_a_rule_is_added():
-    edit = changed(rules=[RULE, {"trigger": "idle", "action": "terminate"}])
-    assert [(request.what, request.action["trigger"]) for request in edit.requests] == [("add-rule", "idle")]
+def test_rules_and_limits_become_one_request():
+    edit = changed(rules=[{"trigger": "idle", "action": "terminate"}], limits={"jobs": 5})
+    assert [request.what for request in edit.requests] == ["change"]
+    asked = edit.requests[0].action
+    assert (asked["limits"], [rule["trigger"] for rule in asked["rules"]]) == ({"jobs": 5}, ["idle"])
 
 
 def test_another_algorithm_takes_over():
@@ -46,8 +51,6 @@ def test_what_is_about_the_object_alone_asks_nothing_of_the_run():
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        ({"rules": []}, "spec.rules[0]"),
-        ({"rules": [{"trigger": "idle", "action": "terminate"}]}, "spec.rules[0]"),
         ({"jobs": [{"name": "hello", "command": "other"}]}, "spec.jobs"),
         ({"seed": 3}, "spec.seed"),
         ({"service": {"image": "x"}}, "spec.service"),

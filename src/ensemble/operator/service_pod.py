@@ -208,15 +208,19 @@ class ServicePod:
             with contextlib.suppress(OSError, msgspec.MsgspecError):
                 before = msgspec.json.decode(kept.read_bytes())
             self._applied = convert(seen.metadata.name, before, check=False)
+        refused: list[str] = []
         edit = edits(self._applied, after, f"Ensemble generation {seen.metadata.generation}")
         for number, request in enumerate(edit.requests):
             key = f"{self._identity.uid[:8]}-{seen.metadata.generation}-{number}"
             answer = await self._host.ask(self._hosted.submission.run, replace(request, key=key))
             self.log("edit", answer.text, what=request.what, done=str(answer.done))
+            if not answer.done:
+                refused.append(f"spec: {answer.text}")
         self._applied = after
         kept.write_bytes(msgspec.json.encode(seen.spec))
-        if edit.refused:
-            raise ObjectError(list(edit.refused))
+        refused += edit.refused
+        if refused:
+            raise ObjectError(refused)
         self._refused = ""
 
     async def _suspend(self, wanted: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FileChanges", "file_changes"]
+__all__ = ["FileChanges", "file_changes", "not_followed"]
 
 from typing import Any
 
@@ -28,9 +28,7 @@ def file_changes(old: EnsembleSpec, new: EnsembleSpec) -> FileChanges:
 
     Raises `InputError` where anything else is different, and names it.
     """
-    refused = [field.name for field in structs.fields(old) if field.name not in _FOLLOWED]
-    refused = [name for name in refused if getattr(old, name) != getattr(new, name)]
-    refused += _other_members(old, new)
+    refused = not_followed(old, new)
     if refused:
         raise InputError(
             f"a run that goes on follows changes of limits, rules and sizes of members, not of {', '.join(refused)}; "
@@ -40,10 +38,12 @@ def file_changes(old: EnsembleSpec, new: EnsembleSpec) -> FileChanges:
     return FileChanges(new.limits, tuple(to_builtins(rule) for rule in new.rules), sizes)
 
 
-def _other_members(old: EnsembleSpec, new: EnsembleSpec) -> list[str]:
-    """The members that differ in more than their sizes."""
+def not_followed(old: EnsembleSpec, new: EnsembleSpec) -> list[str]:
+    """What is different and cannot change while a run goes on: keys of the file, and members as `members.NAME`."""
+    found = [field.name for field in structs.fields(old) if field.name not in _FOLLOWED]
+    found = [name for name in found if getattr(old, name) != getattr(new, name)]
     names = dict.fromkeys((*old.members, *new.members))
-    return [f"members.{name}" for name in names if _unsized(old, name) != _unsized(new, name)]
+    return found + [f"members.{name}" for name in names if _unsized(old, name) != _unsized(new, name)]
 
 
 def _unsized(spec: EnsembleSpec, name: str) -> MemberSpec | None:
