@@ -12,8 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from ensemble.model.errors import FileError, InputError, Problem, SpecError
-from ensemble.operator.resource import KINDS, MemberResource, SidecarSpec, Spec
+from ensemble.members.kubernetes.merge import merged
+from ensemble.members.kubernetes.options import MemberOptions
+from ensemble.model.errors import FileError, InputError, MemberError, Problem, SpecError
+from ensemble.operator.resource import KINDS, MemberResource, NodePoolSpec, SidecarSpec, Spec
 from ensemble.runtime.examining import examine
 from ensemble.runtime.opening import algorithms, member_kinds
 from ensemble.spec.convert import Failed
@@ -189,11 +191,18 @@ class _File:
             bounds = f"from minSize {least}" + (f" to maxSize {most}" if most else " on")
             self._refuse(place, f"size {start} is outside what the member may have, {bounds}")
         nodes = {"start": start, "min": least} | ({"max": most} if most else {})
-        if member.node_pool is not None:
+        if member.kind != "minicluster":
+            options = {_option(key): value for key, value in options.items()}
+            if member.node_pool is not None:
+                options = _pooled(options, member.node_pool)
+            try:
+                MemberOptions.read(options, f"a member of kind {member.kind}")
+            except MemberError as error:
+                self._refuse(where, str(error))
+        elif member.node_pool is not None:
             pool = member.node_pool
-            options["nodePool"] = {
-                "labels": pool.labels, "tolerations": pool.tolerations, "priorityClassName": pool.priority_class,
-            }  # fmt: skip
+            options["nodePool"] = {"labels": pool.labels, "tolerations": pool.tolerations}
+            options["nodePool"] |= {"priorityClassName": pool.priority_class} if pool.priority_class else {}
         fields: dict[str, Any] = {"kind": member.kind, "nodes": nodes, "options": options}
         fields |= {key: value for key, value in (("cores", member.cores), ("gpus", member.gpus)) if value}
         found = tree_of_plain(fields, where.place)
@@ -280,12 +289,32 @@ class _File:
                 group.value.setdefault("member", (_text("member", group.place), _text(member, group.place)))
 
 
+_PODS: Final = {"imagePullPolicy": "pull", "serviceAccountName": "service_account", "template": "pod"}
+"""Keys of a pod, and the options that say the same."""
+
 _FIELDS: Final = {
     "job": "job",
     "jobset": "jobset",
     "leaderWorkerSet": "leader_worker_set",
     "minicluster": "minicluster",
 }
+
+
+def _option(key: str) -> str:
+    """An option of a member as the file format spells it: `nodeSelector` is `node_selector`."""
+    return _PODS.get(key) or re.sub(r"(?<=[a-z])[A-Z]", lambda found: f"_{found[0].lower()}", key)
+
+
+def _pooled(options: dict[str, Any], pool: NodePoolSpec) -> dict[str, Any]:
+    """The options of pods that run in a pool, and that an autoscaler does not move once they are there."""
+    spec: dict[str, Any] = {"tolerations": pool.tolerations} if pool.tolerations else {}
+    if pool.priority_class:
+        spec["priorityClassName"] = pool.priority_class
+    annotations = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+    ours = {"metadata": {"annotations": annotations}, "spec": spec}
+    selector = {**options.get("node_selector", {}), **pool.labels}
+    pod = merged(options.get("pod", {}), ours)
+    return {**options, "node_selector": selector, "pod": pod, "new_nodes": "yes"}
 
 
 def _sidecar(sidecar: SidecarSpec) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from ensemble.model.errors import MemberError
 GROUP_OPTIONS: Final = ("elastic", "gpu", "image", "memory", "node_selector", "pod", "pull", "service_account")
 """Options that a group may have; a member may have them too, and a group's come over a member's."""
 _MEMBER_OPTIONS: Final = (
-    "context", "identity", "keep", "kubeconfig", "namespace", "new_nodes", "resize_timeout", "shared", "start_timeout",
+    "context", "identity", "keep", "kubeconfig", "namespace", "new_nodes", "owner", "resize_timeout", "shared",
+    "start_timeout",
 )  # fmt: skip
 _PULLS: Final = ("Always", "IfNotPresent", "Never")
 
@@ -35,7 +36,8 @@ class MemberOptions(Struct, frozen=True):
     """Options that only a member has. Times are in seconds.
 
     `kubeconfig`, `context`, `namespace`: where. `identity`: what tells runs of the same name apart; by default it is
-    drawn, and kept in the run's directory. `keep`: how long Kubernetes keeps what has ended. `start_timeout`: how long
+    drawn, and kept in the run's directory. `owner`: an object (an entry of `ownerReferences`) with which those of the
+    run are deleted. `keep`: how long Kubernetes keeps what has ended. `start_timeout`: how long
     a pod may take to start. `new_nodes`: an autoscaler may bring larger nodes than there are.
     """
 
@@ -47,6 +49,7 @@ class MemberOptions(Struct, frozen=True):
     start_timeout: float = 600.0
     shared: Shared | None = None
     new_nodes: bool = False
+    owner: dict[str, Any] = {}
 
     @classmethod
     def read(cls, given: Mapping[str, Any], kind: str) -> MemberOptions:
@@ -66,6 +69,7 @@ class MemberOptions(Struct, frozen=True):
                     "shared: expected a path and a volume, such as `{path: /data, volume: {hostPath: {path: /data}}}`"
                 )
                 raise MemberError(f"{text}; {error}") from error
+        fields["owner"] = _mapping(given.get("owner", {}), "owner")
         return cls(**fields, new_nodes=is_yes(given.get("new_nodes", "no")))
 
 

@@ -223,11 +223,13 @@ class Submission:
             )
             for node in self._kind.nodes()
         ]
-        metadata = {
+        metadata: dict[str, Any] = {
             "name": attempt.name,
             "labels": identity.labels(spec.ref),
             "annotations": identity.annotations(spec.ref),
         }
+        if self._options.owner:
+            metadata["ownerReferences"] = [self._options.owner]
         return self._kind.manifest(Ask(attempt.nodes, int(self._options.keep), metadata), templates)
 
     async def settle(self) -> None:
