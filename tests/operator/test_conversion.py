@@ -29,7 +29,7 @@ def test_the_shape_with_jobs_of_a_member_is_steered_by_workload_demand():
     assert found.ensemble.algorithm.name == "workload-demand"
     member = found.ensemble.members["minicluster"]
     assert (member.nodes, member.min_nodes, member.max_nodes) == (2, 2, 4)
-    assert member.options["sidecar"] == {"image": "api", "imagePullPolicy": "Always", "port": 50051, "workers": 3}
+    assert member.options["sidecar"] == {"image": "api", "pullAlways": True, "port": 50051, "workers": 3}
 
 
 def test_options_of_published_examples_are_understood():

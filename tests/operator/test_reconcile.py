@@ -44,7 +44,16 @@ def reasons(actions):
     return {one.type: (one.status, one.reason) for one in status(actions).conditions}
 
 
-ALL = ["ServiceAccount", "Role", "RoleBinding", "RoleBinding", "ConfigMap", "Deployment", "WriteStatus"]
+ALL = [
+    "ServiceAccount",
+    "Role",
+    "RoleBinding",
+    "RoleBinding",
+    "ConfigMap",
+    "NetworkPolicy",
+    "Deployment",
+    "WriteStatus",
+]
 
 
 def test_a_new_ensemble_gets_everything_and_the_deployment_comes_last():

@@ -180,7 +180,7 @@ class _File:
             for key in _SIZES:
                 sizes[key] = sizes[key] or self._whole(where, inner, key)
             # the sizes are the member's own: a change of them is no change of its options
-            options["spec"] = {key: value for key, value in inner.items() if key not in _SIZES}
+            options = {"minicluster": {key: value for key, value in inner.items() if key not in _SIZES}}
             options["sidecar"] = _sidecar(member.sidecar or self._spec.sidecar)
         if self._spec.size:
             sizes["size"] = self._spec.size
@@ -318,8 +318,8 @@ def _pooled(options: dict[str, Any], pool: NodePoolSpec) -> dict[str, Any]:
 
 
 def _sidecar(sidecar: SidecarSpec) -> dict[str, Any]:
-    policy = sidecar.pull_policy or ("Always" if sidecar.pull_always else "")
-    return {"image": sidecar.image, "imagePullPolicy": policy, "port": int(sidecar.port), "workers": sidecar.workers}
+    pulled = sidecar.pull_always or sidecar.pull_policy == "Always"
+    return {"image": sidecar.image, "pullAlways": pulled, "port": sidecar.port, "workers": sidecar.workers}
 
 
 def _text(text: str, place: Place) -> Tree:

@@ -62,8 +62,8 @@ def children(
     found.append(_made("v1", "ConfigMap", identity, name, data={FILE: file}))
     if service.journal.size and not service.journal.claim:
         found.append(_claim(identity, name, service))
-    deployment = _deployment(identity, name, spec, settings)
-    return [*found, deployment]
+    found.append(_network(identity, name))
+    return [*found, _deployment(identity, name, spec, settings)]
 
 
 def digest_of(manifests: list[dict[str, Any]]) -> str:
@@ -112,6 +112,20 @@ def _claim(identity: Identity, name: str, service: ServiceSpec) -> dict[str, Any
     if journal.keep:
         del claim["metadata"]["ownerReferences"]
     return claim
+
+
+def _network(identity: Identity, name: str) -> dict[str, Any]:
+    """Nobody reaches a service pod but for its health and metrics."""
+    chosen = {"matchLabels": _selected(identity)}
+    ingress = [{"ports": [{"port": "http", "protocol": "TCP"}]}]
+    spec = {"podSelector": chosen, "policyTypes": ["Ingress"], "ingress": ingress}
+    return _made("networking.k8s.io/v1", "NetworkPolicy", identity, name, spec=spec)
+
+
+def _selected(identity: Identity) -> dict[str, str]:
+    """The labels by which the service pod of an Ensemble is found."""
+    marks = labels(identity)
+    return {key: marks[key] for key in (ENSEMBLE, "app.kubernetes.io/component")}
 
 
 def _deployment(identity: Identity, name: str, spec: Spec, settings: Settings) -> dict[str, Any]:
@@ -176,7 +190,6 @@ def _deployment(identity: Identity, name: str, spec: Spec, settings: Settings) -
         pod["nodeSelector"] = dict(service.node_selector)
     if service.tolerations:
         pod["tolerations"] = service.tolerations
-    marks = labels(identity)
     return _made(
         "apps/v1",
         "Deployment",
@@ -185,7 +198,7 @@ def _deployment(identity: Identity, name: str, spec: Spec, settings: Settings) -
         spec={
             "replicas": 1,
             "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": {ENSEMBLE: marks[ENSEMBLE], "app.kubernetes.io/component": "service"}},
-            "template": {"metadata": {"labels": marks}, "spec": pod},
+            "selector": {"matchLabels": _selected(identity)},
+            "template": {"metadata": {"labels": labels(identity)}, "spec": pod},
         },
     )

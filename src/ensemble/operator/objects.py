@@ -90,6 +90,7 @@ _MADE: Final[Mapping[str, Resource[Thing]]] = {
         Resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", Thing),
         Resource(_RBAC, "v1", "Role", "roles", Thing),
         Resource(_RBAC, "v1", "RoleBinding", "rolebindings", Thing),
+        Resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", Thing),
         Resource("apps", "v1", "Deployment", "deployments", Thing),
     )
 }

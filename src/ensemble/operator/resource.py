@@ -27,7 +27,7 @@ from typing import Annotated, Any, Final
 from msgspec import Struct
 
 from ensemble.spec import keys
-from ensemble.spec.convert import Converter
+from ensemble.spec.convert import Converter, Failed
 from ensemble.spec.keys import BOOLEAN, MAPPING, NAME, TEXT, TEXTS, Key, Shape, object_shape, whole, word
 from ensemble.spec.nodes import Tree
 
@@ -57,6 +57,15 @@ def _list(reader: Converter, tree: Tree, where: str) -> list[Any]:
     return reader.items(tree, reader.plain, where)
 
 
+def _port(reader: Converter, tree: Tree, where: str) -> int:
+    text = reader.text(tree, where)
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        reader.complain(tree, where, f"{text!r} is not a port")
+        raise Failed
+    return int(text)
+
+
+_PORT: Final = Shape(_port, {"type": ["integer", "string"]}, "a port")
 _OBJECTS: Final = Shape(_list, {"type": "array", "items": {"type": "object"}}, "a list of mappings")
 
 
@@ -73,7 +82,7 @@ class SidecarSpec(Struct, frozen=True, kw_only=True):
             "imagePullPolicy",
         ),
     ] = ""
-    port: Annotated[str, Key("The port on which the agent listens.", TEXT)] = "50051"
+    port: Annotated[int, Key("The port on which the agent listens.", _PORT)] = 50051
     workers: Annotated[int, Key("The calls that the agent serves at a time.", whole(1))] = 10
 
 

@@ -122,6 +122,8 @@ def _in_cluster(spec: EnsembleSpec, identity: Identity) -> EnsembleSpec:
     def told(member: MemberSpec) -> MemberSpec:
         if member.kind not in KINDS.values():
             return member
+        if member.kind == "minicluster":
+            return replace(member, options={**member.options, "namespace": identity.namespace})
         own = {"identity": identity.uid[:8], "namespace": identity.namespace, "owner": owner(identity)}
         return replace(member, options={**member.options, **own})
 
