@@ -17,6 +17,7 @@ NODE = {
     "busybox": "busybox-static",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
 }
+IMAGE = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 """The package of each program."""
 
 

@@ -28,6 +28,8 @@ SESSION = "ENSEMBLE_TEST_SESSION"
 """Set by `tests/conftest.py`; the cluster does not inherit it, since it may outlive the test that started it."""
 
 FAKE_NODES = 4
+IMAGE = "ensemble:dev"
+"""The image of Ensemble itself, after `with_image`."""
 TEST_IMAGE = "ensemble-test:dev"
 """An image on the real node with a shell, sleep and the usual small commands."""
 
@@ -183,8 +185,7 @@ def missing() -> str:
         return "" if there else f"no Kubernetes: there is no cluster in {os.environ[SETTING]}"
     shared = _folder_of_session()
     shared.mkdir(exist_ok=True)
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _lock(shared / "lock"):
         told = shared / "told"
         if not told.exists():
             told.write_text(_start(shared))
@@ -194,6 +195,17 @@ def missing() -> str:
 def shared() -> Cluster:
     """The cluster that `missing` has found or started."""
     return Cluster(Path(os.environ[SETTING]) if SETTING in os.environ else _folder_of_session() / "cluster")
+
+
+def with_image() -> Cluster:
+    """The cluster that `missing` has found or started, with the image `ensemble:dev` of this tree on its node."""
+    cluster = shared()
+    built = cluster.folder / "images" / f"built-for-{os.environ[SESSION][:8]}"
+    with _lock(built.with_suffix(".lock")):
+        if not built.exists():
+            cluster.script("image", seconds=900)
+            built.touch()
+    return cluster
 
 
 @contextmanager
@@ -216,6 +228,13 @@ def end_session() -> None:
     if folder.exists():
         _script(folder / "cluster", "stop")
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _lock(file: Path) -> Iterator[None]:
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _folder_of_session() -> Path:

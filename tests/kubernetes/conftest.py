@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kubernetes.cluster import Cluster, Namespace, missing, shared
+from tests.kubernetes.cluster import IMAGE, Cluster, Namespace, missing, shared, with_image
 
 
 @pytest.fixture
@@ -14,6 +14,13 @@ def cluster() -> Cluster:
     if missing():
         pytest.skip(missing())
     return shared()
+
+
+@pytest.fixture
+def image(cluster: Cluster) -> str:
+    """The name of Ensemble's own image, made from this tree and put on the real node."""
+    with_image()
+    return IMAGE
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes.cluster import FOR_FAKE_NODES, SCRIPT, TEST_IMAGE, Namespace, missing, own
+from tests.kubernetes.cluster import FOR_FAKE_NODES, SCRIPT, TEST_IMAGE, Cluster, Namespace, missing, own
 
 
 def job(name: str, script: str, **changes: Any) -> dict[str, Any]:
@@ -19,6 +19,20 @@ def job(name: str, script: str, **changes: Any) -> dict[str, Any]:
     pod = {"restartPolicy": "Never", "containers": [container], **changes}
     spec = {"backoffLimit": 0, "template": {"spec": pod}}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
+
+
+def restricted(made: dict[str, Any], image: str) -> dict[str, Any]:
+    """The same Job with this image, as the restricted Pod Security Standard wants it."""
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    container["image"] = image
+    container["securityContext"] = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "readOnlyRootFilesystem": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    return made
 
 
 class TestRealNode:
@@ -55,6 +69,15 @@ class TestRealNode:
         namespace.apply(job("sleeper", "sleep 60", terminationGracePeriodSeconds=0))
         namespace.kubectl("wait", "--for=jsonpath={.status.ready}=1", "job/sleeper", "--timeout=60s")
         assert namespace.kubectl("exec", "job/sleeper", "--", "echo", "inside") == "inside\n"
+
+
+class TestImage:
+    @pytest.mark.parametrize("program", ["ensemble", "ensemble-server", "ensemble-operator"])
+    def test_it_runs_where_pods_are_restricted(self, cluster: Cluster, image: str, program: str) -> None:
+        with cluster.namespace("image", {"pod-security.kubernetes.io/enforce": "restricted"}) as namespace:
+            namespace.apply(restricted(job(program, f"exec {program} --help"), image))
+            namespace.kubectl("wait", "--for=condition=Complete", f"job/{program}", "--timeout=60s")
+            assert f"Usage: {program}" in namespace.kubectl("logs", f"job/{program}")
 
 
 class TestFakeNodes:
