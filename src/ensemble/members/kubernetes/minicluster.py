@@ -128,7 +128,7 @@ class MiniClusterMember:
         self._logs = Logs(context.run, context.run_dir, self._remote.fetch)
         self._relay.ended, self._relay.asked = self._logs.keep, self._set_size
         inside = {
-            "address": f"{address}:{options.port}",
+            "address": options.address or f"{address}:{options.port}",
             "inner": "minicluster",
             "token_file": str(folder / "token"),
             "ca": str(folder / "ca.crt"),
@@ -228,7 +228,7 @@ class MiniClusterMember:
             await self._halt()
 
     async def _end_jobs(self, remote: RemoteMember, mode: CloseMode) -> None:
-        left = {item.ref async for page in remote.inventory() for item in page.items if item.event is None}
+        left = {item.ref async for page in self.inventory() for item in page.items if item.event is None}
         if mode == "cancel" and left:
             await remote.cancel(sorted(left, key=str), 1.0)
         await self._relay.over({(ref.key, ref.attempt) for ref in left})
@@ -253,6 +253,10 @@ class MiniClusterMember:
     async def inventory(self) -> AsyncIterator[Page]:
         """Every attempt that the queue knows."""
         async for page in self._inside().inventory():
+            for item in page.items:
+                if item.event is not None and self._logs is not None:
+                    # its end may have come to an engine that is gone
+                    self._logs.keep(item.event)
             yield page
 
     async def fetch(self, ref: AttemptRef, path: str, offset: int, limit: int) -> bytes:

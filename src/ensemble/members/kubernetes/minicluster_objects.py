@@ -30,8 +30,8 @@ _KEYS: Final = "/etc/ensemble-agent"
 _BASE: Final = "/mnt/flux/ensemble"
 """Where runs are kept in the pod without a shared volume: in the volume that the containers of one pod share."""
 _OPTIONS: Final = (
-    "attach", "context", "image", "kubeconfig", "minicluster", "name", "namespace", "nodePool", "port", "pullAlways",
-    "resize_timeout", "shared", "sidecar", "start_timeout", "workers",
+    "address", "attach", "context", "image", "kubeconfig", "minicluster", "name", "namespace", "nodePool", "port",
+    "pullAlways", "resize_timeout", "shared", "sidecar", "start_timeout", "workers",
 )  # fmt: skip
 _SIDECAR: Final = ("image", "port", "pullAlways", "workers")
 
@@ -91,6 +91,7 @@ class MiniClusterOptions(Struct, frozen=True):
     * `kubeconfig`, `context`, `namespace`: where.
     * `name`: of the MiniCluster, by default made from the run's. `attach`: it is there already, with the Secret of its
       agent, and is neither made nor removed.
+    * `address`: where the agent is reached from here, such as through `kubectl port-forward`; by default at its pod.
     * `image`: of the programs, with Flux in it or in the operator's view; `pull_always`: of it.
     * `minicluster`: a `spec` of a MiniCluster, merged over ours.
     * `sidecar_image` (by default that of the programs), `sidecar_pull_always`, `port`, `workers`: of the agent.
@@ -105,6 +106,7 @@ class MiniClusterOptions(Struct, frozen=True):
     namespace: str = ""
     name: str = ""
     attach: bool = False
+    address: str = ""
     image: str = ""
     pull_always: bool = False
     sidecar_image: str = ""
@@ -128,7 +130,8 @@ class MiniClusterOptions(Struct, frozen=True):
         sidecar = _mapping(given, "sidecar")
         check_options(sidecar, _SIDECAR, "the sidecar of a MiniCluster")
         fields: dict[str, Any] = {
-            name: str(given.get(name, "")) for name in ("kubeconfig", "context", "namespace", "name", "image", "shared")
+            name: str(given.get(name, ""))
+            for name in ("kubeconfig", "context", "namespace", "name", "address", "image", "shared")
         }
         for name in ("start_timeout", "resize_timeout"):
             if name in given:

@@ -14,13 +14,14 @@ from ensemble.members.kubernetes.api import Api, ApiError
 from ensemble.members.kubernetes.node_pool import NodePool
 from ensemble.members.kubernetes.objects import Condition, Meta, Pod, Resource
 from ensemble.members.kubernetes.reading import why_waiting
+from ensemble.model.wording import counted
 
 INDEX: Final = "batch.kubernetes.io/job-completion-index"
 
 
 class Pods(Struct, frozen=True):
     """The pods of an indexed Job. `address`: of the first, once its containers run. `there`: how many run, counted from
-    the first without a gap. `provisioning`: how many have no node yet. `waiting`: why one does not run."""
+    the first without a gap. `provisioning`: how many the scheduler has no node for. `waiting`: why one does not run."""
 
     address: str = ""
     there: int = 0
@@ -30,7 +31,7 @@ class Pods(Struct, frozen=True):
     @property
     def text(self) -> str:
         """What people are told while nodes are on their way; empty when none is."""
-        return f"{self.provisioning} of its pods: {self.waiting}" if self.provisioning else ""
+        return f"{counted(self.provisioning, 'node')}: {self.waiting}" if self.provisioning else ""
 
 
 def read_state(pods: Sequence[Pod], size: int) -> Pods:
@@ -43,7 +44,7 @@ def read_state(pods: Sequence[Pod], size: int) -> Pods:
     there = 0
     while there in by_index and _runs(by_index[there]):
         there += 1
-    lacking = [pod for _, pod in sorted(by_index.items()) if not pod.spec.nodeName]
+    lacking = [pod for _, pod in sorted(by_index.items()) if pod.condition("PodScheduled", "False")]
     waiting = next((why_waiting(pod) for pod in lacking), "")
     if not waiting:
         waiting = next((why_waiting(pod) for _, pod in sorted(by_index.items()) if not _runs(pod)), "")

@@ -93,10 +93,14 @@ class Logs:
         """`fetch` is that of the member inside."""
         self._run, self._run_dir, self._fetch = run, run_dir, fetch
         self._room = asyncio.Semaphore(_AT_ONCE)
+        self._begun: set[tuple[str, int]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def keep(self, end: JobEvent) -> None:
-        """Fetch the files of a job that has ended, in time."""
+        """Fetch the files of a job that has ended, in time; once, however often it is called."""
+        if (end.key, end.attempt) in self._begun:
+            return
+        self._begun.add((end.key, end.attempt))
         task = asyncio.create_task(self._keep(AttemptRef(self._run, end.key, end.attempt)), name=f"logs of {end.key}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
