@@ -23,7 +23,7 @@ KUBERNETES = "v1.36.3"
 
 @dataclass(frozen=True)
 class Program:
-    """One program: its name, the folder in `modules/` that pins its version, and its package."""
+    """One program: its name, the folder in `modules/` that pins its version, and its package there."""
 
     name: str
     module: str
@@ -51,7 +51,7 @@ NODE = (
     Program("ctr", "containerd", _CONTAINERD + "ctr", _NO_DRIVERS),
     Program("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
     Program("kube-proxy", "kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"),
-    Program("coredns", "coredns", "github.com/coredns/coredns"),
+    Program("coredns", "coredns", "."),
 )
 PACKAGING = (
     Program("helm", "packaging", "helm.sh/helm/v3/cmd/helm"),
@@ -74,7 +74,7 @@ MANIFESTS = {
 def cache() -> Path:
     """The folder of the pinned versions: `bin/` and `manifests/`."""
     digest = hashlib.sha256()
-    for file in sorted(MODULES.glob("*/go.*")):
+    for file in sorted(MODULES.glob("*/*")):
         digest.update(file.name.encode() + file.read_bytes())
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "ensemble" / "kubernetes" / digest.hexdigest()[:12]

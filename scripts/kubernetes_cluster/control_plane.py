@@ -8,7 +8,7 @@ import subprocess
 from kubernetes_cluster.certificates import Authority, signing_key
 from kubernetes_cluster.layout import Layout
 from kubernetes_cluster.processes import Process
-from kubernetes_cluster.words import Failure, until
+from kubernetes_cluster.words import Failure
 
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -92,7 +92,8 @@ def start(layout: Layout) -> None:
         f"--cert-file={pki('etcd.crt')}", f"--key-file={pki('etcd.key')}", f"--trusted-ca-file={pki('ca.crt')}",
         "--client-cert-auth",
     )  # fmt: skip
-    Process(layout, "kube-apiserver").start(
+    apiserver = Process(layout, "kube-apiserver")
+    apiserver.start(
         layout.program("kube-apiserver"), f"--bind-address={layout.host}", f"--secure-port={ports['apiserver']}",
         f"--advertise-address={layout.host}", "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
@@ -113,10 +114,11 @@ def start(layout: Layout) -> None:
         f"--service-account-signing-key-file={pki('service-account.key')}",
         f"--audit-policy-file={layout.folder}/audit-policy.json", f"--audit-log-path={layout.folder}/audit.log",
     )  # fmt: skip
-    until(lambda: ready(layout), "a ready API server")
+    apiserver.until(lambda: ready(layout), "a ready API server")
     common = ("--leader-elect=false", "--kube-api-qps=500", "--kube-api-burst=1000", "--bind-address=127.0.0.1")
     configs = {name: f"{layout.folder}/pki/{name}.kubeconfig" for name in ("controller-manager", "scheduler")}
-    Process(layout, "kube-controller-manager").start(
+    manager = Process(layout, "kube-controller-manager")
+    manager.start(
         layout.program("kube-controller-manager"), *common, f"--kubeconfig={configs['controller-manager']}",
         f"--secure-port={ports['controller-manager']}", "--use-service-account-credentials",
         f"--authentication-kubeconfig={configs['controller-manager']}",
@@ -128,7 +130,7 @@ def start(layout: Layout) -> None:
         f"--authentication-kubeconfig={configs['scheduler']}", f"--authorization-kubeconfig={configs['scheduler']}",
         f"--secure-port={ports['scheduler']}",
     )  # fmt: skip
-    until(lambda: answers(layout, "get", "serviceaccount", "default"), "a ServiceAccount in the default namespace")
+    manager.until(lambda: answers(layout, "get", "serviceaccount", "default"), "a ServiceAccount in a namespace")
 
 
 def ready(layout: Layout) -> bool:

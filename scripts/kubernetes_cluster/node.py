@@ -15,7 +15,7 @@ from kubernetes_cluster.certificates import Authority
 from kubernetes_cluster.control_plane import answers, ip
 from kubernetes_cluster.layout import Layout
 from kubernetes_cluster.processes import NODE, Process, run_in_node
-from kubernetes_cluster.words import Failure, until
+from kubernetes_cluster.words import Failure
 
 NAME = "node"
 CGROUPS = Path("/sys/fs/cgroup")
@@ -89,13 +89,14 @@ def start(layout: Layout) -> None:
     _make_cgroups(layout)
     _start_namespaces(layout)
     path = f"PATH={layout.binaries}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    Process(layout, "containerd").start_in_node(
-        "env", path, layout.program("containerd"), f"--config={layout.folder}/containerd.toml"
-    )
-    until(lambda: Path(f"/proc/{_pid(layout)}/root/run/containerd/containerd.sock").exists(), "containerd's socket")
+    containerd = Process(layout, "containerd")
+    containerd.start_in_node("env", path, layout.program("containerd"), f"--config={layout.folder}/containerd.toml")
+    socket = Path(f"/proc/{Process(layout, NODE).pid()}/root/run/containerd/containerd.sock")
+    containerd.until(socket.exists, "containerd's socket")
     load(layout, images.busybox(layout.folder / "images" / "pause.tar", images.PAUSE, ["/bin/sleep", "infinity"]))
     load(layout, images.busybox(layout.folder / "images" / "test.tar", images.TEST, ["/bin/sh"]))
-    Process(layout, "kubelet").start_in_node(
+    kubelet = Process(layout, "kubelet")
+    kubelet.start_in_node(
         "env", path, layout.program("kubelet"), f"--config={layout.folder}/kubelet.json",
         f"--kubeconfig={layout.folder}/pki/kubelet.kubeconfig", f"--hostname-override={NAME}",
         f"--node-ip={layout.node}", f"--root-dir={layout.folder}/kubelet",
@@ -106,7 +107,7 @@ def start(layout: Layout) -> None:
         f"--hostname-override={NAME}",
     )  # fmt: skip
     Process(layout, "coredns").start_in_node(layout.program("coredns"), f"-conf={layout.folder}/Corefile")
-    until(lambda: answers(layout, "get", f"node/{NAME}"), "the node in the API")
+    kubelet.until(lambda: answers(layout, "get", f"node/{NAME}"), "the node in the API")
     layout.kubectl("wait", "--for=condition=Ready", "--timeout=120s", f"node/{NAME}", seconds=130)
 
 
@@ -126,16 +127,12 @@ def remove_cgroups(layout: Layout) -> None:
                 raise Failure(f"the control group {folder} is still in use") from error
 
 
-def _pid(layout: Layout) -> int | None:
-    return Process(layout, NODE).pid()
-
-
 def _start_namespaces(layout: Layout) -> None:
     node = Process(layout, NODE)
     if node.alive():
         return
     node.start_as_node("bash", "-c", FIRST_PROCESS.format(private=" ".join(PRIVATE)))
-    until(lambda: Path(f"/proc/{node.pid()}/root/run/ready").exists(), "the node's namespaces")
+    node.until(lambda: Path(f"/proc/{node.pid()}/root/run/ready").exists(), "the node's namespaces")
     here, there = f"{layout.name}n", f"{layout.name}m"
     ip("link", "add", here, "type", "veth", "peer", "name", there)
     ip("link", "set", there, "netns", str(node.pid()))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,12 @@ class Process:
     def alive(self) -> bool:
         """Whether it runs."""
         return self.pid() is not None
+
+    def until(self, true: Callable[[], object], what: str) -> None:
+        """Wait until `true()` holds; raises `Failure` with the end of its log when it has ended before."""
+        until(lambda: true() or not self.alive(), what)
+        if not self.alive():
+            raise Failure(f"{self.name} has ended: {self.last_words()}")
 
     def end(self, number: int = signal.SIGTERM, patience: float = 5.0) -> None:
         """Send it a signal and wait for its end; after `patience` seconds it is killed."""
