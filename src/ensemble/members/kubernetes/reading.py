@@ -94,7 +94,7 @@ def why_waiting(pod: Pod) -> str:
         if unscheduled.reason == "SchedulingGated":
             return "its pod is held back by a scheduling gate"
         # `0/2 nodes are available: 1 Insufficient cpu, ... . preemption: ...`
-        said = unscheduled.message.partition(" preemption:")[0].strip().rstrip(".")
+        said = unscheduled.message.partition(". ")[0].rstrip(".")
         return f"no node has room: {said.partition('available: ')[2] or said or 'the scheduler does not say why'}"
     if not pod.spec.nodeName:
         return "it waits for the scheduler"

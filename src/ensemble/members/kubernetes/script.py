@@ -125,7 +125,7 @@ def job_script(spec: JobSpec, run_dir: str, node: str, coordinator: str, claim: 
 
 def literal(text: str) -> str:
     """The text as a command or variable of a container, where Kubernetes replaces `$(NAME)` and halves `$$`."""
-    return re.sub(r"\$(?=[$(])", "$$$$", text)
+    return re.sub(r"\$(?=[$(])", "$$", text)
 
 
 def files_of(log: bytes, mark: str) -> tuple[bytes, dict[str, bytes]]:
