@@ -363,7 +363,8 @@ class KubernetesMember:
             elif attempt.workload is None:
                 attempt.accepted = True
                 self._submission.held[ref] = attempt
-            self._touch(ref)
+            self._look(attempt)
+        self._news.set()
         cancelled = [
             self._attempts.known[ref].spec.ref for ref in self._attempts.open if self._attempts.known[ref].cancelled
         ]
