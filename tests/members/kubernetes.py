@@ -1,4 +1,4 @@
-"""Harnesses of the members for Kubernetes: real pods on the node of the test cluster, each test in its own namespace."""
+"""Harnesses of the members for Kubernetes: real pods on the test cluster's node, each test in its own namespace."""
 
 from __future__ import annotations
 

@@ -39,7 +39,6 @@ class JobSetKind:
         spec = {
             "replicatedJobs": roles,
             "network": {"enableDNSHostnames": True},
-            "coordinator": {"replicatedJob": "driver", "jobIndex": 0, "podIndex": 0},
             "successPolicy": {"operator": "All", "targetReplicatedJobs": ["driver"]},
             "failurePolicy": {"maxRestarts": 0},
             "ttlSecondsAfterFinished": ask.keep,
