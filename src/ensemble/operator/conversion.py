@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from ensemble.members.kubernetes.merge import merged
+from ensemble.members.kubernetes.minicluster_objects import MiniClusterOptions
+from ensemble.members.kubernetes.node_pool import SAFE_TO_EVICT, NodePool
 from ensemble.members.kubernetes.options import MemberOptions
 from ensemble.model.errors import FileError, InputError, MemberError, Problem, SpecError
-from ensemble.operator.resource import KINDS, MemberResource, NodePoolSpec, SidecarSpec, Spec
+from ensemble.operator.resource import KINDS, MemberResource, SidecarSpec, Spec
 from ensemble.runtime.examining import examine
 from ensemble.runtime.opening import algorithms, member_kinds
 from ensemble.spec.convert import Failed
@@ -191,18 +193,18 @@ class _File:
             bounds = f"from minSize {least}" + (f" to maxSize {most}" if most else " on")
             self._refuse(place, f"size {start} is outside what the member may have, {bounds}")
         nodes = {"start": start, "min": least} | ({"max": most} if most else {})
-        if member.kind != "minicluster":
-            options = {_option(key): value for key, value in options.items()}
-            if member.node_pool is not None:
-                options = _pooled(options, member.node_pool)
-            try:
+        pool = member.node_pool
+        try:
+            if member.kind != "minicluster":
+                options = {_option(key): value for key, value in options.items()}
+                if pool is not None:
+                    options = _pooled(options, NodePool.read(pool.plain()))
                 MemberOptions.read(options, f"a member of kind {member.kind}")
-            except MemberError as error:
-                self._refuse(where, str(error))
-        elif member.node_pool is not None:
-            pool = member.node_pool
-            options["nodePool"] = {"labels": pool.labels, "tolerations": pool.tolerations}
-            options["nodePool"] |= {"priorityClassName": pool.priority_class} if pool.priority_class else {}
+            else:
+                options |= {"nodePool": pool.plain()} if pool is not None else {}
+                MiniClusterOptions.read(options, ())
+        except MemberError as error:
+            self._refuse(where, str(error))
         fields: dict[str, Any] = {"kind": member.kind, "nodes": nodes, "options": options}
         fields |= {key: value for key, value in (("cores", member.cores), ("gpus", member.gpus)) if value}
         found = tree_of_plain(fields, where.place)
@@ -305,16 +307,10 @@ def _option(key: str) -> str:
     return _PODS.get(key) or re.sub(r"(?<=[a-z])[A-Z]", lambda found: f"_{found[0].lower()}", key)
 
 
-def _pooled(options: dict[str, Any], pool: NodePoolSpec) -> dict[str, Any]:
+def _pooled(options: dict[str, Any], pool: NodePool) -> dict[str, Any]:
     """The options of pods that run in a pool, and that an autoscaler does not move once they are there."""
-    spec: dict[str, Any] = {"tolerations": pool.tolerations} if pool.tolerations else {}
-    if pool.priority_class:
-        spec["priorityClassName"] = pool.priority_class
-    annotations = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
-    ours = {"metadata": {"annotations": annotations}, "spec": spec}
-    selector = {**options.get("node_selector", {}), **pool.labels}
-    pod = merged(options.get("pod", {}), ours)
-    return {**options, "node_selector": selector, "pod": pod, "new_nodes": "yes"}
+    ours = {"metadata": {"annotations": {SAFE_TO_EVICT: "false"}}, "spec": pool.pod()}
+    return {**options, "pod": merged(ours, options.get("pod", {})), "new_nodes": "yes"}
 
 
 def _sidecar(sidecar: SidecarSpec) -> dict[str, Any]:

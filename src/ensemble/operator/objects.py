@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from ensemble.members.kubernetes.minicluster_objects import MINICLUSTERS
 from ensemble.members.kubernetes.objects import JOBSETS, LEADER_WORKER_SETS, Condition, Meta, Resource
 from ensemble.operator.resource import GROUP, KIND, PLURAL, VERSION
 
@@ -96,13 +97,12 @@ _MADE: Final[Mapping[str, Resource[Thing]]] = {
 }
 
 CONTROLLERS: Final[Mapping[str, tuple[str, str]]] = {
-    "jobset": (JOBSETS.full_name, JOBSETS.install),
-    "leaderworkerset": (LEADER_WORKER_SETS.full_name, LEADER_WORKER_SETS.install),
-    "minicluster": (
-        "miniclusters.flux-framework.org",
-        "kubectl apply --server-side -f https://raw.githubusercontent.com/flux-framework/flux-operator/main/"
-        "examples/dist/flux-operator.yaml",
-    ),
+    kind: (resource.full_name, resource.install)
+    for kind, resource in (
+        ("jobset", JOBSETS),
+        ("leaderworkerset", LEADER_WORKER_SETS),
+        ("minicluster", MINICLUSTERS),
+    )
 }
 """For kinds of members that a cluster may lack: the name of the definition, and the command that installs it."""
 

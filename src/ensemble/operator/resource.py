@@ -90,8 +90,20 @@ class NodePoolSpec(Struct, frozen=True, kw_only=True):
     """The nodes on which the pods of a member run, for a cluster autoscaler to add to."""
 
     labels: Annotated[dict[str, str], Key("Labels that these nodes have.", TEXTS)] = {}
-    tolerations: Annotated[list[Any], Key("Tolerations of the taints of these nodes.", _OBJECTS)] = []
-    priority_class: Annotated[str, Key("The priority class of the pods.", TEXT, "priorityClassName")] = ""
+    taints: Annotated[list[Any], Key("Taints that these nodes have: `key`, `value`, `effect`.", _OBJECTS)] = []
+    class_: Annotated[str, Key("The class of node group that is to bring them.", TEXT, "class")] = ""
+    provisioning: Annotated[
+        str, Key("The class of the ProvisioningRequest that announces them; none is made without.", TEXT)
+    ] = ""
+
+    def plain(self) -> dict[str, Any]:
+        """What members are told."""
+        return {
+            "labels": self.labels,
+            "taints": self.taints,
+            "class": self.class_,
+            "provisioning": self.provisioning,
+        }
 
 
 class JournalVolumeSpec(Struct, frozen=True, kw_only=True):

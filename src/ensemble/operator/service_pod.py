@@ -27,7 +27,7 @@ from ensemble.model.errors import EnsembleError, InputError, MemberError
 from ensemble.model.events import Requested
 from ensemble.operator.conversion import Converted, ObjectError, convert
 from ensemble.operator.edits import edits
-from ensemble.operator.naming import Identity, owner
+from ensemble.operator.naming import Identity, owner, run_name, shortened
 from ensemble.operator.objects import ENSEMBLES, EnsembleObject
 from ensemble.operator.probes import probes
 from ensemble.operator.resource import GROUP, KIND, KINDS, VERSION
@@ -119,15 +119,18 @@ def _begin(host: Host, options: ServiceOptions) -> Hosted:
 def _in_cluster(spec: EnsembleSpec, identity: Identity) -> EnsembleSpec:
     """The same, with what members of Kubernetes must know: whose their objects are."""
 
-    def told(member: MemberSpec) -> MemberSpec:
+    def told(name: str, member: MemberSpec) -> MemberSpec:
         if member.kind not in KINDS.values():
             return member
+        # names of objects follow from these alone, so a run that begins again without its journal finds them
+        own: dict[str, Any] = {"namespace": identity.namespace, "owner": owner(identity)}
         if member.kind == "minicluster":
-            return replace(member, options={**member.options, "namespace": identity.namespace})
-        own = {"identity": identity.uid[:8], "namespace": identity.namespace, "owner": owner(identity)}
+            own["name"] = shortened(f"{run_name(identity)}-{name}".lower().replace("_", "-"), 45)
+        else:
+            own["identity"] = identity.uid[:8]
         return replace(member, options={**member.options, **own})
 
-    return replace(spec, members={name: told(member) for name, member in spec.members.items()})
+    return replace(spec, members={name: told(name, member) for name, member in spec.members.items()})
 
 
 class ServicePod:

@@ -30,7 +30,8 @@ _KEYS: Final = "/etc/ensemble-agent"
 _BASE: Final = "/mnt/flux/ensemble"
 """Where runs are kept in the pod without a shared volume: in the volume that the containers of one pod share."""
 _OPTIONS: Final = (
-    "address", "attach", "context", "image", "kubeconfig", "minicluster", "name", "namespace", "nodePool", "port",
+    "address", "attach", "context", "image", "kubeconfig", "minicluster", "name", "namespace", "nodePool", "owner",
+    "port",
     "pullAlways", "resize_timeout", "shared", "sidecar", "start_timeout", "workers",
 )  # fmt: skip
 _SIDECAR: Final = ("image", "port", "pullAlways", "workers")
@@ -96,7 +97,7 @@ class MiniClusterOptions(Struct, frozen=True):
     * `minicluster`: a `spec` of a MiniCluster, merged over ours.
     * `sidecar_image` (by default that of the programs), `sidecar_pull_always`, `port`, `workers`: of the agent.
     * `shared`: the path of a volume that all pods have.
-    * `node_pool`: the nodes that pods ask for.
+    * `node_pool`: the nodes that pods ask for. `owner`: an entry of `ownerReferences`, with which it is deleted.
     * `start_timeout`: until the queue must be up. `resize_timeout`: until nodes that were asked for must be there.
     * `queue`: options of the Flux member inside.
     """
@@ -118,6 +119,7 @@ class MiniClusterOptions(Struct, frozen=True):
     node_pool: NodePool = NodePool()
     start_timeout: float = 600.0
     resize_timeout: float = 600.0
+    owner: dict[str, Any] = {}
     queue: dict[str, Any] = {}
 
     @classmethod
@@ -145,6 +147,7 @@ class MiniClusterOptions(Struct, frozen=True):
             port=_whole(sidecar.get("port", given.get("port", 50051)), "port", 65535),
             workers=_whole(sidecar.get("workers", given.get("workers", 10)), "workers", 10_000),
             minicluster=_mapping(given, "minicluster"),
+            owner=_mapping(given, "owner"),
             node_pool=NodePool.read(given.get("nodePool")),
             queue={name: given[name] for name in queue if name in given},
         )
@@ -211,10 +214,13 @@ def manifest(
     }
     spec = merged(ours, given)
     spec |= {"size": size, "minSize": least, "maxSize": most, "containers": [main, *others, sidecar]}
+    metadata: dict[str, Any] = {"name": name, "labels": dict(labels)}
+    if options.owner:
+        metadata["ownerReferences"] = [options.owner]
     return {
         "apiVersion": MINICLUSTERS.api_version,
         "kind": MINICLUSTERS.kind,
-        "metadata": {"name": name, "labels": dict(labels)},
+        "metadata": metadata,
         "spec": spec,
     }
 
