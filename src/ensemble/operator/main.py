@@ -43,6 +43,10 @@ _KUBECONFIG = click.option(
 @click.option(
     "--webhook-host", multiple=True, metavar="NAME", help="Name in the webhook's certificate.  [default: its service]"
 )
+@click.option(
+    "--webhook-configuration", default="ensemble-operator", show_default=True, metavar="NAME",
+    help="The ValidatingWebhookConfiguration that is told of the webhook's certificate.",
+)  # fmt: skip
 @click.option("--no-lease", is_flag=True, help="Lead without asking others: for one operator alone.")
 @_LOG_FORMAT
 def run(**given: Any) -> None:

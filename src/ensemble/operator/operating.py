@@ -45,6 +45,7 @@ class OperatorOptions(Struct, frozen=True):
     http: str = ""
     webhook: str = ""
     webhook_host: tuple[str, ...] = ()
+    webhook_configuration: str = "ensemble-operator"
     no_lease: bool = False
     log_format: str = "text"
 
@@ -66,7 +67,9 @@ async def operate(options: OperatorOptions, stop: asyncio.Event) -> None:
         if options.webhook:
             from ensemble.operator.webhook import webhook
 
-            await stack.enter_async_context(webhook(api, options.webhook, options.webhook_host, log))
+            await stack.enter_async_context(
+                webhook(api, options.webhook, options.webhook_host, options.webhook_configuration, log)
+            )
         if options.http:
             where = await stack.enter_async_context(
                 probes(options.http, lambda: _dead(controller, leadership), lambda: "", registry)

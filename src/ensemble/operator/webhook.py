@@ -85,7 +85,7 @@ def _begun(old: Mapping[str, Any]) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def webhook(api: Api, where: str, hosts: Sequence[str], log: Log) -> AsyncIterator[str]:
+async def webhook(api: Api, where: str, hosts: Sequence[str], configuration: str, log: Log) -> AsyncIterator[str]:
     """Serve until the block is left; yields `HOST:PORT`. Raises `InputError` where the port cannot be had."""
 
     async def handler(request: web.Request) -> web.Response:
@@ -95,7 +95,7 @@ async def webhook(api: Api, where: str, hosts: Sequence[str], log: Log) -> Async
         return web.Response(body=msgspec.json.encode(body), content_type="application/json")
 
     names = list(hosts) or [f"{NAME}.{api.namespace}.svc", f"{NAME}.{api.namespace}.svc.cluster.local"]
-    keeper = _Keeper(api, names, log)
+    keeper = _Keeper(api, names, configuration, log)
     await keeper.look()
     app = web.Application(client_max_size=4 << 20)
     app.add_routes([web.post("/check", handler)])
@@ -132,9 +132,9 @@ _SECRETS: Final = Resource("", "v1", "Secret", "secrets", _Secret)
 class _Keeper:
     """Keeps the certificate young, and the API server told of its authority."""
 
-    def __init__(self, api: Api, names: list[str], log: Log) -> None:
+    def __init__(self, api: Api, names: list[str], configuration: str, log: Log) -> None:
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self._api, self._names, self._log = api, names, log
+        self._api, self._names, self._configuration, self._log = api, names, configuration, log
         self._loaded = ""
         self._told = ""
 
@@ -202,12 +202,11 @@ class _Keeper:
     async def _tell(self, authority: str) -> None:
         change = {"webhooks": [{"name": WEBHOOK, "clientConfig": {"caBundle": authority}}]}
         try:
-            await self._api.patch(WEBHOOKS, NAME, change, "strategic")
+            await self._api.patch(WEBHOOKS, self._configuration, change, "strategic")
             self._told = authority
         except ApiError as error:
-            self._log(
-                "webhook", f"the ValidatingWebhookConfiguration {NAME} cannot be told of the certificate: {error}"
-            )
+            text = f"the ValidatingWebhookConfiguration {self._configuration} cannot be told of the certificate"
+            self._log("webhook", f"{text}: {error}")
 
 
 def _text(data: Mapping[str, str], key: str) -> str:

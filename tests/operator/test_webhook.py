@@ -1,0 +1,61 @@
+"""`kubectl apply` refuses a bad Ensemble with the reasons of `ensemble check`."""
+
+import pytest
+
+from ensemble.operator.webhook import review
+from tests.operator.test_operator import HELLO
+
+
+def asked(spec, old=None, **status):
+    request = {"uid": "1", "operation": "CREATE", "object": {"metadata": {"name": "it"}, "spec": spec}}
+    if old is not None:
+        before = {"metadata": {"name": "it"}, "spec": old, "status": status}
+        request |= {"operation": "UPDATE", "oldObject": before}
+    return review(request)
+
+
+GOOD = {"members": [{"job": {"image": "x"}}], **HELLO}
+
+
+def test_a_good_one_is_allowed():
+    assert asked(GOOD) == {"uid": "1", "allowed": True}
+
+
+def test_a_bad_one_is_refused_with_path_and_nearest_name():
+    answer = asked({**GOOD, "rules": [{"trigger": "job-finish", "name": "helo", "action": "terminate"}]})
+    assert not answer["allowed"]
+    assert "spec.rules[0].name: there is no group 'helo'. Did you mean hello?" in answer["status"]["message"]
+
+
+def test_what_looks_like_a_mistake_is_a_warning():
+    rule = {"trigger": "metric", "name": "count.hello.success", "when": 99, "action": "terminate"}
+    answer = asked({**GOOD, "rules": [rule]})
+    assert answer["allowed"]
+    assert answer["warnings"]
+
+
+def test_an_edit_that_a_run_cannot_follow_is_refused_once_it_has_begun():
+    other = {**GOOD, "jobs": [*HELLO["jobs"], {"name": "more", "command": "true"}]}
+    assert asked(other, GOOD)["allowed"]
+    refused = asked(other, GOOD, run="it-01234")
+    assert "spec.jobs: " in refused["status"]["message"]
+    assert asked(other, GOOD, run="it-01234", completionTime="2026-11-24T00:00:00Z")["allowed"]
+
+
+def test_a_very_wrong_one_is_refused_in_a_message_of_bounded_length():
+    jobs = [{"name": f"a{n}", "command": "x", "nods": 1} for n in range(500)]
+    assert len(asked({**GOOD, "jobs": jobs})["status"]["message"]) < 10_000
+
+
+@pytest.mark.parametrize("spec", [None, [], "text", {}, {"members": None}, {"members": {}}, {"members": [None]}])
+def test_nonsense_is_refused_in_words(spec):
+    assert asked(spec)["status"]["message"]
+
+
+def test_kubectl_apply_is_refused_by_the_webhook(world):
+    world.operator(*world.webhook()).says("serving https")
+    world.namespace.apply(world.ensemble("good", **HELLO))
+    bad = {**HELLO, "jobs": [{"name": "hello", "command": "x", "walltme": "5m"}]}
+    with pytest.raises(AssertionError, match=r"spec\.jobs\[0\]\.walltme: 'walltme' is not a key here\. Did you mean"):
+        world.namespace.apply(world.ensemble("bad", **bad))
+    assert world.find("ensemble", "bad") is None
