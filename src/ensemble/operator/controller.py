@@ -192,14 +192,15 @@ class Controller:
             return
         fault = ""
         for action in reconcile(seen):
+            if fault and (isinstance(action, Apply) or fault != seen.fault):
+                # nothing that follows is made without it, and what is said of it comes with the next look
+                continue
             try:
                 await self._carry_out(key, seen, action)
             except ApiError as error:
                 if not isinstance(action, Apply) or error.transient:
                     raise
-                # the object cannot be made; what follows is said with the reason
                 fault = f"{action.manifest['kind']} {action.manifest['metadata']['name']}: {error}"
-                break
         if fault != self._faults.get(key, ""):
             self._faults[key] = fault
             self._again.add(key)
