@@ -45,10 +45,17 @@ def command(words: list[str], options: list[str], interactive: bool) -> list[str
     return ["kubectl", *options, "exec", *terminal, f"deployment/{service_name(name)}", "-c", "service", "--", *asked]
 
 
+_SETTINGS: Final = {
+    "ignore_unknown_options": True,
+    "allow_interspersed_args": False,
+    "help_option_names": ["-h", "--help"],
+}
+
+
 @click.command(
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
+    context_settings=_SETTINGS,
     epilog="Verbs: " + "; ".join(f"{verb}: {text}" for verb, text in VERBS.items()),
-)  # fmt: skip
+)
 @click.option("--namespace", "-n", default="", help="Namespace of the Ensemble.")
 @click.option("--context", default="", help="Context of the kubeconfig.")
 @click.option("--kubeconfig", default="", help="How to reach the cluster.")
