@@ -174,6 +174,16 @@ class TestScript:
             cluster.script("start", "--no-node")
             assert cluster.kubectl("get", "namespace", "kept", "-o", "name") == "namespace/kept\n"
 
+    def test_a_node_that_lost_power_comes_back_and_runs_jobs(self) -> None:
+        if missing():
+            pytest.skip(missing())
+        with own() as cluster:
+            cluster.script("kill", "node")
+            cluster.script("start")
+            with cluster.namespace("again") as namespace:
+                namespace.apply(job("again", "true"))
+                namespace.kubectl("wait", "--for=condition=Complete", "job/again", "--timeout=60s")
+
     def test_starting_it_again_changes_the_number_of_fake_nodes(self) -> None:
         if missing():
             pytest.skip(missing())
