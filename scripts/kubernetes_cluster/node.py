@@ -217,6 +217,7 @@ def _write_configuration(layout: Layout) -> None:
         "oomScoreAdj": 0,
         "maxOpenFiles": 20000,
         "maxPods": 250,
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         "registerNode": True,
         "kubeAPIQPS": 100,
         "kubeAPIBurst": 200,
