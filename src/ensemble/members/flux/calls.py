@@ -8,6 +8,7 @@ __all__ = [
     "drain",
     "feasible",
     "kill",
+    "output",
     "ping",
     "queue",
     "ranks",
@@ -81,6 +82,12 @@ def undrain(targets: Iterable[int]) -> Asked:
     """Let brokers take jobs again."""
     payload = {"targets": ",".join(map(str, sorted(targets)))}
     return lambda handle: handle.rpc("resource.undrain", payload, 0), None
+
+
+def output(number: int) -> Asked:
+    """The eventlog of what a job has written, as text."""
+    payload = {"id": number, "keys": ["guest.output"], "flags": 0}
+    return lambda handle: handle.rpc("job-info.lookup", payload, 0), lambda future: str(future.get()["guest.output"])
 
 
 def queue(name: str) -> Asked:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ensemble.members.flux.carrying import Output
 from ensemble.members.flux.entries import Mark
 from ensemble.members.flux.records import Records, Ref
 from ensemble.members.flux.register import Register
@@ -24,9 +25,17 @@ from ensemble.model.events import JobEvent
 class Completing:
     """Reads the files of jobs that have ended. A second request for the same end waits for the first."""
 
-    def __init__(self, run_dir: str, register: Register, records: Records, kept: dict[Ref, JobEvent]) -> None:
-        """`kept`: ends whose files may be gone."""
+    def __init__(
+        self,
+        run_dir: str,
+        register: Register,
+        records: Records,
+        kept: dict[Ref, JobEvent],
+        output: Output | None = None,
+    ) -> None:
+        """`kept`: ends whose files may be gone. `output`: what jobs write is with Flux, and not in files."""
         self._run_dir, self._register, self._records, self._kept = run_dir, register, records, kept
+        self._output = output
         self._lock = asyncio.Lock()
 
     async def complete(self, refs: Iterable[Ref]) -> None:
@@ -36,6 +45,8 @@ class Completing:
             lacking = [(ends[ref], unread[ref]) for ref in refs if ref in unread]
             if not lacking:
                 return
+            if self._output is not None:
+                await self._output.write((end.key, end.attempt) for end, mark in lacking if mark.reads_files)
             try:
                 found = await asyncio.to_thread(self._read, lacking)
             except OSError as error:

@@ -7,13 +7,15 @@ __all__ = ["LAUNCHERS", "OPTIONS", "jobspec", "prepare", "urgency"]
 import contextlib
 import os
 import shutil
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
+from ensemble.members.flux.carrying import carry
 from ensemble.members.flux.entries import Mark
 from ensemble.members.kit.files import JobFiles
-from ensemble.members.kit.program import job_program
+from ensemble.members.kit.program import Program, job_program
 from ensemble.members.kit.staging import stage
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
@@ -39,8 +41,8 @@ def urgency(options: dict[str, Any]) -> int:
     return found
 
 
-def prepare(spec: JobSpec, run_dir: str) -> list[str]:
-    """Make a job's directories and files; return the words of one task.
+def prepare(spec: JobSpec, run_dir: str) -> Program:
+    """Make a job's directories and files; return the program of one task.
 
     Raises `MemberError`, `StagingError`, `OSError`.
     """
@@ -57,7 +59,7 @@ def prepare(spec: JobSpec, run_dir: str) -> list[str]:
         # an earlier try of this attempt may have written into it
         with contextlib.suppress(FileNotFoundError):
             os.unlink(files.phase)
-    return program.words
+    return program
 
 
 def runs_once(spec: JobSpec) -> bool:
@@ -119,8 +121,12 @@ def jobspec(
     mark: Mark,
     cores_per_node: int,
     constraints: list[Any],
+    carried: Mapping[str, str] | None = None,
 ) -> bytes:
-    """The jobspec, version 1, as JSON. `environment` is the whole one of each task, `constraints` are all to be met."""
+    """The jobspec, version 1, as JSON. `environment` is the whole one of each task, `constraints` are all to be met.
+
+    `carried`: the files (path to text) that go along where nodes have no file system in common (None: they have one).
+    """
     files = JobFiles(run_dir, spec.ref.key, spec.ref.attempt)
     resources, count = _resources(spec, cores_per_node)
     shell: dict[str, Any] = {
@@ -139,10 +145,16 @@ def jobspec(
         shell["cpu-affinity"] = shell["gpu-affinity"] = "off"
     elif runs_once(spec):
         shell["pmi"] = "off"  # mpiexec sees to it
+    workdir = os.path.join(run_dir, spec.workdir)
+    attached: dict[str, Any] = {}
+    if carried is not None:
+        words, attached["files"] = carry(words, workdir, carried)
+        del shell["output"]  # Flux keeps it
     system: dict[str, Any] = {
         "duration": spec.walltime,
         "environment": environment,
-        "cwd": os.path.join(run_dir, spec.workdir),
+        "cwd": workdir if carried is None else "/",
+        **attached,
         "shell": {"options": shell},
         "job": {"name": spec.group},
     }

@@ -27,6 +27,7 @@ from ensemble.members.contract import (
 )
 from ensemble.members.flux import calls
 from ensemble.members.flux.broker import Broker, FluxError
+from ensemble.members.flux.carrying import Output
 from ensemble.members.flux.ends import Completing
 from ensemble.members.flux.entries import SENTINEL, Entry
 from ensemble.members.flux.job import FluxJob
@@ -87,6 +88,8 @@ class FluxMember:
         self._broker: Broker | None = None
         self._work: Work | None = None
         self._sizes = Sizes(0, 0, 0, 0, 0, 0, 0, 0)
+        self._shared = True
+        """All nodes see the run's files."""
 
     # ---- opening and closing -------------------------------------------------------------------------
 
@@ -151,8 +154,10 @@ class FluxMember:
         released = await asyncio.to_thread(self._records.released)
         self._register = Register(context.name, token, released, broker.named, context.wanted)
         kept = await asyncio.to_thread(self._records.kept)
-        self._completing = Completing(context.run_dir, self._register, self._records, kept)
-        self._shipping = Shipping(context, broker, token)
+        first = self._register.first
+        self._output = None if self._shared else Output(context.run_dir, broker, lambda ref: first.get(ref, 0))
+        self._completing = Completing(context.run_dir, self._register, self._records, kept, self._output)
+        self._shipping = Shipping(context, broker, token, self._shared)
         try:
             async with asyncio.timeout(_HISTORY_SECONDS):
                 await self._ready.wait()
@@ -334,6 +339,8 @@ class FluxMember:
     async def fetch(self, ref: AttemptRef, path: str, offset: int, limit: int) -> bytes:
         """Read part of a file of a job. Raises `MemberError` when there is none, or it is outside the job's folder."""
         assert self._context is not None
+        if self._output is not None and path in ("stdout", "stderr"):
+            return (await self._output.read((ref.key, ref.attempt)))[path][offset : offset + limit]
         return await fetch_file(self._context.run_dir, ref, path, offset, limit)
 
     # ---- what comes back -----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Broken", "Shipping"]
 
+import os
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ from ensemble.members.flux.calls import feasible
 from ensemble.members.flux.entries import Mark
 from ensemble.members.flux.jobspec import jobspec, prepare, urgency
 from ensemble.members.flux.sizes import Sizes
-from ensemble.members.kit.program import base_environment
+from ensemble.members.kit.program import Program, base_environment
 from ensemble.members.kit.staging import StagingError
 from ensemble.model.errors import MemberError
 from ensemble.model.jobs import JobSpec
@@ -33,10 +34,10 @@ class Broken(NamedTuple):
 
 
 class Shipping:
-    """Makes jobspecs for one opening of the member. `token` marks our jobs."""
+    """Makes jobspecs for one opening of the member. `token` marks our jobs; `shared`: all nodes see the run's files."""
 
-    def __init__(self, context: Context, broker: Broker, token: str) -> None:
-        self._context, self._broker, self._token = context, broker, token
+    def __init__(self, context: Context, broker: Broker, token: str, shared: bool) -> None:
+        self._context, self._broker, self._token, self._shared = context, broker, token, shared
         self._base = {name: value for name, value in base_environment().items() if _goes_along(name, value)}
         self._feasible: dict[bytes, str] = {}
         self._sizes: Sizes | None = None
@@ -63,7 +64,7 @@ class Shipping:
 
     async def _ask_scheduler(self, spec: JobSpec) -> str:
         try:
-            text = self._jobspec(spec, ["true"], {})
+            text = self._jobspec(spec, Program(["true"], {}), {})
         except MemberError as error:
             return str(error)
         try:
@@ -79,9 +80,9 @@ class Shipping:
         broken: list[Broken] = []
         for spec in specs:
             try:
-                words = prepare(spec, self._context.run_dir)
+                program = prepare(spec, self._context.run_dir)
                 environment = {**self._base, "OMP_NUM_THREADS": str(spec.resources.cores), **spec.env}
-                ready.append((spec, self._jobspec(spec, words, environment)))
+                ready.append((spec, self._jobspec(spec, program, environment)))
             except StagingError as error:
                 broken.append(Broken(spec, "inputs", str(error)))
             except MemberError as error:
@@ -93,7 +94,7 @@ class Shipping:
                 broken.append(Broken(spec, reason, f"{error.filename}: {error.strerror}"))
         return ready, broken
 
-    def _jobspec(self, spec: JobSpec, words: list[str], environment: dict[str, str]) -> bytes:
+    def _jobspec(self, spec: JobSpec, program: Program, environment: dict[str, str]) -> bytes:
         """Raises `MemberError` for a job of which no jobspec can be made."""
         options = {**self._context.options, **spec.options}
         constraints: list[Any] = []
@@ -108,9 +109,15 @@ class Shipping:
             phases=bool(spec.setup or spec.cleanup), urgency=urgency(options),
         )  # fmt: skip
         return jobspec(
-            spec, words, run_dir=self._context.run_dir, environment=environment, options=options, mark=mark,
+            spec, program.words, run_dir=self._context.run_dir, environment=environment, options=options, mark=mark,
             cores_per_node=self._sizes.cores_per_node if self._sizes else 1, constraints=constraints,
+            carried=None if self._shared else self._carried(spec, program),
         )  # fmt: skip
+
+    def _carried(self, spec: JobSpec, program: Program) -> dict[str, str]:
+        workdir = os.path.join(self._context.run_dir, spec.workdir)
+        texts = {os.path.join(workdir, one.to): one.text for one in spec.inputs if one.text is not None}
+        return {**program.files, **texts}
 
 
 def _goes_along(name: str, value: str) -> bool:

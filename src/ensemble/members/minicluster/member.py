@@ -14,6 +14,7 @@ from ensemble.members.flux import calls
 from ensemble.members.flux.member import FluxMember
 from ensemble.members.flux.sizes import Sizes, allocated_ranks, read_ranks
 from ensemble.members.flux.watching import observe
+from ensemble.members.kit.options import is_yes
 from ensemble.members.minicluster.view import enter, never_here, socket_of, views
 from ensemble.model.errors import MemberError, MemberUnavailable
 from ensemble.model.events import MemberEvent
@@ -31,7 +32,8 @@ class MiniClusterMember(FluxMember):
     """A Flux queue inside pods. It differs from the Flux member in where the broker is found and in how it is resized.
 
     Options: `view`, where the Flux view is mounted; `wait`, seconds that the broker may take to come up
-    (`WAIT_SECONDS`); `resize_timeout`, seconds until a resize has failed; and those of the Flux member.
+    (`WAIT_SECONDS`); `resize_timeout`, seconds until a resize has failed; `shared`, whether all pods see the run's
+    files (yes); and those of the Flux member.
     """
 
     fixed_size: ClassVar = False
@@ -65,7 +67,7 @@ class MiniClusterMember(FluxMember):
         options = dict(context.options)
         view, wait = str(options.pop("view", "")), _seconds(options.pop("wait", WAIT_SECONDS))
         options.pop("resize_timeout", None)  # the runtime's
-        options.pop("shared", None)
+        self._shared = is_yes(options.pop("shared", "yes"))
         enter(view)
         if "uri" not in options:
             if why := never_here(view):
