@@ -47,8 +47,9 @@ _MEMBERS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         {
             "apiGroups": ["autoscaling.x-k8s.io"],
             "resources": ["provisioningrequests"],
-            "verbs": ["create", "get", "list", "watch", "delete"],
+            "verbs": ["create", "get", "patch", "delete"],
         },
+        {"apiGroups": [""], "resources": ["podtemplates"], "verbs": ["create", "get", "patch", "delete"]},
         *_PODS,
     ),
 }

@@ -118,7 +118,7 @@ class MiniClusterMember:
     async def _connect(self, context: Context, api: Api) -> Hello:
         options = self._options
         folder = Path(context.run_dir) / "minicluster" / context.name
-        self.name = options.name or await asyncio.to_thread(_own_name, folder, context)
+        self.name = options.name or await asyncio.to_thread(_own_name, folder, context, options.identity)
         self._clusters = await self._informed(api, MINICLUSTERS, fields=f"metadata.name={self.name}")
         self._pods = await self._informed(api, PODS, labels=f"job-name={self.name}")
         key = await self._make(context, api)
@@ -370,13 +370,13 @@ async def _create(api: Api, resource: Resource[T], body: Mapping[str, Any]) -> T
         return found
 
 
-def _own_name(folder: Path, context: Context) -> str:
-    """The name of the run's MiniCluster. It is drawn once: runs of one name may share a namespace. Blocks."""
+def _own_name(folder: Path, context: Context, given: str) -> str:
+    """The name of the run's MiniCluster: runs of one name may share a namespace. Blocks."""
     path = folder / "identity"
-    if not path.exists():
+    if not given and not path.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_durably(path, token_hex(8).encode())
-    identity = Identity(context.run, path.read_text(), context.name)
+    identity = Identity(context.run, given or path.read_text(), context.name)
     return object_name(identity, AttemptRef(context.run, context.name, 1))
 
 

@@ -27,12 +27,11 @@ from ensemble.session.certificates import certificates
 AGENT: Final = "api"
 """The name of the sidecar container, and of the certificate that it shows."""
 _KEYS: Final = "/etc/ensemble-agent"
-_BASE: Final = "/mnt/flux/ensemble"
-"""Where runs are kept in the pod without a shared volume: in the volume that the containers of one pod share."""
+_VIEW: Final = "/mnt/flux"
+"""The directory that the containers of one pod share, unless the MiniCluster names another (`mountPath`)."""
 _OPTIONS: Final = (
-    "address", "attach", "context", "image", "kubeconfig", "minicluster", "name", "namespace", "nodePool", "owner",
-    "port",
-    "pullAlways", "resize_timeout", "shared", "sidecar", "start_timeout", "workers",
+    "address", "attach", "context", "identity", "image", "kubeconfig", "minicluster", "name", "namespace",
+    "nodePool", "owner", "port", "pullAlways", "resize_timeout", "shared", "sidecar", "start_timeout", "workers",
 )  # fmt: skip
 _SIDECAR: Final = ("image", "port", "pullAlways", "workers")
 
@@ -90,6 +89,8 @@ class MiniClusterOptions(Struct, frozen=True):
     """Options of the member. Times are in seconds.
 
     * `kubeconfig`, `context`, `namespace`: where.
+    * `identity`: what tells runs of the same name apart; by default it is drawn, and kept in the run's directory.
+    * `owner`: an object (an entry of `ownerReferences`) with which the MiniCluster is deleted.
     * `name`: of the MiniCluster, by default made from the run's. `attach`: it is there already, with the Secret of its
       agent, and is neither made nor removed.
     * `address`: where the agent is reached from here, such as through `kubectl port-forward`; by default at its pod.
@@ -97,7 +98,7 @@ class MiniClusterOptions(Struct, frozen=True):
     * `minicluster`: a `spec` of a MiniCluster, merged over ours.
     * `sidecar_image` (by default that of the programs), `sidecar_pull_always`, `port`, `workers`: of the agent.
     * `shared`: the path of a volume that all pods have.
-    * `node_pool`: the nodes that pods ask for. `owner`: an entry of `ownerReferences`, with which it is deleted.
+    * `node_pool`: the nodes that pods ask for.
     * `start_timeout`: until the queue must be up. `resize_timeout`: until nodes that were asked for must be there.
     * `queue`: options of the Flux member inside.
     """
@@ -105,6 +106,8 @@ class MiniClusterOptions(Struct, frozen=True):
     kubeconfig: str = ""
     context: str = ""
     namespace: str = ""
+    identity: str = ""
+    owner: dict[str, Any] = {}
     name: str = ""
     attach: bool = False
     address: str = ""
@@ -119,7 +122,6 @@ class MiniClusterOptions(Struct, frozen=True):
     node_pool: NodePool = NodePool()
     start_timeout: float = 600.0
     resize_timeout: float = 600.0
-    owner: dict[str, Any] = {}
     queue: dict[str, Any] = {}
 
     @classmethod
@@ -133,7 +135,7 @@ class MiniClusterOptions(Struct, frozen=True):
         check_options(sidecar, _SIDECAR, "the sidecar of a MiniCluster")
         fields: dict[str, Any] = {
             name: str(given.get(name, ""))
-            for name in ("kubeconfig", "context", "namespace", "name", "address", "image", "shared")
+            for name in ("kubeconfig", "context", "namespace", "identity", "name", "address", "image", "shared")
         }
         for name in ("start_timeout", "resize_timeout"):
             if name in given:
@@ -146,11 +148,13 @@ class MiniClusterOptions(Struct, frozen=True):
             sidecar_pull_always=is_yes(sidecar.get("pullAlways", given.get("pullAlways", "no"))),
             port=_whole(sidecar.get("port", given.get("port", 50051)), "port", 65535),
             workers=_whole(sidecar.get("workers", given.get("workers", 10)), "workers", 10_000),
-            minicluster=_mapping(given, "minicluster"),
             owner=_mapping(given, "owner"),
+            minicluster=_mapping(given, "minicluster"),
             node_pool=NodePool.read(given.get("nodePool")),
             queue={name: given[name] for name in queue if name in given},
         )
+        if found.node_pool.priority_class:
+            raise MemberError("nodePool.priorityClassName: the pods of a MiniCluster cannot have one; use `class`")
         if found.attach and not found.name:
             raise MemberError("attach: give the `name` of the MiniCluster that is there")
         if not found.attach and not found.image and not _runner(found.minicluster).get("image"):
@@ -226,19 +230,26 @@ def manifest(
 
 
 def agent_command(run: str, member: str, options: MiniClusterOptions) -> str:
-    """The script of the sidecar. The operator starts it in every pod; only the first has something to serve.
+    """The script of the sidecar.
 
-    A Secret's files can be read by others, and an agent takes no such token, so they are copied first.
+    The operator starts it in every pod, and only the first has something to serve. The others wait until their broker
+    is done: a pod with a container that has ended is not ready, and its service would not give its address. A Secret's
+    files can be read by others, and an agent takes no such token, so they are copied first.
     """
+    view = options.minicluster.get("flux", {}).get("container", {}).get("mountPath") or _VIEW
     words = [
         "ensemble", "agent", "--member", "minicluster", "--listen", f":{options.port}", "--workers",
-        str(options.workers), "--run", run, "--name", member, "--base", options.shared or _BASE,
+        str(options.workers), "--run", run, "--name", member, "--base", options.shared or f"{view}/ensemble",
         "--token-file", "$keys/token", "--tls-cert", "$keys/tls.crt", "--tls-key", "$keys/tls.key",
     ]  # fmt: skip
     line = " ".join(word if word.startswith("$keys") else shlex.quote(word) for word in words)
     return "\n".join(
         (
-            '[ "${JOB_COMPLETION_INDEX:-0}" = 0 ] || exit 0',
+            'if [ "${JOB_COMPLETION_INDEX:-0}" != 0 ]; then',
+            "  trap 'exit 0' TERM",
+            f"  until [ -e {shlex.quote(view)}/flux-operator-complete.txt ]; do sleep 5 & wait $!; done",
+            "  exit 0",
+            "fi",
             "umask 077",
             "keys=$(mktemp -d)",
             f"cp {_KEYS}/* $keys/",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["NODE_CLASS", "SAFE_TO_EVICT", "NodePool"]
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -29,7 +28,8 @@ class Taint(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NodePool(Struct, frozen=True, forbid_unknown_fields=True):
-    """`labels` that the nodes have, `taints` that they have, and the `class` of node group that is to bring them.
+    """`labels` that the nodes have, `taints` that they have (or `tolerations`, in the words of a pod), and the `class`
+    of node group that is to bring them. `priorityClassName`: of the pods.
 
     `provisioning`: the class of the ProvisioningRequest by which they are announced to an autoscaler, such as
     `best-effort-atomic-scale-up.autoscaling.x-k8s.io`; none is made without.
@@ -39,6 +39,8 @@ class NodePool(Struct, frozen=True, forbid_unknown_fields=True):
     taints: tuple[Taint, ...] = ()
     class_: str = msgspec.field(default="", name="class")
     provisioning: str = ""
+    tolerations: tuple[dict[str, Any], ...] = ()
+    priority_class: str = msgspec.field(default="", name="priorityClassName")
 
     @classmethod
     def read(cls, given: Any) -> NodePool:
@@ -55,13 +57,11 @@ class NodePool(Struct, frozen=True, forbid_unknown_fields=True):
         selector = {**self.labels, **({NODE_CLASS: self.class_} if self.class_ else {})}
         if selector:
             found["nodeSelector"] = selector
-        if self.taints:
-            found["tolerations"] = [_toleration(taint) for taint in self.taints]
+        if self.taints or self.tolerations:
+            found["tolerations"] = [*map(_toleration, self.taints), *self.tolerations]
+        if self.priority_class:
+            found["priorityClassName"] = self.priority_class
         return found
-
-    def fits(self, labels: Mapping[str, str]) -> bool:
-        """Whether a node with these labels belongs to the pool."""
-        return all(labels.get(name) == value for name, value in self.pod().get("nodeSelector", {}).items())
 
 
 def _toleration(taint: Taint) -> dict[str, str]:
