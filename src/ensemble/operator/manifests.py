@@ -30,7 +30,7 @@ GRACE: Final = 30
 
 SCRATCH: Final = "/tmp"  # noqa: S108 - a directory of the container's own
 
-USER: Final = 1000
+USER: Final = 65532
 """The user of the image."""
 
 
