@@ -6,11 +6,10 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from tests.ensemble_files import ENSEMBLE_FILES, EXAMPLES
 
 
 def run(file, tmp_path, code=0):
@@ -100,7 +99,7 @@ def test_the_same_study_in_python_comes_to_the_same_means(tmp_path):
     assert {float(T): float(mean) for T, mean in means} == pytest.approx(expected, rel=0.05)
 
 
-@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+@pytest.mark.parametrize("file", ENSEMBLE_FILES, ids=lambda path: str(path.relative_to(EXAMPLES)))
 def test_every_example_passes_the_check(file, tmp_path):
     done = subprocess.run([sys.executable, "-m", "ensemble", "check", str(file)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -18,8 +17,8 @@ from ensemble.spec.expressions import parse
 from ensemble.spec.loader import load, load_with_places, loads
 from ensemble.spec.ranges import Range, may_hold
 from ensemble.spec.tree import MetricPath
+from tests.ensemble_files import ENSEMBLE_FILES, EXAMPLES
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 A = "{name: a, command: 'true', count: 5, submit: start}"
 STOP = "action: {name: stop}"
 AGAIN = "action: {name: submit, label: a, repetitions: unlimited}"
@@ -35,7 +34,7 @@ def rules(*texts, jobs=A, head=""):
     return f"{head}\njobs: [{jobs}]\nrules:\n" + "".join(f"- {{{text}}}\n" for text in texts)
 
 
-@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+@pytest.mark.parametrize("file", ENSEMBLE_FILES, ids=lambda path: str(path.relative_to(EXAMPLES)))
 def test_nothing_is_found_in_what_is_right(file):
     assert examine(load(file)) == []
 

@@ -1,7 +1,6 @@
 """Whatever is done to a file, it is loaded or refused with its problems: nothing else ever happens."""
 
 import contextlib
-from pathlib import Path
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -11,9 +10,9 @@ from ensemble.model.placement import Size
 from ensemble.runtime.opening import algorithms
 from ensemble.spec.check import check
 from ensemble.spec.loader import from_plain, loads
+from tests.ensemble_files import ENSEMBLE_FILES, EXAMPLES
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-TEXTS = [path.read_text() for path in sorted(EXAMPLES.rglob("*.yaml"))]
+TEXTS = [path.read_text() for path in ENSEMBLE_FILES]
 ODD = st.sampled_from(
     [
         "",

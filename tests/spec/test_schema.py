@@ -12,11 +12,12 @@ from ensemble.model.errors import InputError
 from ensemble.spec.loader import loads
 from ensemble.spec.schema import schema
 from ensemble.spec.units import parse_duration, parse_price
+from tests.ensemble_files import ENSEMBLE_FILES
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema (dev group) is not installed")
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "examples").rglob("*.yaml"))
+FILES = ENSEMBLE_FILES
 MISSPELT = sorted((ROOT / "tests" / "bad").glob("key-*.yaml"))
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 DEFINITIONS = {"": schema(), **schema()["$defs"]}
