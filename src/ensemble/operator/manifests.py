@@ -149,6 +149,7 @@ def _deployment(identity: Identity, name: str, spec: Spec, settings: Settings) -
         ],
         "env": [{"name": "ENSEMBLE_SERVER", "value": f"unix:{SOCKET}"}, {"name": "HOME", "value": SCRATCH}],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "startupProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 2, "failureThreshold": 60},
         "livenessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 20, "timeoutSeconds": 5},
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 5, "timeoutSeconds": 5},
         "resources": service.resources or {"requests": {"cpu": "50m", "memory": "128Mi"}},

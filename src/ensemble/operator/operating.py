@@ -11,7 +11,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import kopf
 from msgspec import Struct
@@ -99,6 +99,8 @@ async def _lead(
                 registry=controller.registry(),
                 settings=settings,
                 standalone=True,
+                # of no use without peers, and kopf would ask for the user's name, which a pod's user may not have
+                identity=cast("Any", socket.gethostname()),
                 clusterwide=not options.namespace,
                 namespaces=[options.namespace] if options.namespace else [],
                 stop_flag=flag,
