@@ -89,3 +89,11 @@ def test_every_container_is_restricted():
     pod = plain()["Deployment", "ensemble-operator"]["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"]
     assert all(one["securityContext"]["capabilities"] == {"drop": ["ALL"]} for one in pod["containers"])
+
+
+def test_the_reference_in_the_documents_is_up_to_date():
+    from ensemble.operator.resource import reference
+
+    text = (ROOT / "docs/operator.md").read_text()
+    found = text.partition("<!-- reference: begin -->\n")[2].partition("<!-- reference: end -->")[0]
+    assert found == reference(), "put what `ensemble-operator reference` prints there"

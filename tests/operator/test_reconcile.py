@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from ensemble.operator.conversion import ObjectError, convert
 from ensemble.operator.manifests import Settings
 from ensemble.operator.naming import DIGEST, Identity
-from ensemble.operator.reconcile import Apply, Observed, Remove, ServiceState, Wake, WriteStatus, reconcile
+from ensemble.operator.reconcile import Apply, Mark, Observed, Remove, ServiceState, Wake, WriteStatus, reconcile
 
 IMAGE = "ensemble:1"
 MEMBER = {"minicluster": {"spec": {"size": 1, "containers": [{"image": "lammps"}]}}}
@@ -69,6 +69,13 @@ def test_nothing_is_made_again_when_everything_is_there():
 def test_an_edit_is_made_known_to_the_cluster():
     service = made(seen())
     assert "ConfigMap" in kinds(reconcile(seen(service=service, file="jobs: [changed]")))
+
+
+def test_an_edit_of_a_run_that_has_begun_restarts_nothing():
+    actions = reconcile(seen(service=made(seen()), file="jobs: [changed]", status={"run": "it-01234"}))
+    assert kinds(actions)[-2:] == ["Mark", "WriteStatus"]
+    assert "Deployment" not in kinds(actions)
+    assert next(one for one in actions if isinstance(one, Mark)).name == "it-ensemble"
 
 
 def test_an_upgrade_of_the_operator_leaves_the_service_pod_alone():

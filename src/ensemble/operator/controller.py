@@ -26,12 +26,23 @@ from ensemble.operator.naming import DIGEST, ENSEMBLE, MANAGER, Identity, servic
 from ensemble.operator.objects import (
     CONTROLLERS,
     DEFINITIONS,
+    DEPLOYMENTS,
     ENSEMBLES,
     Deployment,
     EnsembleObject,
     resource_of,
 )
-from ensemble.operator.reconcile import Action, Apply, Observed, Remove, ServiceState, Wake, WriteStatus, reconcile
+from ensemble.operator.reconcile import (
+    Action,
+    Apply,
+    Mark,
+    Observed,
+    Remove,
+    ServiceState,
+    Wake,
+    WriteStatus,
+    reconcile,
+)
 from ensemble.operator.resource import GROUP, KIND, PLURAL, VERSION
 from ensemble.operator.status import conditions, stamp
 from ensemble.service.logs import Log
@@ -265,6 +276,8 @@ class Controller:
         match action:
             case Apply(manifest=manifest):
                 await api.apply(resource_of(manifest), manifest, MANAGER)
+            case Mark(name=name, digest=digest):
+                await api.patch(DEPLOYMENTS, name, {"metadata": {"annotations": {DIGEST: digest}}})
             case Remove(reason=reason):
                 self._log("removed", reason, ensemble="/".join(key))
                 await api.delete(ENSEMBLES, key[1])

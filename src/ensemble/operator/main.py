@@ -84,6 +84,14 @@ def crd() -> None:
     click.echo(yaml.safe_dump(definition(), sort_keys=False, width=120), nl=False)
 
 
+@operator.command("reference")
+def reference() -> None:
+    """Print the reference of the custom resource, which stands in docs/operator.md."""
+    from ensemble.operator.resource import reference as tables
+
+    click.echo(tables(), nl=False)
+
+
 def _until_stopped(work: Any) -> None:
     async def main() -> None:
         stop = asyncio.Event()

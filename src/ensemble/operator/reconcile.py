@@ -7,7 +7,7 @@ when everything is as it should be.
 
 from __future__ import annotations
 
-__all__ = ["Action", "Apply", "Observed", "Remove", "ServiceState", "Wake", "WriteStatus", "reconcile"]
+__all__ = ["Action", "Apply", "Mark", "Observed", "Remove", "ServiceState", "Wake", "WriteStatus", "reconcile"]
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -65,6 +65,13 @@ class Apply(Struct, frozen=True, tag=True):
     manifest: dict[str, Any]
 
 
+class Mark(Struct, frozen=True, tag=True):
+    """Note at the Deployment of this name what the rest was made from, and leave its pod alone."""
+
+    name: str
+    digest: str
+
+
 class Remove(Struct, frozen=True, tag=True):
     """Delete the Ensemble, and with it everything that it owns."""
 
@@ -84,7 +91,7 @@ class Wake(Struct, frozen=True, tag=True):
     seconds: float
 
 
-Action = Apply | Remove | WriteStatus | Wake
+Action = Apply | Mark | Remove | WriteStatus | Wake
 
 
 def reconcile(seen: Observed) -> list[Action]:
@@ -119,12 +126,17 @@ def _made(seen: Observed, over: bool) -> list[Action]:
     if seen.service is not None:
         # another image would restart the pod, and no upgrade of the operator is a reason for that
         settings = msgspec.structs.replace(settings, image=seen.service.image)
-    manifests = children(seen.identity, spec, seen.file, kinds, settings)
-    digest = digest_of(manifests)
-    manifests[-1]["metadata"]["annotations"] = {DIGEST: digest}
+    *others, deployment = children(seen.identity, spec, seen.file, kinds, settings)
+    digest = digest_of([*others, deployment])
+    deployment["metadata"]["annotations"] = {DIGEST: digest}
     actions: list[Action] = []
     if seen.service is None or seen.service.digest != digest or seen.fault:
-        actions += (Apply(manifest) for manifest in manifests)
+        actions += (Apply(manifest) for manifest in others)
+        if seen.service is None or not seen.status.get("run"):
+            actions.append(Apply(deployment))
+        else:
+            # a change of its pod would restart a run that goes on
+            actions.append(Mark(deployment["metadata"]["name"], digest))
     if seen.fault:
         return [*actions, _waiting(seen, "CannotBeMade", seen.fault), Wake(RETRY)]
     if seen.service is None:

@@ -20,8 +20,10 @@ __all__ = [
     "ServiceSpec",
     "SidecarSpec",
     "Spec",
+    "reference",
 ]
 
+import re
 from typing import Annotated, Any, Final
 
 from msgspec import Struct
@@ -30,6 +32,7 @@ from ensemble.spec import keys
 from ensemble.spec.convert import Converter, Failed
 from ensemble.spec.keys import BOOLEAN, MAPPING, NAME, TEXT, TEXTS, Key, Shape, object_shape, whole, word
 from ensemble.spec.nodes import Tree
+from ensemble.spec.reference import keys_table
 
 GROUP: Final = "ensemble.flux-framework.org"
 VERSION: Final = "v1alpha1"
@@ -72,7 +75,7 @@ _OBJECTS: Final = Shape(_list, {"type": "array", "items": {"type": "object"}}, "
 class SidecarSpec(Struct, frozen=True, kw_only=True):
     """The container beside the Flux brokers of a MiniCluster that carries out what the service asks for."""
 
-    image: Annotated[str, Key("The image of the agent; by default that of the service.", TEXT)] = ""
+    image: Annotated[str, Key("The image of the agent; by default that of the programs.", TEXT)] = ""
     pull_always: Annotated[bool, Key("Whether the image is pulled at each start.", BOOLEAN, "pullAlways")] = False
     pull_policy: Annotated[
         str,
@@ -140,7 +143,7 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
 class ArtifactsSpec(Struct, frozen=True, kw_only=True):
     """What is saved when the ensemble is over."""
 
-    push: Annotated[str, Key("The reference to which the run is pushed as an OCI artifact.", TEXT)] = ""
+    push: Annotated[str, Key("The reference to which the run is to be pushed; accepted, and not used yet.", TEXT)] = ""
 
 
 class MemberResource(Struct, frozen=True, kw_only=True):
@@ -254,3 +257,28 @@ class Spec(Struct, frozen=True, kw_only=True):
             "ttlSecondsAfterFinished",
         ),
     ] = -1
+
+
+_SECTIONS: Final[tuple[tuple[str, type], ...]] = (
+    ("Spec", Spec),
+    ("Members", MemberResource),
+    ("Sidecar", SidecarSpec),
+    ("Node pools", NodePoolSpec),
+    ("Service", ServiceSpec),
+    ("Journal", JournalVolumeSpec),
+    ("Artifacts", ArtifactsSpec),
+)
+
+
+def reference() -> str:
+    """The tables of `docs/operator.md`, as Markdown; links to the file format lead to its own reference."""
+    lines: list[str] = []
+    for title, struct in _SECTIONS:
+        text = (struct.__doc__ or "").strip()
+        lines += [f"### {title}", "", text if text.endswith(".") else f"{text}.", "", *keys_table(struct), ""]
+    own = {title.lower().replace(" ", "-") for title, _ in _SECTIONS}
+
+    def linked(found: re.Match[str]) -> str:
+        return found[0] if found[1] in own else f"](reference.md#{found[1]})"
+
+    return re.sub(r"\]\(#([a-z-]+)\)", linked, "\n".join(lines))
