@@ -22,6 +22,7 @@ from ensemble.members.kubernetes.minicluster import MiniClusterMember
 from ensemble.members.kubernetes.minicluster_objects import MINICLUSTERS, SECRETS
 from ensemble.members.kubernetes.node_pool import SAFE_TO_EVICT
 from ensemble.members.kubernetes.objects import NODES, PODS, Pod, Resource
+from ensemble.members.kubernetes.provisioning import INDEX
 from ensemble.members.remote.agent import Agent
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent
@@ -272,6 +273,16 @@ async def test_a_minicluster_that_is_deleted_by_hand_is_a_member_that_is_down(wo
     await opened(world)
     await world.api.delete(MINICLUSTERS, world.member.name)
     assert (await world.told("down")).text == f"MiniCluster {world.member.name} was deleted"
+
+
+@in_a_world
+async def test_when_the_first_pod_goes_the_member_is_down_at_once_and_opened_in_the_next(world: World) -> None:
+    await opened(world)
+    first = next(pod for pod in await world.until(PODS, running) if pod.metadata.annotations[INDEX] == "0")
+    await world.api.delete(PODS, first.metadata.name)
+    assert "is gone, and its queue with it" in (await world.told("down")).text
+    await world.until(PODS, lambda pods: running(pods) == 2)
+    await world.member.open(world.context())
 
 
 class TestAutoscaler:

@@ -12,7 +12,7 @@ __all__ = ["MiniClusterMember"]
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, ClassVar, Final, TypeVar
@@ -77,6 +77,8 @@ class MiniClusterMember:
         self._news = asyncio.Event()
         self._relay: Relay
         self._logs: Logs | None = None
+        self._address = ""
+        """Of the pod whose agent we are connected to."""
         self._told = False
         """Somebody was told already that the queue is not up, and what it waits for."""
         self._announced: set[int] = set()
@@ -138,7 +140,28 @@ class MiniClusterMember:
         }
         # its stream goes with every opening of ours: the numbers are ours
         bare = msgspec.structs.replace(context, options=inside, sink=self._relay, stream="", position=0)
-        return await self._remote.open(bare)
+        self._address = address
+        return await self._open_inside(self._remote.open(bare))
+
+    async def _open_inside(self, opening: Coroutine[Any, Any, Hello]) -> Hello:
+        """Open the queue, unless its pod goes meanwhile. Raises `MemberError`."""
+        task = asyncio.create_task(opening, name=f"member {self.name}")
+        try:
+            while not task.done():
+                self._news.clear()
+                if self._replaced():
+                    raise MemberError(f"the first pod of MiniCluster {self.name} went before its queue was up", True)
+                news = asyncio.create_task(self._news.wait())
+                await asyncio.wait((task, news), return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _replaced(self) -> bool:
+        """Whether the pod that we are connected to is not the first any more."""
+        return self._state().address != self._address
 
     async def _informed(self, api: Api, resource: Resource[T], labels: str = "", fields: str = "") -> Mapping[str, T]:
         informer: Informer[T] = await Informers.here().acquire(api, resource, self, labels, fields)
@@ -315,6 +338,9 @@ class MiniClusterMember:
         while True:
             self._news.clear()
             state = self._state()
+            if self._replaced():
+                self._failed(MemberError(f"the first pod of MiniCluster {self.name} is gone, and its queue with it"))
+                return
             if state.text != told:
                 told = self._relay.text = state.text
                 if told:
