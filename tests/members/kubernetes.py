@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ensemble.members.contract import Member
 from ensemble.members.kubernetes.member import JobMember, JobSetMember, LeaderWorkerSetMember
 from ensemble.testing import MemberHarness
+from tests.kubernetes.cluster import TEST_IMAGE, missing, shared
 
-IMAGE = "docker.io/library/ensemble-test:dev"
-
-
-def kubectl(*words: str) -> str:
-    return subprocess.run(["kubectl", *words], check=True, capture_output=True, text=True).stdout
+ON_NODE = {"image": TEST_IMAGE, "pull": "Never", "node_selector": {"kubernetes.io/hostname": "node"}}
+"""Options that put jobs on the real node."""
 
 
 class JobHarness(MemberHarness):
@@ -31,30 +28,27 @@ class JobHarness(MemberHarness):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.namespace = self.run
-        kubectl("create", "namespace", self.namespace)
+        self._made = ExitStack()
+        self.namespace = self._made.enter_context(shared().namespace(self.run))
 
     @classmethod
     def missing(cls) -> str:
-        return "" if os.environ.get("KUBECONFIG") else "no test cluster: KUBECONFIG is not set"
+        return missing()
 
     def member(self) -> Member:
         return self.kind()
 
     def options(self) -> dict[str, Any]:
-        return {
-            "namespace": self.namespace,
-            "image": IMAGE,
-            "pull": "Never",
-            "node_selector": {"kubernetes.io/hostname": "node"},
-            "shared": {"path": str(self.folder), "volume": {"hostPath": {"path": str(self.folder)}}},
-        }
+        volume = {"hostPath": {"path": str(self.folder)}}
+        kubeconfig = str(self.namespace.cluster.kubeconfig)
+        where = {"kubeconfig": kubeconfig, "namespace": self.namespace.name}
+        return {**ON_NODE, **where, "shared": {"path": str(self.folder), "volume": volume}}
 
     async def cancel_outside(self, native_id: str) -> None:
-        await asyncio.to_thread(kubectl, "-n", self.namespace, "delete", self.resource, native_id, "--wait=false")
+        await asyncio.to_thread(self.namespace.kubectl, "delete", self.resource, native_id, "--wait=false")
 
     async def clean_up(self) -> None:
-        await asyncio.to_thread(kubectl, "delete", "namespace", self.namespace, "--wait=false")
+        await asyncio.to_thread(self._made.close)
 
 
 class JobSetHarness(JobHarness):
@@ -65,3 +59,10 @@ class JobSetHarness(JobHarness):
 class LeaderWorkerSetHarness(JobHarness):
     kind = LeaderWorkerSetMember
     resource = "leaderworkerset"
+
+
+class LogHarness(JobHarness):
+    """Nothing is shared: output is read from logs, files by exec."""
+
+    def options(self) -> dict[str, Any]:
+        return {name: value for name, value in super().options().items() if name != "shared"}

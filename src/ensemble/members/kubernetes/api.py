@@ -395,7 +395,8 @@ def _refusal(status: int, body: bytes, resource: Resource[Any], verb: str, names
     message = _message(body, status)
     if status == 410 or said.reason in ("Expired", "Gone"):
         return Gone(message, 410, said.reason, transient=True)
-    if status == 404 and verb in ("list", "watch", "create") and "the server could not find the requested" in message:
+    # a group or version that is not served is answered without a status object
+    if status == 404 and (not said.reason or "could not find the requested resource" in message):
         install = f"; `{resource.install}` installs it" if resource.install else ""
         return ApiError(f"this cluster has no {resource.kind} ({resource.full_name}){install}", 404, "NoKind")
     if status == 401:
