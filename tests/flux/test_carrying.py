@@ -60,6 +60,14 @@ class TestApart:
         assert said.count("here") == 2
         assert all(word.endswith("a-0") for word in said if word != "here")
 
+    @live
+    async def test_jobs_inherit_the_environment_of_the_broker(self, bench: Bench) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ONLY_HERE", "1")
+            member = await bench.open()
+            end = await bench.run(member, bench.harness.job("a-0", command=("sh", "-c", "test -z $ONLY_HERE")))
+        assert end.outcome == "success"
+
 
 def test_output_that_is_no_text_comes_back_as_it_was() -> None:
     log = '{"timestamp":1,"name":"header","context":{"version":1,"encoding":{"stdout":"UTF-8"},"count":{"stdout":1}}}\n'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LAUNCHERS", "OPTIONS", "jobspec", "prepare", "urgency"]
+__all__ = ["LAUNCHERS", "OPTIONS", "jobspec", "plan", "prepare", "urgency"]
 
 import contextlib
 import os
@@ -51,7 +51,7 @@ def prepare(spec: JobSpec, run_dir: str) -> Program:
     workdir = os.path.join(run_dir, spec.workdir)
     os.makedirs(workdir, exist_ok=True)
     stage(spec.inputs, workdir)
-    program = job_program(spec, files, _launch(spec))
+    program = plan(spec, run_dir)
     for path, text in program.files.items():
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
@@ -60,6 +60,11 @@ def prepare(spec: JobSpec, run_dir: str) -> Program:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(files.phase)
     return program
+
+
+def plan(spec: JobSpec, run_dir: str) -> Program:
+    """The program of one task, with the files that it needs and that are not written yet. Raises `MemberError`."""
+    return job_program(spec, JobFiles(run_dir, spec.ref.key, spec.ref.attempt), _launch(spec))
 
 
 def runs_once(spec: JobSpec) -> bool:

@@ -90,6 +90,8 @@ class FluxMember:
         self._sizes = Sizes(0, 0, 0, 0, 0, 0, 0, 0)
         self._shared = True
         """All nodes see the run's files."""
+        self._environment: dict[str, str] | None = None
+        """What jobs inherit; None: our own environment."""
 
     # ---- opening and closing -------------------------------------------------------------------------
 
@@ -157,7 +159,7 @@ class FluxMember:
         first = self._register.first
         self._output = None if self._shared else Output(context.run_dir, broker, lambda ref: first.get(ref, 0))
         self._completing = Completing(context.run_dir, self._register, self._records, kept, self._output)
-        self._shipping = Shipping(context, broker, token, self._shared)
+        self._shipping = Shipping(context, broker, token, self._shared, self._environment)
         try:
             async with asyncio.timeout(_HISTORY_SECONDS):
                 await self._ready.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Broken", "Shipping"]
 
 import os
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -13,7 +14,7 @@ from ensemble.members.contract import Context
 from ensemble.members.flux.broker import Broker, FluxError
 from ensemble.members.flux.calls import feasible
 from ensemble.members.flux.entries import Mark
-from ensemble.members.flux.jobspec import jobspec, prepare, urgency
+from ensemble.members.flux.jobspec import jobspec, plan, prepare, urgency
 from ensemble.members.flux.sizes import Sizes
 from ensemble.members.kit.program import Program, base_environment
 from ensemble.members.kit.staging import StagingError
@@ -34,11 +35,15 @@ class Broken(NamedTuple):
 
 
 class Shipping:
-    """Makes jobspecs for one opening of the member. `token` marks our jobs; `shared`: all nodes see the run's files."""
+    """Makes jobspecs for one opening of the member. `token` marks our jobs; `shared`: all nodes see the run's files;
+    `environment`: what jobs inherit, by default our own."""
 
-    def __init__(self, context: Context, broker: Broker, token: str, shared: bool) -> None:
+    def __init__(
+        self, context: Context, broker: Broker, token: str, shared: bool, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._context, self._broker, self._token, self._shared = context, broker, token, shared
-        self._base = {name: value for name, value in base_environment().items() if _goes_along(name, value)}
+        inherited = base_environment() if environment is None else environment
+        self._base = {name: value for name, value in inherited.items() if _goes_along(name, value)}
         self._feasible: dict[bytes, str] = {}
         self._sizes: Sizes | None = None
 
@@ -80,7 +85,7 @@ class Shipping:
         broken: list[Broken] = []
         for spec in specs:
             try:
-                program = prepare(spec, self._context.run_dir)
+                program = prepare(spec, self._context.run_dir) if self._shared else self._pack(spec)
                 environment = {**self._base, "OMP_NUM_THREADS": str(spec.resources.cores), **spec.env}
                 ready.append((spec, self._jobspec(spec, program, environment)))
             except StagingError as error:
@@ -111,13 +116,22 @@ class Shipping:
         return jobspec(
             spec, program.words, run_dir=self._context.run_dir, environment=environment, options=options, mark=mark,
             cores_per_node=self._sizes.cores_per_node if self._sizes else 1, constraints=constraints,
-            carried=None if self._shared else self._carried(spec, program),
+            carried=None if self._shared else program.files,
         )  # fmt: skip
 
-    def _carried(self, spec: JobSpec, program: Program) -> dict[str, str]:
+    def _pack(self, spec: JobSpec) -> Program:
+        """The program with all files that must go along. Raises `StagingError`, `MemberError`."""
+        program = plan(spec, self._context.run_dir)
         workdir = os.path.join(self._context.run_dir, spec.workdir)
-        texts = {os.path.join(workdir, one.to): one.text for one in spec.inputs if one.text is not None}
-        return {**program.files, **texts}
+        files = dict(program.files)
+        for one in spec.inputs:
+            if one.text is None:
+                raise StagingError(f"input {one.path}: nodes without a volume in common get only texts (`text`)")
+            target = os.path.normpath(os.path.join(workdir, one.to))
+            if not target.startswith(workdir.rstrip("/") + "/"):
+                raise StagingError(f"input {one.to}: outside the work directory")
+            files[target] = one.text
+        return program._replace(files=files)
 
 
 def _goes_along(name: str, value: str) -> bool:

@@ -15,7 +15,7 @@ from ensemble.members.flux.member import FluxMember
 from ensemble.members.flux.sizes import Sizes, allocated_ranks, read_ranks
 from ensemble.members.flux.watching import observe
 from ensemble.members.kit.options import is_yes
-from ensemble.members.minicluster.view import enter, never_here, socket_of, views
+from ensemble.members.minicluster.view import broker_environment, enter, never_here, socket_of, views
 from ensemble.model.errors import MemberError, MemberUnavailable
 from ensemble.model.events import MemberEvent
 
@@ -74,6 +74,7 @@ class MiniClusterMember(FluxMember):
                 raise MemberUnavailable(why)
             silent, self._silent = self._silent, False
             options["uri"] = await _broker(view, min(wait, SILENT_SECONDS) if silent else wait)
+        self._environment = await broker_environment(str(options["uri"]))
         hello = await super().open(msgspec.structs.replace(context, options=options))
         return msgspec.structs.replace(hello, capabilities=hello.capabilities | {"resize"})
 

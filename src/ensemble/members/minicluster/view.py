@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["VIEWS", "enter", "never_here", "socket_of", "views"]
+__all__ = ["VIEWS", "broker_environment", "enter", "never_here", "socket_of", "views"]
 
+import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -12,6 +14,9 @@ VIEWS: Final = ("/mnt/flux/view", "/opt/view", "/mnt/flux")
 """Where the Flux Operator mounts its view, by its versions; `FLUX_VIEW` names another."""
 _SOCKETS: Final = ("run/flux/local", "config/run/flux/local", "var/run/flux/local")
 """Where the broker's socket is below a view: the operator of October 2025 and later has it beside its configuration."""
+
+
+_ENVIRONMENT_SECONDS: Final = 30.0
 
 
 def views(view: str = "") -> tuple[str, ...]:
@@ -51,3 +56,19 @@ def enter(view: str = "") -> None:
         if os.access(f"{commands}/flux", os.X_OK) and commands not in path:
             os.environ["PATH"] = os.pathsep.join([commands, *path])
             return
+
+
+async def broker_environment(uri: str) -> dict[str, str] | None:
+    """The environment of the broker, which is in a container of another image than ours, perhaps; None where it cannot
+    be had."""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_ENVIRONMENT_SECONDS):
+            process = await asyncio.create_subprocess_exec(
+                "flux", "exec", "--rank=0", "env", "-0", env={**os.environ, "FLUX_URI": uri},
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+            said, _ = await process.communicate()
+            if process.returncode == 0:
+                pairs = (one.partition("=") for one in said.decode(errors="surrogateescape").split("\0") if one)
+                return {name: value for name, _, value in pairs if not name.startswith("FLUX_")}
+    return None
