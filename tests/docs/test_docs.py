@@ -17,11 +17,11 @@ def blocks(name):
     return FENCE.findall((ROOT / name).read_text())
 
 
-def ensemble(where, *args):
+def ensemble(where, *args, **env):
     return subprocess.run(
         [sys.executable, "-m", "ensemble", *args],
         cwd=where,
-        env={**os.environ, "ENSEMBLE_HOME": str(where / "home")},
+        env={**os.environ, "ENSEMBLE_HOME": str(where / "home"), **env},
         capture_output=True,
         text=True,
         timeout=120,
@@ -61,3 +61,26 @@ def test_verbs_and_links_of_a_document_exist(document):
     assert [verb for verb in named if verb not in VERBS] == []
     links = re.findall(r"\]\(([^)#:]+)\)", text)
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_file_of_the_kubernetes_page_is_one(tmp_path):
+    (tmp_path / "file.yaml").write_text(blocks("docs/kubernetes.md")[0])
+    done = ensemble(tmp_path, "check", "file.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning" not in done.stdout + done.stderr
+
+
+def test_the_command_of_the_kubernetes_page_runs_on_a_cluster(tmp_path):
+    from tests.kubernetes.cluster import TEST_IMAGE, missing, shared
+
+    if missing():
+        pytest.skip(missing())
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    command = re.search(r"^    ensemble (run .*IMAGE.*)$", page, re.MULTILINE).group(1).replace("IMAGE", TEST_IMAGE)
+    words = [str(ROOT / word) if word.startswith("examples/") else word for word in command.split()]
+    with shared().namespace("docs") as namespace:
+        namespace.kubeconfig(tmp_path / "kubeconfig")
+        done = ensemble(tmp_path, *words, KUBECONFIG=str(tmp_path / "kubeconfig"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert len(namespace.created("jobs")) == 10
+    assert ensemble(tmp_path, "logs", "last", "echo-0").stdout == "hello world\n"

@@ -57,7 +57,10 @@ class JobSetHarness(JobHarness):
 
 
 class LeaderWorkerSetHarness(JobHarness):
+    """Each group costs its controller two stateful sets, and is deleted before the next gets its cores."""
+
     kind = LeaderWorkerSetMember
+    patience = 150.0
     resource = "leaderworkerset"
 
 
