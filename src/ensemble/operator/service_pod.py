@@ -78,7 +78,7 @@ async def serve(options: ServiceOptions, stop: asyncio.Event) -> None:
     ceilings = Ceilings(custom=True)
     try:
         async with serving(f"unix:{options.socket}", options.state, ceilings, Security(), log) as served:
-            hosted = _begin(served.host, options)
+            hosted = await _begin(served.host, options, api)
             registry, lag = registry_of(served.host, served.acceptor)
             pod = ServicePod(api, options, served.host, hosted, log)
             async with _probed(options.http, pod, registry), asyncio.TaskGroup() as tasks:
@@ -104,16 +104,30 @@ async def _probed(where: str, pod: ServicePod, registry: CollectorRegistry) -> A
         yield
 
 
-def _begin(host: Host, options: ServiceOptions) -> Hosted:
-    """The run, which a server that starts again has begun already."""
+async def _begin(host: Host, options: ServiceOptions, api: Api) -> Hosted:
+    """The run, which a server that starts again has begun already.
+
+    A new one begins from the object as it is now, for the file may be older; without an answer, from the file.
+    """
     if options.run in host.runs:
         return host.runs[options.run]
-    spec, _ = load_with_places(options.file, algorithms(), member_kinds())
-    spec = _in_cluster(spec, options.identity)
-    return host.submit(
-        Submission(options.run, f"Ensemble {options.identity.namespace}/{options.identity.name}",
-                   msgspec.to_builtins(spec), str(options.file), options.identity.uid)
-    )  # fmt: skip
+    identity = options.identity
+    found = None
+    with contextlib.suppress(MemberError):
+        found = await api.get(ENSEMBLES, identity.name)
+    if found is not None and found.metadata.uid == identity.uid:
+        spec = convert(identity.name, found.spec, check=False).ensemble
+        _kept(options.state).write_bytes(msgspec.json.encode(found.spec))
+    else:
+        spec, _ = load_with_places(options.file, algorithms(), member_kinds())
+    by = f"Ensemble {identity.namespace}/{identity.name}"
+    plain = msgspec.to_builtins(_in_cluster(spec, identity))
+    return host.submit(Submission(options.run, by, plain, str(options.file), identity.uid))
+
+
+def _kept(state: Path) -> Path:
+    """Where the `spec` is kept that the run follows."""
+    return state / "applied.json"
 
 
 def _in_cluster(spec: EnsembleSpec, identity: Identity) -> EnsembleSpec:
@@ -206,7 +220,7 @@ class ServicePod:
 
     async def _edit(self, seen: EnsembleObject) -> None:
         """What has changed since the last generation, also while there was no process here, becomes requests."""
-        kept = self._state / "applied.json"
+        kept = _kept(self._state)
         after = convert(seen.metadata.name, seen.spec, check=False)
         if self._applied is None:
             before = seen.spec
