@@ -1,8 +1,11 @@
 """`kubectl apply` refuses a bad Ensemble with the reasons of `ensemble check`."""
 
+import base64
+
 import pytest
 
 from ensemble.operator.webhook import review
+from tests.operator.running import NAME, until
 from tests.operator.test_operator import HELLO
 
 
@@ -59,3 +62,18 @@ def test_kubectl_apply_is_refused_by_the_webhook(world):
     with pytest.raises(AssertionError, match=r"spec\.jobs\[0\]\.walltme: 'walltme' is not a key here\. Did you mean"):
         world.namespace.apply(world.ensemble("bad", **bad))
     assert world.find("ensemble", "bad") is None
+
+
+def test_a_certificate_that_is_due_is_replaced_and_the_old_authority_kept(world):
+    options = world.webhook()
+    first = world.operator(*options)
+    first.says("serving https")
+    before = world.find("secret", NAME)["data"]
+    first.stop()
+    world.namespace.kubectl("patch", "secret", NAME, "--type=merge", "-p", '{"data": {"renew": "MA=="}}')
+    world.operator(*options).says("a new certificate")
+    until(lambda: world.find("secret", NAME)["data"]["tls.crt"] != before["tls.crt"], what="the new certificate")
+    bundle = base64.b64decode(world.find("secret", NAME)["data"]["ca.crt"])
+    assert bundle.startswith(base64.b64decode(before["ca.crt"]))
+    assert bundle.count(b"BEGIN CERTIFICATE") == 2
+    world.namespace.apply(world.ensemble("good", **HELLO))
