@@ -1,7 +1,7 @@
 """The MiniCluster member keeps the contract: real pods with real brokers, where there is a Flux Operator.
 
-`ENSEMBLE_TEST_MINICLUSTER` names a YAML file with options of the member for the cluster of `KUBECONFIG`: at least the
-`image`, with Flux and Ensemble in it. Its pods must run on this machine, where the tests' directory is.
+`ENSEMBLE_TEST_MINICLUSTER` names a YAML file with options of the member for the test cluster: at least the `image`,
+with Flux and Ensemble in it. Its pods must run on this machine, where the tests' directory is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ensemble.members.contract import Member
 from ensemble.members.kubernetes.merge import merged
 from ensemble.members.kubernetes.minicluster import MiniClusterMember
 from ensemble.testing import MemberConformance
-from tests.members.kubernetes import JobHarness, kubectl
+from tests.members.kubernetes import JobHarness
 
 SETTING = "ENSEMBLE_TEST_MINICLUSTER"
 
@@ -42,7 +42,8 @@ class MiniClusterHarness(JobHarness):
     def options(self) -> dict[str, Any]:
         folder = str(self.folder)
         volumes = {"volumes": {"tests": {"hostPath": folder, "path": folder}}}
-        ours = {"namespace": self.namespace, "shared": folder, "minicluster": {"containers": [volumes]}}
+        where = {"kubeconfig": str(self.namespace.cluster.kubeconfig), "namespace": self.namespace.name}
+        ours = {**where, "shared": folder, "minicluster": {"containers": [volumes]}}
         given: dict[str, Any] = merged(yaml.safe_load(Path(os.environ[SETTING]).read_text()), ours)
         return given
 
@@ -50,11 +51,9 @@ class MiniClusterHarness(JobHarness):
         await asyncio.to_thread(self._cancel, native_id)
 
     def _cancel(self, native_id: str) -> None:
-        pod = kubectl("-n", self.namespace, "get", "pod", "-l", "job-index=0", "-o", "name").strip()
-        socket = "local:///mnt/flux/config/run/flux/local"
-        kubectl(
-            "-n", self.namespace, "exec", pod, "-c", "api", "--", "flux", "proxy", socket, "flux", "cancel", native_id
-        )
+        pod = self.namespace.kubectl("get", "pod", "-l", "job-index=0", "-o", "name").strip()
+        flux = ("flux", "proxy", "local:///mnt/flux/config/run/flux/local", "flux")
+        self.namespace.kubectl("exec", pod, "-c", "api", "--", *flux, "cancel", native_id)
 
 
 class TestMiniCluster(MemberConformance):
