@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 import httpx2
 import msgspec
+import yaml
 from lightkube import AsyncClient, KubeConfig
 from lightkube.config import client_adapter
 from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, SERVICE_ACCOUNT, SingleConfig
@@ -341,8 +342,12 @@ def connect(kubeconfig: str = "", context: str = "", namespace: str = "") -> Api
     """
     try:
         return Api(_config(kubeconfig, context), namespace)
-    except (ConfigError, OSError, KeyError, AssertionError, ValueError) as error:
+    except ConfigError as error:
         raise MemberUnavailable(f"no cluster can be reached: {error}") from error
+    except (OSError, KeyError, AttributeError, TypeError, AssertionError, ValueError, yaml.YAMLError) as error:
+        # what a file may hold that is no kubeconfig
+        text = " ".join(str(error).split())
+        raise MemberUnavailable(f"no cluster can be reached: the kubeconfig cannot be used ({text})") from error
 
 
 def _config(kubeconfig: str, context: str) -> SingleConfig:
