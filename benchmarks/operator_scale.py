@@ -38,8 +38,9 @@ NOW = {
 }
 """What lets a fake pod take its steps at once."""
 
-POD = {"metadata": {"annotations": NOW}, "spec": FOR_FAKE_NODES}
-JOB = {"image": TEST_IMAGE, "imagePullPolicy": "Never", "template": POD}
+JOB = {"image": TEST_IMAGE, "template": {"metadata": {"annotations": NOW}, "spec": FOR_FAKE_NODES}}
+ENDLESS = {name: "1h" if "complete" in name else delay for name, delay in NOW.items()}
+WORK = {"image": TEST_IMAGE, "template": {"metadata": {"annotations": ENDLESS}, "spec": FOR_FAKE_NODES}}
 
 
 def memory(pid):
@@ -72,23 +73,13 @@ def seconds(stamp):
 def latencies(space, name):
     """From each probe's end in the API to the patch of the elastic Job that follows, in seconds."""
     members = [
-        {"name": "pool", "size": 1, "maxSize": PROBES + 2, "job": {**JOB, "elastic": True}},
+        {"name": "pool", "size": 1, "maxSize": PROBES + 2, "job": {**WORK, "elastic": True}},
         {"name": "probes", "job": JOB},
     ]
     jobs = [
         {"name": "work", "command": "sleep 3600", "member": "pool"},
         {"name": "probe", "command": "true", "member": "probes", "count": PROBES, "max_running": 1},
     ]
-    # work never ends on a fake node either: it is no Job that kwok completes
-    jobs[0]["options"] = {
-        "pod": json.dumps(
-            {
-                "metadata": {
-                    "annotations": dict.fromkeys(NOW, "3600s") | {key: "1ms" for key in NOW if "complete" not in key}
-                }
-            }
-        )
-    }
     grow = {
         "trigger": "job-success",
         "name": "probe",

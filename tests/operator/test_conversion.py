@@ -77,6 +77,26 @@ def test_a_bad_object_is_told_with_its_path_and_the_nearest_name(change, told):
     assert any(problem.startswith(told) for problem in problems(good | change)), problems(good | change)
 
 
+def test_a_pod_is_written_as_in_kubernetes_and_becomes_options():
+    pod = {
+        "image": "x",
+        "imagePullPolicy": "Never",
+        "nodeSelector": {"a": "b"},
+        "elastic": True,
+        "template": {"spec": {}},
+    }
+    found = convert("it", {"members": [{"job": pod}], "jobs": JOBS}).ensemble.members["job"].options
+    assert found == {"image": "x", "pull": "Never", "node_selector": {"a": "b"}, "elastic": "yes", "pod": {"spec": {}}}
+
+
+def test_a_node_pool_is_where_pods_run_and_stay():
+    pool = {"labels": {"pool": "cpu"}, "taints": [{"key": "batch"}]}
+    member = {"job": {"image": "x"}, "nodePool": pool}
+    found = convert("it", {"members": [member], "jobs": JOBS}).ensemble.members["job"].options
+    assert found["pod"]["spec"]["nodeSelector"] == {"pool": "cpu"}
+    assert found["pod"]["metadata"]["annotations"] == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+
+
 def test_jobs_of_two_members_run_where_they_stand():
     data = {
         "members": [

@@ -136,6 +136,13 @@ def test_why_a_service_pod_is_not_ready_is_told(service, told):
     assert reasons(actions)["Ready"] == (False, told)
 
 
+def test_what_a_stuck_service_pod_needs_is_made_again():
+    stuck = replace(made(seen()), ready=False, trouble="CreateContainerConfigError: no ConfigMap")
+    actions = reconcile(seen(service=stuck, status={"run": "it-01234"}))
+    assert "ConfigMap" in kinds(actions)
+    assert "Deployment" not in kinds(actions)
+
+
 def test_a_finished_ensemble_is_removed_after_its_time():
     over = {"run": "it-01234", "completionTime": "1970-01-01T00:15:00Z"}  # 900 s
     spec = {"ttlSecondsAfterFinished": 150}

@@ -196,7 +196,7 @@ class _File:
         pool = member.node_pool
         try:
             if member.kind != "minicluster":
-                options = {_option(key): value for key, value in options.items()}
+                options = {_option(key): _word(value) for key, value in options.items()}
                 if pool is not None:
                     options = _pooled(options, NodePool.read(pool.plain()))
                 MemberOptions.read(options, f"a member of kind {member.kind}")
@@ -305,6 +305,11 @@ _FIELDS: Final = {
 def _option(key: str) -> str:
     """An option of a member as the file format spells it: `nodeSelector` is `node_selector`."""
     return _PODS.get(key) or re.sub(r"(?<=[a-z])[A-Z]", lambda found: f"_{found[0].lower()}", key)
+
+
+def _word(value: Any) -> Any:
+    """A truth value as options have it."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def _pooled(options: dict[str, Any], pool: NodePool) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def _made(seen: Observed, over: bool) -> list[Action]:
     digest = digest_of([*others, deployment])
     deployment["metadata"]["annotations"] = {DIGEST: digest}
     actions: list[Action] = []
-    if seen.service is None or seen.service.digest != digest or seen.fault:
+    if seen.service is None or seen.service.digest != digest or seen.fault or _stuck(seen, seen.service):
         actions += (Apply(manifest) for manifest in others)
         if seen.service is None or not seen.status.get("run"):
             actions.append(Apply(deployment))
@@ -154,6 +154,11 @@ def _made(seen: Observed, over: bool) -> list[Action]:
         _waiting(seen, "ServiceNotReady", f"its service pod is not ready after {waited:.0f} s"),
         Wake(RETRY),
     ]
+
+
+def _stuck(seen: Observed, service: ServiceState) -> bool:
+    """Whether the pod does not come up: something that it needs may have been deleted by hand."""
+    return not service.ready and (bool(service.trouble) or seen.now - service.since >= PATIENCE)
 
 
 def _waiting(
