@@ -187,7 +187,7 @@ class MiniClusterMember:
             size, least, most = _sizes(context)
             body = manifest(
                 self.name, labels, self._options, size=size, least=least, most=most,
-                agent=agent_command(context.run, context.name, self._options),
+                agent=agent_command(context.run, context.name, context.run_dir, self._options),
             )  # fmt: skip
             await self._announce(api, size, body)
             there = await _create(api, MINICLUSTERS, body)

@@ -11,6 +11,7 @@ __all__ = ["AGENT", "MINICLUSTERS", "SECRETS", "MiniCluster", "MiniClusterOption
 import base64
 import shlex
 from collections.abc import Mapping
+from pathlib import PurePath
 from secrets import token_urlsafe
 from typing import Any, Final
 
@@ -229,17 +230,19 @@ def manifest(
     }
 
 
-def agent_command(run: str, member: str, options: MiniClusterOptions) -> str:
-    """The script of the sidecar.
+def agent_command(run: str, member: str, run_dir: str, options: MiniClusterOptions) -> str:
+    """The script of the sidecar. `run_dir`: the run's directory here, which may be on the volume that all pods have.
 
     The operator starts it in every pod, and only the first has something to serve. The others wait until their broker
     is done: a pod with a container that has ended is not ready, and its service would not give its address. A Secret's
     files can be read by others, and an agent takes no such token, so they are copied first.
     """
     view = options.minicluster.get("flux", {}).get("container", {}).get("mountPath") or _VIEW
+    there = options.shared and PurePath(run_dir).is_relative_to(options.shared)
+    base = () if there else ("--base", options.shared or f"{view}/ensemble")
     words = [
         "ensemble", "agent", "--member", "minicluster", "--listen", f":{options.port}", "--workers",
-        str(options.workers), "--run", run, "--name", member, "--base", options.shared or f"{view}/ensemble",
+        str(options.workers), "--run", run, "--name", member, *base,
         "--token-file", "$keys/token", "--tls-cert", "$keys/tls.crt", "--tls-key", "$keys/tls.key",
     ]  # fmt: skip
     line = " ".join(word if word.startswith("$keys") else shlex.quote(word) for word in words)

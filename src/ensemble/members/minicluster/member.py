@@ -69,13 +69,22 @@ class MiniClusterMember(FluxMember):
         options.pop("resize_timeout", None)  # the runtime's
         self._shared = is_yes(options.pop("shared", "yes"))
         enter(view)
-        if "uri" not in options:
-            if why := never_here(view):
-                raise MemberUnavailable(why)
-            silent, self._silent = self._silent, False
-            options["uri"] = await _broker(view, min(wait, SILENT_SECONDS) if silent else wait)
-        self._environment = await broker_environment(str(options["uri"]))
-        hello = await super().open(msgspec.structs.replace(context, options=options))
+        if "uri" not in options and (why := never_here(view)):
+            raise MemberUnavailable(why)
+        silent, self._silent = self._silent, False
+        patience = 0.0 if "uri" in options else min(wait, SILENT_SECONDS) if silent else wait
+        until = time.monotonic() + patience
+        while True:
+            try:
+                uri = str(options.get("uri") or await _broker(view, until))
+                self._environment = await broker_environment(uri)
+                hello = await super().open(msgspec.structs.replace(context, options={**options, "uri": uri}))
+                break
+            except MemberError as error:
+                # its socket is there before its scheduler is
+                if not error.transient or time.monotonic() >= until:
+                    raise
+                await asyncio.sleep(_LOOK)
         return msgspec.structs.replace(hello, capabilities=hello.capabilities | {"resize"})
 
     async def resize(self, command: int, nodes: int) -> Receipt:
@@ -142,8 +151,8 @@ def _seconds(given: object) -> float:
     return found
 
 
-async def _broker(view: str, wait: float) -> str:
-    until = time.monotonic() + wait
+async def _broker(view: str, until: float) -> str:
+    """The address of the broker. Raises `MemberError` when there is none at the time `until`."""
     while not (found := socket_of(view)):
         if time.monotonic() >= until:
             below = " or ".join(views(view))
