@@ -22,7 +22,7 @@ from ensemble.members.kubernetes.minicluster import MiniClusterMember
 from ensemble.members.kubernetes.minicluster_objects import MINICLUSTERS, SECRETS
 from ensemble.members.kubernetes.node_pool import SAFE_TO_EVICT
 from ensemble.members.kubernetes.objects import NODES, PODS, Pod, Resource
-from ensemble.members.kubernetes.provisioning import INDEX
+from ensemble.members.kubernetes.provisioning import INDEX, REQUESTS
 from ensemble.members.remote.agent import Agent
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent
@@ -30,7 +30,7 @@ from ensemble.model.jobs import AttemptRef, JobSpec
 from ensemble.session.security import Security
 from ensemble.testing.bench import RecordingSink
 from tests.kubernetes.cluster import Namespace
-from tests.kubernetes.flux_operator import flux_operator
+from tests.kubernetes.flux_operator import Named, flux_operator
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "member"))
 from ensemble_processes import ProcessMember
@@ -49,6 +49,33 @@ RUNS_AT_ONCE = {
     for what in ("delay", "jitter-delay")
 }
 """A pod on a fake node runs as soon as it is there, and stays."""
+
+
+KINDS = Resource(
+    "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", Named, namespaced=False
+)
+KIND_OF_REQUESTS: dict[str, Any] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {
+        "name": "provisioningrequests.autoscaling.x-k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
+    },
+    "spec": {
+        "group": "autoscaling.x-k8s.io",
+        "names": {"kind": "ProvisioningRequest", "plural": "provisioningrequests"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+"""Enough of the cluster autoscaler's kind to make objects of it."""
 
 
 class Queue(ProcessMember):
@@ -269,6 +296,17 @@ async def test_without_nodes_it_says_what_its_pods_wait_for(world: World) -> Non
 
 
 @in_a_world
+async def test_one_that_never_came_up_is_removed_too(world: World) -> None:
+    with pytest.raises(MemberError):
+        await world.member.open(world.context())
+    with pytest.raises(MemberError) as error:
+        await world.member.open(world.context(start_timeout=0.1))
+    assert not error.value.transient
+    await world.member.close("cancel")
+    await world.until(MINICLUSTERS, lambda clusters: not clusters)
+
+
+@in_a_world
 async def test_a_minicluster_that_is_deleted_by_hand_is_a_member_that_is_down(world: World) -> None:
     await opened(world)
     await world.api.delete(MINICLUSTERS, world.member.name)
@@ -283,6 +321,20 @@ async def test_when_the_first_pod_goes_the_member_is_down_at_once_and_opened_in_
     assert "is gone, and its queue with it" in (await world.told("down")).text
     await world.until(PODS, lambda pods: running(pods) == 2)
     await world.member.open(world.context())
+
+
+@in_a_world
+async def test_nodes_are_announced_where_the_cluster_takes_provisioning_requests(world: World) -> None:
+    await world.api.apply(KINDS, KIND_OF_REQUESTS, "tests")
+    try:
+        pool = {"labels": {"pool": world.pool}, "taints": [{"key": "kwok.x-k8s.io/node"}], "provisioning": "atomic"}
+        await opened(world, nodePool=pool)
+        (request,) = await world.until(REQUESTS, bool)
+        assert request.metadata.name == f"{world.member.name}-2"
+        await world.member.close("drain")
+        await world.until(REQUESTS, lambda requests: not requests)
+    finally:
+        await world.api.delete(KINDS, KIND_OF_REQUESTS["metadata"]["name"])
 
 
 class TestAutoscaler:

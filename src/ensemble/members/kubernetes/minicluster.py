@@ -66,6 +66,8 @@ class MiniClusterMember:
     fixed_size: ClassVar = False
 
     def __init__(self) -> None:
+        self.name = ""
+        """The name of the MiniCluster; empty before the first opening."""
         self._context: Context | None = None
         self._options = MiniClusterOptions()
         self._api: Api | None = None
@@ -244,11 +246,18 @@ class MiniClusterMember:
                 await self._logs.kept()
                 await self._remote.close("drain")
                 self._remote = None
-            if self._api is not None and mode != "detach" and not self._options.attach:
-                await withdraw(self._api, self.name, self._announced)
-                await self._api.delete(MINICLUSTERS, self.name)
+            if self.name and mode != "detach" and not self._options.attach:
+                await self._remove()
         finally:
             await self._halt()
+
+    async def _remove(self) -> None:
+        """Remove the MiniCluster, also one whose pods never ran: they would ask for nodes for ever."""
+        api = self._api or connect(self._options.kubeconfig, self._options.context, self._options.namespace)
+        self._api = api
+        await withdraw(api, self.name, self._announced)
+        await api.delete(MINICLUSTERS, self.name)
+        await api.delete(SECRETS, secret_name(self.name))
 
     async def _end_jobs(self, remote: RemoteMember, mode: CloseMode) -> None:
         left = {item.ref async for page in self.inventory() for item in page.items if item.event is None}
