@@ -22,7 +22,8 @@ from tests.kubernetes.cluster import FOR_FAKE_NODES, TEST_IMAGE, Namespace
 
 BIN = Path(sys.executable).parent
 NAME = "ensemble-operator"
-JOB_POD = {"image": TEST_IMAGE, "imagePullPolicy": "Never"}
+SMALL = {"spec": {"containers": [{"name": "job", "resources": {"requests": {"cpu": "10m"}}}]}}
+JOB_POD = {"image": TEST_IMAGE, "imagePullPolicy": "Never", "template": SMALL}
 MEMBER = {"job": JOB_POD}
 
 

@@ -10,6 +10,7 @@ __all__ = ["ServiceOptions", "serve"]
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,6 +75,9 @@ async def serve(options: ServiceOptions, stop: asyncio.Event) -> None:
     """Run the ensemble until `stop` is set or the Ensemble is gone. Raises `InputError` where it cannot begin."""
     log = Log(options.log_format)
     options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if options.kubeconfig:
+        # where members look
+        os.environ["KUBECONFIG"] = options.kubeconfig
     api = connect(options.kubeconfig, namespace=options.identity.namespace)
     ceilings = Ceilings(custom=True)
     try:
