@@ -37,7 +37,7 @@ class MiniClusterHarness(JobHarness):
         return super().missing()
 
     def member(self) -> Member:
-        return MiniClusterMember()
+        return MiniClusterMember(quiet=self.patience)
 
     def options(self) -> dict[str, Any]:
         folder = str(self.folder)

@@ -65,7 +65,9 @@ class MiniClusterMember:
     launchers: ClassVar = LAUNCHERS
     fixed_size: ClassVar = False
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: float = QUIET_SECONDS) -> None:
+        """`quiet`: seconds until the first opening says what it waits for."""
+        self._quiet = quiet
         self.name = ""
         """The name of the MiniCluster; empty before the first opening."""
         self._context: Context | None = None
@@ -208,7 +210,7 @@ class MiniClusterMember:
     async def _first_pod(self) -> str:
         """The address of the pod with the agent, once that runs. Raises `MemberError` with what it waits for."""
         first, self._told = not self._told, True
-        until = time.monotonic() + (QUIET_SECONDS if first else self._options.start_timeout)
+        until = time.monotonic() + (self._quiet if first else self._options.start_timeout)
         while True:
             self._news.clear()
             state = self._state()
