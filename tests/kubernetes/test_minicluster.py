@@ -331,6 +331,9 @@ async def test_nodes_are_announced_where_the_cluster_takes_provisioning_requests
         await opened(world, nodePool=pool)
         (request,) = await world.until(REQUESTS, bool)
         assert request.metadata.name == f"{world.member.name}-2"
+        await world.member.resize(1, 3)
+        await world.until(REQUESTS, lambda requests: len(requests) == 2)
+        await world.until(MINICLUSTERS, lambda clusters: clusters[0].spec.size == 3)
         await world.member.close("drain")
         await world.until(REQUESTS, lambda requests: not requests)
     finally:

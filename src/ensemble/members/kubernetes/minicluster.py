@@ -23,7 +23,7 @@ from ensemble.members.contract import CloseMode, Context, Hello, Page, Receipt, 
 from ensemble.members.flux.jobspec import LAUNCHERS, OPTIONS
 from ensemble.members.kit.fetching import fetch_file
 from ensemble.members.kit.files import write_durably
-from ensemble.members.kit.work import Work
+from ensemble.members.kit.work import Work, retry
 from ensemble.members.kubernetes.api import Api, ApiError, connect
 from ensemble.members.kubernetes.informer import Informer, Informers
 from ensemble.members.kubernetes.minicluster_objects import (
@@ -34,6 +34,7 @@ from ensemble.members.kubernetes.minicluster_objects import (
     MiniClusterOptions,
     Secret,
     agent_command,
+    main_container,
     manifest,
     secret,
     secret_name,
@@ -51,6 +52,7 @@ T = TypeVar("T", bound=Listed)
 
 QUIET_SECONDS: Final = 5.0
 """How long the first opening waits for the queue before it says what it waits for; later ones wait on."""
+_ASK_AGAIN: Final = 2.0
 _ORPHANED: Final = "no controller has made its pods (is the Flux Operator installed, and does it accept the sizes?)"
 
 
@@ -89,6 +91,8 @@ class MiniClusterMember:
         """Numbers of pods that an autoscaler was asked to make room for."""
         self._target = 0
         """The size that it is on its way to; 0: none."""
+        self._asked = 0
+        """The size that the agent has asked for last."""
         self._deadline = 0.0
         """When it is to be there (our monotonic clock)."""
 
@@ -193,7 +197,7 @@ class MiniClusterMember:
                 self.name, labels, self._options, size=size, least=least, most=most,
                 agent=agent_command(context.run, context.name, context.run_dir, self._options),
             )  # fmt: skip
-            await self._announce(api, size, body)
+            await self._announce(api, size)
             there = await _create(api, MINICLUSTERS, body)
         owner = {
             "apiVersion": MINICLUSTERS.api_version, "kind": MINICLUSTERS.kind, "name": self.name,
@@ -202,9 +206,10 @@ class MiniClusterMember:
         await api.patch(SECRETS, secret_name(self.name), {"metadata": {"ownerReferences": [owner]}})
         return key
 
-    async def _announce(self, api: Api, pods: int, body: Mapping[str, Any]) -> None:
-        pool = self._options.node_pool
-        if pool.provisioning and await announce(api, self.name, pool, body["spec"]["containers"], pods):
+    async def _announce(self, api: Api, pods: int) -> None:
+        """Tell an autoscaler of so many pods, where that is wanted."""
+        pool, container = self._options.node_pool, main_container(self._options)
+        if pool.provisioning and pods not in self._announced and await announce(api, self.name, pool, container, pods):
             self._announced.add(pods)
 
     async def _first_pod(self) -> str:
@@ -325,18 +330,23 @@ class MiniClusterMember:
 
     def _set_size(self, nodes: int) -> None:
         """The agent asks for a size: no job runs any more on what goes."""
+        self._asked = nodes
         self._work.start(self._patch_size(nodes))
 
     async def _patch_size(self, nodes: int) -> None:
-        assert self._api is not None
-        cluster = self._clusters.get(self.name)
-        if cluster is None or cluster.spec.size == nodes:
-            return
-        pool = self._options.node_pool
-        more = nodes - self._state().there
-        if pool.provisioning and await announce(self._api, self.name, pool, (), more):
-            self._announced.add(more)
-        await self._api.patch(MINICLUSTERS, self.name, {"spec": {"size": nodes}})
+        assert self._context is not None
+
+        async def patch() -> None:
+            # another size may have been asked for meanwhile
+            if nodes == self._asked and self._api is not None:
+                await self._announce(self._api, nodes - self._state().there)
+                await self._api.patch(MINICLUSTERS, self.name, {"spec": {"size": nodes}})
+
+        try:
+            # the queue does not need the API server, and goes on while that is away
+            await retry(patch, self._options.resize_timeout, _ASK_AGAIN)
+        except MemberError as error:
+            await self._relay.tell(MemberEvent(self._context.name, "resize-failed", time.time(), text=str(error)))
 
     def _state(self) -> Pods:
         cluster = self._clusters.get(self.name)

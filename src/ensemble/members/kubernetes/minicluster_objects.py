@@ -182,17 +182,19 @@ def _runner(spec: Mapping[str, Any]) -> dict[str, Any]:
     return next((one for one in containers if one.get("runFlux")), containers[0] if containers else {})
 
 
+def main_container(options: MiniClusterOptions) -> dict[str, Any]:
+    """The container of the brokers and of the programs."""
+    image = {"image": options.image, "pullAlways": options.pull_always} if options.image else {}
+    return {**image, **_runner(options.minicluster), "runFlux": True}
+
+
 def manifest(
     name: str, labels: Mapping[str, str], options: MiniClusterOptions, *, size: int, least: int, most: int, agent: str
 ) -> dict[str, Any]:
     """The MiniCluster of `size` nodes, between `least` and `most` of them; `agent` is the command of its sidecar."""
     given = dict(options.minicluster)
     runner = _runner(given)
-    main = {
-        **({"image": options.image, "pullAlways": options.pull_always} if options.image else {}),
-        **runner,
-        "runFlux": True,
-    }
+    main = main_container(options)
     others = [one for one in given.pop("containers", None) or [] if one is not runner and one.get("name") != AGENT]
     sidecar = {
         "name": AGENT,

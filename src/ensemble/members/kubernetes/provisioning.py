@@ -90,8 +90,8 @@ def request_name(name: str, size: int) -> str:
     return f"{name}-{size}"
 
 
-async def announce(api: Api, name: str, pool: NodePool, containers: Sequence[Mapping[str, Any]], pods: int) -> bool:
-    """Ask for room for `pods` pods of a member with these containers; return whether this cluster takes such requests.
+async def announce(api: Api, name: str, pool: NodePool, container: Mapping[str, Any], pods: int) -> bool:
+    """Ask for room for `pods` pods with this container; return whether this cluster takes such requests.
 
     Raises `MemberError`.
     """
@@ -99,15 +99,12 @@ async def announce(api: Api, name: str, pool: NodePool, containers: Sequence[Map
         return False
     title = request_name(name, pods)
     metadata = {"name": title, "labels": {"app.kubernetes.io/managed-by": "ensemble"}}
-    inside = [
-        {"name": f"c{place}", "image": one.get("image", ""), "resources": one.get("resources", {})}
-        for place, one in enumerate(containers)
-    ]
+    inside = {"name": "node", "image": container.get("image", ""), "resources": container.get("resources", {})}
     template = {
         "apiVersion": TEMPLATES.api_version,
         "kind": TEMPLATES.kind,
         "metadata": metadata,
-        "template": {"spec": {**pool.pod(), "containers": inside, "restartPolicy": "Never"}},
+        "template": {"spec": {**pool.pod(), "containers": [inside], "restartPolicy": "Never"}},
     }
     request = {
         "apiVersion": REQUESTS.api_version,
