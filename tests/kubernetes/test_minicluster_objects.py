@@ -55,9 +55,11 @@ def test_pods_ask_for_the_pool_and_are_not_evicted() -> None:
 
 
 def test_a_run_directory_on_the_shared_volume_stays_where_it_is() -> None:
-    options = MiniClusterOptions.read({"image": "i", "shared": "/data"}, OPTIONS)
+    shared = {"path": "/data", "volume": {"persistentVolumeClaim": {"claimName": "claim"}}}
+    options = MiniClusterOptions.read({"image": "i", "shared": shared}, OPTIONS)
     assert "--base" not in agent_command("r", "m", "/data/runs/r", options)
     assert "--base /data " in agent_command("r", "m", "/home/me/r", options)
+    assert spec(shared=shared)["containers"][0]["volumes"] == {"shared": {"claimName": "claim", "path": "/data"}}
 
 
 def test_each_agent_has_a_token_and_a_key_of_its_own() -> None:
@@ -77,6 +79,8 @@ def test_each_agent_has_a_token_and_a_key_of_its_own() -> None:
         ({"nodePool": {"taint": []}}, "nodePool: expected labels, taints, class and provisioning"),
         ({"nodePool": {"priorityClassName": "high"}}, "the pods of a MiniCluster cannot have one"),
         ({"resize_timeout": "soon"}, "resize_timeout"),
+        ({"shared": "/data"}, "shared: expected a mapping"),
+        ({"shared": {"path": "/d", "volume": {"emptyDir": {}}}}, "takes a persistentVolumeClaim or a hostPath"),
     ],
 )
 def test_an_option_that_is_wrong_is_refused_with_what_was_expected(options: dict[str, Any], said: str) -> None:

@@ -21,7 +21,7 @@ from ensemble.members.contract import Member
 from ensemble.members.kubernetes.merge import merged
 from ensemble.members.kubernetes.minicluster import MiniClusterMember
 from ensemble.testing import MemberConformance
-from tests.members.kubernetes import JobHarness
+from tests.members.kubernetes import ON_NODE, JobHarness
 
 SETTING = "ENSEMBLE_TEST_MINICLUSTER"
 
@@ -40,10 +40,7 @@ class MiniClusterHarness(JobHarness):
         return MiniClusterMember(quiet=self.patience)
 
     def options(self) -> dict[str, Any]:
-        folder = str(self.folder)
-        volumes = {"volumes": {"tests": {"hostPath": folder, "path": folder}}}
-        where = {"kubeconfig": str(self.namespace.cluster.kubeconfig), "namespace": self.namespace.name}
-        ours = {**where, "shared": folder, "minicluster": {"containers": [volumes]}}
+        ours = {name: value for name, value in super().options().items() if name not in ON_NODE}
         given: dict[str, Any] = merged(yaml.safe_load(Path(os.environ[SETTING]).read_text()), ours)
         return given
 

@@ -22,6 +22,7 @@ from ensemble.members.kit.options import check_options, is_yes, seconds
 from ensemble.members.kubernetes.merge import merged
 from ensemble.members.kubernetes.node_pool import SAFE_TO_EVICT, NodePool
 from ensemble.members.kubernetes.objects import Meta, Resource
+from ensemble.members.kubernetes.options import Shared
 from ensemble.model.errors import MemberError
 from ensemble.session.certificates import certificates
 
@@ -98,7 +99,7 @@ class MiniClusterOptions(Struct, frozen=True):
     * `image`: of the programs, with Flux in it or in the operator's view; `pull_always`: of it.
     * `minicluster`: a `spec` of a MiniCluster, merged over ours.
     * `sidecar_image` (by default that of the programs), `sidecar_pull_always`, `port`, `workers`: of the agent.
-    * `shared`: the path of a volume that all pods have.
+    * `shared`: a volume that all pods have.
     * `node_pool`: the nodes that pods ask for.
     * `start_timeout`: until the queue must be up. `resize_timeout`: until nodes that were asked for must be there.
     * `queue`: options of the Flux member inside.
@@ -119,7 +120,7 @@ class MiniClusterOptions(Struct, frozen=True):
     port: int = 50051
     workers: int = 10
     minicluster: dict[str, Any] = {}
-    shared: str = ""
+    shared: Shared | None = None
     node_pool: NodePool = NodePool()
     start_timeout: float = 600.0
     resize_timeout: float = 600.0
@@ -136,7 +137,7 @@ class MiniClusterOptions(Struct, frozen=True):
         check_options(sidecar, _SIDECAR, "the sidecar of a MiniCluster")
         fields: dict[str, Any] = {
             name: str(given.get(name, ""))
-            for name in ("kubeconfig", "context", "namespace", "identity", "name", "address", "image", "shared")
+            for name in ("kubeconfig", "context", "namespace", "identity", "name", "address", "image")
         }
         for name in ("start_timeout", "resize_timeout"):
             if name in given:
@@ -150,6 +151,7 @@ class MiniClusterOptions(Struct, frozen=True):
             port=_whole(sidecar.get("port", given.get("port", 50051)), "port", 65535),
             workers=_whole(sidecar.get("workers", given.get("workers", 10)), "workers", 10_000),
             owner=_mapping(given, "owner"),
+            shared=Shared.read(given.get("shared")),
             minicluster=_mapping(given, "minicluster"),
             node_pool=NodePool.read(given.get("nodePool")),
             queue={name: given[name] for name in queue if name in given},
@@ -185,7 +187,20 @@ def _runner(spec: Mapping[str, Any]) -> dict[str, Any]:
 def main_container(options: MiniClusterOptions) -> dict[str, Any]:
     """The container of the brokers and of the programs."""
     image = {"image": options.image, "pullAlways": options.pull_always} if options.image else {}
-    return {**image, **_runner(options.minicluster), "runFlux": True}
+    found = {**image, **_runner(options.minicluster), "runFlux": True}
+    if options.shared is not None:
+        found["volumes"] = {**found.get("volumes", {}), "shared": _volume(options.shared)}
+    return found
+
+
+def _volume(shared: Shared) -> dict[str, Any]:
+    """A volume of a pod in the words of a MiniCluster. Raises `MemberError` for a kind that it does not have."""
+    match shared.volume:
+        case {"persistentVolumeClaim": {"claimName": str(claim)}}:
+            return {"claimName": claim, "path": shared.path}
+        case {"hostPath": {"path": str(path)}}:
+            return {"hostPath": path, "path": shared.path}
+    raise MemberError("shared.volume: a MiniCluster takes a persistentVolumeClaim or a hostPath")
 
 
 def manifest(
@@ -240,8 +255,8 @@ def agent_command(run: str, member: str, run_dir: str, options: MiniClusterOptio
     files can be read by others, and an agent takes no such token, so they are copied first.
     """
     view = options.minicluster.get("flux", {}).get("container", {}).get("mountPath") or _VIEW
-    there = options.shared and PurePath(run_dir).is_relative_to(options.shared)
-    base = () if there else ("--base", options.shared or f"{view}/ensemble")
+    folder = options.shared.path if options.shared is not None else f"{view}/ensemble"
+    base = () if options.shared is not None and PurePath(run_dir).is_relative_to(folder) else ("--base", folder)
     words = [
         "ensemble", "agent", "--member", "minicluster", "--listen", f":{options.port}", "--workers",
         str(options.workers), "--run", run, "--name", member, *base,

@@ -31,6 +31,17 @@ class Shared(Struct, frozen=True):
     path: str
     volume: dict[str, Any]
 
+    @classmethod
+    def read(cls, given: Any) -> Shared | None:
+        """Read the option `shared`. Raises `MemberError`."""
+        if not given:
+            return None
+        try:
+            return msgspec.convert(_mapping(given, "shared"), cls)
+        except msgspec.ValidationError as error:
+            text = "shared: expected a path and a volume, such as `{path: /data, volume: {hostPath: {path: /data}}}`"
+            raise MemberError(f"{text}; {error}") from error
+
 
 class MemberOptions(Struct, frozen=True):
     """Options that only a member has. Times are in seconds.
@@ -61,14 +72,7 @@ class MemberOptions(Struct, frozen=True):
         for name in ("keep", "start_timeout"):
             if name in given:
                 fields[name] = seconds(given[name], name)
-        if given.get("shared"):
-            try:
-                fields["shared"] = msgspec.convert(_mapping(given["shared"], "shared"), Shared)
-            except msgspec.ValidationError as error:
-                text = (
-                    "shared: expected a path and a volume, such as `{path: /data, volume: {hostPath: {path: /data}}}`"
-                )
-                raise MemberError(f"{text}; {error}") from error
+        fields["shared"] = Shared.read(given.get("shared"))
         fields["owner"] = _mapping(given.get("owner", {}), "owner")
         return cls(**fields, new_nodes=is_yes(given.get("new_nodes", "no")))
 
