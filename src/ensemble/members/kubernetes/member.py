@@ -19,17 +19,18 @@ from ensemble.members.kit.work import Work, retry
 from ensemble.members.kubernetes.api import Api, ApiError, connect
 from ensemble.members.kubernetes.attempts import Attempt, Attempts
 from ensemble.members.kubernetes.ends import Ends
+from ensemble.members.kubernetes.following import UNKILLED, Following
 from ensemble.members.kubernetes.informer import Informer, Informers
 from ensemble.members.kubernetes.job import JobKind
 from ensemble.members.kubernetes.jobset import JobSetKind
 from ensemble.members.kubernetes.leaderworkerset import LeaderWorkerSetKind
-from ensemble.members.kubernetes.names import MANAGED, RUN_ID, ref_of
+from ensemble.members.kubernetes.names import MANAGED
 from ensemble.members.kubernetes.objects import EVENTS, PODS, Listed, Notice, Pod, Resource, Workload
 from ensemble.members.kubernetes.options import GROUP_OPTIONS, JobOptions, MemberOptions
-from ensemble.members.kubernetes.reading import End, Reading, end_of, first_failure, read_pods
+from ensemble.members.kubernetes.reading import End
 from ensemble.members.kubernetes.script import LAUNCHERS
 from ensemble.members.kubernetes.sizes import Sizes, read_sizes
-from ensemble.members.kubernetes.store import Cancelled, Ref, Store
+from ensemble.members.kubernetes.store import Cancelled, Store
 from ensemble.members.kubernetes.submission import Submission
 from ensemble.members.kubernetes.workloads import WorkloadKind
 from ensemble.model.errors import MemberError, MemberUnavailable
@@ -42,12 +43,8 @@ _RETURN: Final = 300.0
 _ASK_AGAIN: Final = 2.0
 _HELD_AGAIN: Final = 5.0
 _PAGE: Final = 5000
-_TELL: Final = 1.0
-"""Seconds between two reports of why jobs wait."""
 _AT_ONCE: Final = 16
 """Jobs that are deleted at a time."""
-_UNKILLED: Final = 60.0
-"""Seconds after its grace at which a cancelled job whose node says nothing counts as ended."""
 
 T = TypeVar("T", bound=Listed)
 
@@ -79,18 +76,13 @@ class KubernetesMember:
     _attempts: Attempts
     _submission: Submission
     _ends: Ends
+    _following: Following
 
     def __init__(self) -> None:
         self._kind = self.kind()
         self._work = Work("", self._failed)
         self._opened = False
         self._informers: list[tuple[Informer[Any], _Feed[Any]]] = []
-        self._news = asyncio.Event()
-        self._changed: set[Ref] = set()
-        self._reasons = asyncio.Event()
-        self._ran_at = 0.0
-        """When a job of the run was last seen to run (our monotonic clock)."""
-        self._nodes_told = 0
 
     @property
     def _outbox(self) -> Outbox:
@@ -111,7 +103,8 @@ class KubernetesMember:
         self._attempts = attempts = Attempts(context, store)
         self._api = connect(options.kubeconfig, options.context, options.namespace)
         self._work = Work(context.name, self._failed)
-        self._news, self._reasons, self._changed = asyncio.Event(), asyncio.Event(), set()
+        self._ends = Ends(attempts, self._api, self._kind, options.shared is not None)
+        self._following = Following(attempts, self._api, self._kind, self._ends, self._work, options.start_timeout)
         job = JobOptions.read(context.options, {})
         # where jobs of the run may be there, a cluster that is away is waited for: the run goes on soon after
         wait = _RETURN if context.resumed else 0.0
@@ -123,7 +116,6 @@ class KubernetesMember:
             await self._let_go()
             raise
         sized = context.max_nodes or context.nodes > 1
-        self._ends = Ends(attempts, self._api, self._kind, options.shared is not None)
         self._submission = Submission(
             attempts, self._api, self._kind, options, sizes, context.nodes if sized else 0, self._ends.conclude
         )
@@ -136,7 +128,7 @@ class KubernetesMember:
             await self._let_go()
             raise MemberError(f"{store.folder}: {error.strerror}", transient=True) from error
         self._take_up()
-        for work in (self._follow, self._tell_reasons, self._outbox.deliver):
+        for work in (self._follow, self._following.tell_reasons, self._outbox.deliver):
             self._work.start(work())
         self._opened = True
         return self._hello(stream, sizes)
@@ -147,11 +139,11 @@ class KubernetesMember:
             capabilities.add("exactly-once")
         if size:
             capabilities.add("resize")
-        self._nodes_told = max(size, self._submission.in_use) if size else sizes.nodes
+        self._following.nodes_up = max(size, self._submission.in_use) if size else sizes.nodes
         return Hello(
             frozenset(capabilities),
             stream,
-            nodes_up=self._nodes_told,
+            nodes_up=self._following.nodes_up,
             nodes_free=max(0, size - self._submission.in_use) if size else -1,
             cores_up=sizes.cores,
             gpus_up=sizes.gpus,
@@ -175,9 +167,9 @@ class KubernetesMember:
     async def _acquire(self) -> None:
         """Get the informers. Raises `MemberUnavailable` where the cluster has no objects of this kind."""
         shared = Informers.here()
-        workloads: _Feed[Workload] = _Feed(self._workload_changed, self._lost)
-        pods: _Feed[Pod] = _Feed(self._pod_changed, self._lost)
-        notices: _Feed[Notice] = _Feed(self._notice_changed, lambda _: None)
+        workloads: _Feed[Workload] = _Feed(self._following.workload_changed, self._lost)
+        pods: _Feed[Pod] = _Feed(self._following.pod_changed, self._lost)
+        notices: _Feed[Notice] = _Feed(self._following.notice_changed, lambda _: None)
         try:
             for resource, feed in ((self._kind.resource, workloads), (PODS, pods)):
                 self._informers.append((await shared.acquire(self._api, resource, feed, MANAGED), feed))
@@ -196,6 +188,8 @@ class KubernetesMember:
     async def _let_go(self) -> None:
         self._opened = False
         await self._work.stop()
+        if hasattr(self, "_following"):
+            self._following.stop()
         for informer, feed in self._informers:
             await Informers.here().release(informer, feed)
         if self._informers or hasattr(self, "_api"):
@@ -237,7 +231,7 @@ class KubernetesMember:
         # broken off or not, what is on its way is brought to its end
         receipts = await asyncio.shield(asyncio.ensure_future(self._submission.submit(jobs)))
         for spec in jobs:
-            self._touch((spec.ref.key, spec.ref.attempt))
+            self._following.touch((spec.ref.key, spec.ref.attempt))
         return receipts
 
     async def cancel(self, refs: Sequence[AttemptRef], grace: float) -> Sequence[Receipt]:
@@ -252,7 +246,7 @@ class KubernetesMember:
             async with self._submission.lock:
                 for attempt in wanted:
                     if self._submission.held.pop(attempt.ref, None) is not None:
-                        self._conclude(attempt, End("cancelled", "cancelled"))
+                        self._following.conclude(attempt, End("cancelled", "cancelled"))
             left = [attempt for attempt in wanted if attempt.created and not attempt.ending]
             limit = asyncio.Semaphore(_AT_ONCE)
 
@@ -261,7 +255,7 @@ class KubernetesMember:
                     await self._delete(attempt, grace)
 
             await asyncio.gather(*map(delete, left))
-            self._end_later(left, grace + _UNKILLED)
+            self._end_later(left, grace + UNKILLED)
         return [Accepted() for _ in refs]
 
     async def _delete(self, attempt: Attempt, grace: float) -> None:
@@ -275,7 +269,7 @@ class KubernetesMember:
             attempt.gone = True
         attempt.deleted.update(attempt.pods)
         await asyncio.gather(*(self._api.delete(PODS, pod, grace=grace) for pod in tuple(attempt.pods)))
-        self._touch(attempt.ref)
+        self._following.touch(attempt.ref)
 
     def _end_later(self, attempts: Sequence[Attempt], seconds: float) -> None:
         """After so many seconds end those that are still open: their node does not answer."""
@@ -284,7 +278,7 @@ class KubernetesMember:
             for attempt in attempts:
                 if attempt.ref in self._attempts.open:
                     text = "its node does not answer, and may not have ended it yet"
-                    self._conclude(attempt, End("cancelled", "cancelled", text=text))
+                    self._following.conclude(attempt, End("cancelled", "cancelled", text=text))
 
         self._work.kill_later(seconds, end)
 
@@ -308,14 +302,14 @@ class KubernetesMember:
                     await self._api.patch(self._kind.resource, attempt.name, change)
                     attempt.nodes = nodes
         self._tell_size()
-        self._news.set()
+        self._following.news.set()
         return Accepted()
 
     def _tell_size(self) -> None:
         size = self._submission.target
-        up = max(size, self._submission.in_use)
-        if size and up != self._nodes_told:
-            self._nodes_told = up
+        up = max(size, self._submission.in_use) if size else 0
+        if size and up != self._following.nodes_up:
+            self._following.nodes_up = up
             self._outbox.put(MemberEvent(self._context.name, "nodes", time.time(), nodes_up=up))
 
     async def inventory(self) -> AsyncIterator[Page]:
@@ -340,21 +334,13 @@ class KubernetesMember:
 
     # ---- what comes back -----------------------------------------------------------------------------
 
-    def _mine(self, found: Listed) -> Attempt | None:
-        """The attempt that an object of this run and member belongs to."""
-        meta = found.metadata
-        if meta.labels.get(RUN_ID) != self._attempts.identity.id:
-            return None
-        ref = ref_of(meta.annotations)
-        return self._attempts.found(ref) if ref is not None else None
-
     def _take_up(self) -> None:
         """Compare what is known with what the informers hold; what was handed over and never created is created now."""
         (workloads, _), (pods, _), *_ = self._informers
         for found in workloads.objects.values():
-            self._workload_changed(found, False)
+            self._following.workload_changed(found, False)
         for found in pods.objects.values():
-            self._pod_changed(found, False)
+            self._following.pod_changed(found, False)
         for ref in sorted(self._attempts.open):
             attempt = self._attempts.known[ref]
             attempt.options = JobOptions.read(self._context.options, attempt.spec.options)
@@ -363,8 +349,8 @@ class KubernetesMember:
             elif attempt.workload is None:
                 attempt.accepted = True
                 self._submission.held[ref] = attempt
-            self._look(attempt)
-        self._news.set()
+            self._following.look(attempt)
+        self._following.news.set()
         cancelled = [
             self._attempts.known[ref].spec.ref for ref in self._attempts.open if self._attempts.known[ref].cancelled
         ]
@@ -375,66 +361,16 @@ class KubernetesMember:
 
             self._work.start(again())
 
-    def _touch(self, ref: Ref) -> None:
-        self._changed.add(ref)
-        self._news.set()
-
-    def _workload_changed(self, found: Workload, deleted: bool) -> None:
-        attempt = self._mine(found)
-        if attempt is None or attempt.end is not None:
-            return
-        attempt.workload, attempt.created, attempt.gone = found, True, deleted
-        self._touch(attempt.ref)
-
-    def _pod_changed(self, found: Pod, deleted: bool) -> None:
-        attempt = self._mine(found)
-        if attempt is None or attempt.end is not None:
-            return
-        if deleted and end_of(found) is None:
-            attempt.pods.pop(found.metadata.name, None)
-            attempt.lost = End("failed", "infrastructure", text="its pod was deleted", start=attempt.start)
-        else:
-            attempt.pods[found.metadata.name] = found
-        self._touch(attempt.ref)
-
-    def _notice_changed(self, found: Notice, deleted: bool) -> None:
-        # of the object itself, or of what its controller made of it: `<name>-driver-0`
-        words = found.involvedObject.name.split("-")
-        names = ("-".join(words[:count]) for count in range(len(words), 1, -1))
-        attempt = next((one for one in map(self._attempts.named, names) if one is not None), None)
-        if attempt is not None and not deleted and attempt.end is None:
-            attempt.notice = found.message
-            self._touch(attempt.ref)
-
     async def _follow(self) -> None:
         """Look at what has changed, and create what there is room for."""
         while True:
-            await self._news.wait()
-            self._news.clear()
-            changed, self._changed = self._changed, set()
-            for ref in changed:
-                if ref in self._attempts.open:
-                    self._look(self._attempts.known[ref])
+            await self._following.news.wait()
+            self._following.news.clear()
+            self._following.look_at_changes()
             if self._submission.held and not self._submission.lock.locked():
                 async with self._submission.lock:
                     await self._create_held()
             self._tell_size()
-            self._reasons.set()
-
-    async def _tell_reasons(self) -> None:
-        """Tell why jobs wait, when that changes."""
-        told: dict[str, int] = {}
-        while True:
-            await self._reasons.wait()
-            self._reasons.clear()
-            waiting = self._attempts.why_they_wait()
-            if waiting != told:
-                told = waiting
-                event = MemberEvent(
-                    self._context.name, "nodes", time.time(), nodes_up=self._nodes_told, waiting=waiting
-                )
-                self._outbox.put(event)
-                await asyncio.sleep(_TELL)
 
     async def _create_held(self) -> None:
         """Create what there is room for; what is refused for good has failed, the rest is tried again."""
@@ -445,117 +381,9 @@ class KubernetesMember:
             if answer.transient:
                 attempt.waiting = answer.reason
                 self._submission.held[ref] = attempt
-                asyncio.get_running_loop().call_later(_HELD_AGAIN, self._news.set)
+                asyncio.get_running_loop().call_later(_HELD_AGAIN, self._following.news.set)
             else:
-                self._conclude(attempt, End("failed", "refused", text=answer.reason))
-
-    def _look(self, attempt: Attempt) -> None:
-        """Follow what is seen of an attempt."""
-        if attempt.ending:
-            return
-        pods = sorted(attempt.pods.values(), key=self._kind.number)
-        deciding = self._kind.deciding(pods, attempt.nodes)
-        ends = [end for end in map(end_of, deciding) if end is not None]
-        finished = self._kind.finished(attempt.workload) if attempt.workload is not None else None
-        if deciding and len(ends) == len(deciding):
-            self._conclude(attempt, _whole(ends, [end_of(pod) for pod in pods]))
-        elif self._kind.restarts and attempt.lost is not None:
-            self._conclude(attempt, attempt.lost)
-        elif attempt.gone:
-            if all(end_of(pod) for pod in pods):
-                self._conclude(attempt, End("failed", "infrastructure"))
-        elif finished is not None:
-            attempt.ending = True
-            self._work.start(self._settle(attempt, finished))
-        else:
-            reading = read_pods(pods, attempt.nodes, attempt.notice)
-            self._attempts.follow(attempt, reading)
-            self._watch_start(attempt, reading)
-            if attempt.cancelled:
-                self._end_pods(attempt)
-
-    def _end_pods(self, attempt: Attempt) -> None:
-        """Delete pods that were made after the cancellation, or not yet seen then."""
-        for name, pod in attempt.pods.items():
-            if not pod.metadata.deletionTimestamp and name not in attempt.deleted:
-                attempt.deleted.add(name)
-                self._work.start(self._delete_pod(name, attempt.grace))
-
-    async def _delete_pod(self, name: str, grace: float) -> None:
-        await self._api.delete(PODS, name, grace=grace)
-
-    async def _settle(self, attempt: Attempt, finished: str) -> None:
-        """The controller says that a job is over before its pods were seen to be: read them once more."""
-        labels = ",".join(f"{name}={text}" for name, text in self._attempts.identity.labels(attempt.spec.ref).items())
-        pods, _ = await self._api.list_all(PODS, labels, patience=_ASK_AGAIN * 10)
-        attempt.pods.update((pod.metadata.name, pod) for pod in pods)
-        ends = [end_of(pod) for pod in attempt.pods.values()]
-        failure = first_failure([end for end in ends if end is not None])
-        if not finished:
-            end = _whole([end for end in ends if end is not None and end.outcome == "success"], [])
-        elif finished.startswith("DeadlineExceeded"):
-            end = failure or End("failed", "walltime")
-        else:
-            text = f"its pods are gone; Kubernetes says {finished}"
-            end = failure or attempt.lost or End("failed", "infrastructure", text=text)
-        attempt.ending = False
-        self._conclude(attempt, end)
-
-    # ---- jobs that do not start ----------------------------------------------------------------------
-
-    def _watch_start(self, attempt: Attempt, reading: Reading) -> None:
-        """Give a job that has its object `start_timeout` to start, and again once its pods have nodes."""
-        if reading.running:
-            self._ran_at = time.monotonic()
-        if attempt.deadline is not None and (reading.running or reading.placed != attempt.placed):
-            attempt.deadline.cancel()
-            attempt.deadline = None
-        attempt.placed = reading.placed
-        if attempt.deadline is None and not reading.running and attempt.workload is not None:
-            self._start_by(attempt, self._options.start_timeout)
-
-    def _start_by(self, attempt: Attempt, seconds: float) -> None:
-        attempt.deadline = asyncio.get_running_loop().call_later(seconds, self._too_late, attempt)
-
-    def _too_late(self, attempt: Attempt) -> None:
-        """It has not started in time. Where it has no node yet, time counts only while no job of the run holds one."""
-        limit = self._options.start_timeout
-        left = self._ran_at + limit - time.monotonic()
-        busy = any(self._attempts.known[ref].state == "run" for ref in self._attempts.open)
-        if not attempt.placed and not attempt.ending and (busy or left > 0):
-            self._start_by(attempt, limit if busy else left)
-            return
-        text = f"it did not start within {limit:g} s: {attempt.waiting}"
-        attempt.unwanted = True
-        self._conclude(attempt, End("failed", "launch", text=text))
-
-    # ---- ends ----------------------------------------------------------------------------------------
-
-    def _conclude(self, attempt: Attempt, end: End) -> None:
-        """An attempt is over."""
-        if attempt.ending:
-            return
-        attempt.ending = True
-        deleted = attempt.gone or (attempt.workload is not None and attempt.workload.metadata.deletionTimestamp)
-        if deleted and end.outcome != "success" and not attempt.cancelled:
-            text = f"its {self._kind.resource.kind} {attempt.name} was deleted in Kubernetes"
-            end = End("cancelled", "cancelled", text=text, start=end.start, time=end.time)
-        self._work.start(self._end(attempt, end))
-
-    async def _end(self, attempt: Attempt, end: End) -> None:
-        self._ran_at = time.monotonic()
-        await self._ends.conclude(attempt, end)
-        self._news.set()
-
-
-def _whole(ends: Sequence[End], others: Sequence[End | None]) -> End:
-    """The end of a job whose deciding pods ended so; of several failures the first counts."""
-    if first_failure(ends) is not None:
-        failure = first_failure([*ends, *(end for end in others if end is not None)])
-        assert failure is not None
-        return failure
-    start, at = (max((getattr(end, name) for end in ends), default=0.0) for name in ("start", "time"))
-    return End("success", exit_code=0, start=start, time=at)
+                self._following.conclude(attempt, End("failed", "refused", text=answer.reason))
 
 
 class JobMember(KubernetesMember):

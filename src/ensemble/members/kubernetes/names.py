@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MANAGED", "PREFIX", "RUN_ID", "Identity", "object_name", "ref_of", "shortened"]
+__all__ = ["MANAGED", "MEMBER", "PREFIX", "RUN_ID", "Identity", "object_name", "ref_of", "shortened"]
 
 import re
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from ensemble.model.jobs import AttemptRef
 
 PREFIX: Final = "ensemble.flux-framework.org"
 RUN_ID: Final = f"{PREFIX}/run-id"
+MEMBER: Final = f"{PREFIX}/member"
 _REF: Final = f"{PREFIX}/ref"
 MANAGED: Final = "app.kubernetes.io/managed-by=ensemble"
 """The selector of everything that members make in a namespace."""
@@ -36,7 +37,7 @@ class Identity(NamedTuple):
             "app.kubernetes.io/managed-by": "ensemble",
             f"{PREFIX}/run": shortened(self.run),
             RUN_ID: self.id,
-            f"{PREFIX}/member": shortened(self.member),
+            MEMBER: shortened(self.member),
             f"{PREFIX}/key": shortened(ref.key),
             f"{PREFIX}/attempt": str(ref.attempt),
         }
