@@ -213,10 +213,13 @@ def own(*words: str) -> Iterator[Cluster]:
     """A cluster for one test that does harm to it, started with these words (`--no-node`)."""
     with tempfile.TemporaryDirectory(prefix="ensemble-kubernetes-") as folder:
         cluster = Cluster(Path(folder) / "cluster")
+        watcher = _watch(Path(folder))
         try:
             cluster.script("start", *words, seconds=300)
             yield cluster
         finally:
+            os.killpg(watcher.pid, signal.SIGKILL)
+            watcher.wait()
             cluster.script("stop")
 
 
@@ -247,16 +250,20 @@ def _start(folder: Path) -> str:
     if done.returncode:
         _script(folder / "cluster", "stop")
         return f"no Kubernetes here: {done.stderr.strip().splitlines()[-1]}"
-    # when the tests are killed, the cluster goes too; a worker's parent is the process that outlives all workers
+    (folder / "watcher").write_text(str(_watch(folder).pid))
+    return ""
+
+
+def _watch(folder: Path) -> subprocess.Popen[bytes]:
+    """Start what stops the cluster in this folder and removes it when the tests are killed."""
+    # a worker's parent is the process that outlives all workers
     tests = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
     watch = f'tail --pid={tests} -f /dev/null; "$0" stop; exec rm -rf {folder}'
     null = subprocess.DEVNULL
-    watcher = subprocess.Popen(
+    return subprocess.Popen(
         ["/bin/sh", "-c", watch, str(SCRIPT)], stdin=null, stdout=null, stderr=null, start_new_session=True,
         env=_environment(folder / "cluster"),
     )  # fmt: skip
-    (folder / "watcher").write_text(str(watcher.pid))
-    return ""
 
 
 def _script(folder: Path, *words: str, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:

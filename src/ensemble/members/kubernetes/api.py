@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["Api", "ApiError", "Gone", "connect"]
 
 import asyncio
+import contextlib
 import copy
 import os
 import random
@@ -41,6 +42,8 @@ _WATCH: Final = (240, 300)
 """Seconds after which the server is asked to end a watch: the first to the second, so that not all end together."""
 _PAUSES: Final = (0.1, 5.0)
 """Seconds between two attempts: from the first, doubled up to the second."""
+_STARTING: Final = 15.0
+"""Seconds that a server has to become ready before we believe that it forbids something."""
 _PAGE: Final = 500
 _PATCHES: Final = {
     "merge": "application/merge-patch+json",
@@ -286,7 +289,24 @@ class Api:
             name = resource.full_name + (f"/{subresource}" if subresource else "")
             return "" if review.status.get("allowed") else f"{verb} {name}"
 
-        return [right for right in await asyncio.gather(*(ask(*one) for one in wanted)) if right]
+        rights = tuple(wanted)
+        found = await asyncio.gather(*(ask(*one) for one in rights))
+        if any(found):
+            await self._until_ready()
+            found = await asyncio.gather(*(ask(*one) for one in rights))
+        return [right for right in found if right]
+
+    async def _until_ready(self) -> None:
+        """Wait, at most `_STARTING`, until the server says that it is ready.
+
+        One that has just started has not read the roles yet, and forbids everything to everybody.
+        """
+        until = time.monotonic() + _STARTING
+        while time.monotonic() < until:
+            with contextlib.suppress(httpx2.HTTPError, OSError):
+                if (await self._client.get("/readyz")).status_code == 200:
+                    return
+            await asyncio.sleep(_PAUSES[0])
 
     # ---- requests ------------------------------------------------------------------------------------
 
@@ -309,7 +329,7 @@ class Api:
         path = resource.path(self.namespace, name, subresource)
         data = msgspec.json.encode(body) if body is not None else None
         headers = {"Content-Type": content} if data is not None else None
-        until, pause = time.monotonic() + patience, _PAUSES[0]
+        until, pause, forbidden = time.monotonic() + patience, _PAUSES[0], False
         while True:
             asked_to_wait = 0.0
             try:
@@ -325,6 +345,10 @@ class Api:
             except (httpx2.HTTPError, OSError) as failure:
                 error = _unreachable(self.server, failure)
                 error.__cause__ = failure
+            if isinstance(error, ApiError) and error.reason == "NoRight" and not forbidden:
+                forbidden = True
+                await self._until_ready()
+                continue
             wait = max(asked_to_wait, pause * random.uniform(0.5, 1.0))
             if not error.transient or time.monotonic() + wait > until:
                 raise error
