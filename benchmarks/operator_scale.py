@@ -30,7 +30,7 @@ REACH = {
     "latency": "p50 <= 100 ms, p99 <= 1 s",
 }
 IDLE = 30
-PROBES = 30
+PROBES = 12
 NOW = {
     f"pod-{step}.stage.kwok.x-k8s.io/{what}": "1ms"
     for step in ("create", "ready", "complete")
@@ -87,7 +87,7 @@ def latencies(space, name):
     }
     space.namespace.apply(space.ensemble(name, members=members, jobs=jobs, rules=[grow]))
     service = space.serve(name)
-    until(lambda: space.status(name).get("rulesFired", 0) >= PROBES, 300, f"{PROBES} firings: {space.status(name)}")
+    until(lambda: space.status(name).get("rulesFired", 0) >= PROBES, 600, f"{PROBES} firings: {space.status(name)}")
     time.sleep(2)
     service.stop()
     ends, asked = [], []

@@ -19,6 +19,7 @@ def renderer():
 
 
 RENDER = renderer()
+NAME = "ensemble-operator"
 
 
 def documents(text):
@@ -69,6 +70,15 @@ def rules():
     for (kind, name), one in plain().items():
         for rule in one.get("rules", ()) if kind in ("Role", "ClusterRole") else ():
             yield name, kind, rule
+
+
+def test_every_kind_of_member_has_a_role_that_the_operator_may_bind():
+    from ensemble.operator.deployment import kinds_of_members
+    from ensemble.operator.resource import KINDS
+
+    bound = [rule["resourceNames"] for name, _, rule in rules() if name == NAME and "bind" in rule["verbs"]]
+    assert set(kinds_of_members()) == set(KINDS.values())
+    assert bound == [[f"ensemble-member-{kind}" for kind in kinds_of_members()]]
 
 
 def test_no_rule_has_a_wildcard():

@@ -5,6 +5,7 @@ import json
 from msgspec.structs import replace
 
 from ensemble.engine import Engine
+from ensemble.engine.status import FailureStatus
 from ensemble.model.decisions import Create, End, Firing, Record, Span
 from ensemble.model.events import MemberEvent, RunStarted, TimerFired
 from ensemble.operator.naming import Identity, labels, run_name, service_name
@@ -37,6 +38,13 @@ def test_phases_follow_the_run():
     assert status_of(status(outcome="success"), 1, suspended=True)[0]["phase"] == "Completed"
     assert status_of(status(outcome="limit"), 1, suspended=False)[0]["phase"] == "Failed"
     assert status_of(status(outcome="drained"), 1, suspended=True)[0]["phase"] == "Suspended"
+
+
+def test_the_reason_says_why_most_jobs_failed():
+    failed = status(outcome="failed", reason="3 of 4 jobs did not succeed")
+    why = FailureStatus("a", "exit", 3, "a-0", 1, exit_code=2)
+    fields, _ = status_of(replace(failed, failures=(why,)), 1, suspended=False)
+    assert fields["reason"] == "3 of 4 jobs did not succeed; 3 jobs of a failed: exit code 2"
 
 
 def test_the_time_of_a_condition_changes_with_its_status_alone():

@@ -16,7 +16,7 @@ from ensemble.operator.crd import crd
 from ensemble.operator.manifests import PORT, SCRATCH, USER, member_role
 from ensemble.operator.objects import CONTROLLERS, ENSEMBLES
 from ensemble.operator.operating import LEASE
-from ensemble.operator.resource import GROUP, KINDS, PLURAL, VERSION
+from ensemble.operator.resource import GROUP, PLURAL, VERSION
 from ensemble.operator.webhook import NAME, WEBHOOK
 
 NAMESPACE: Final = "ensemble-operator-system"
@@ -318,6 +318,3 @@ def _webhook(install: Install) -> dict[str, Any]:
         "clientConfig": {"service": {"name": NAME, "namespace": install.namespace, "path": "/check", "port": 443}},
     }
     return _everywhere("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", NAME, webhooks=[hook])
-
-
-assert set(_MEMBERS) == set(KINDS.values())

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from ensemble.engine.status import CellStatus, Status
 from ensemble.model.wording import counted
+from ensemble.report.text import failure
 
 Phase = Literal["Pending", "Running", "Suspended", "Completed", "Failed"]
 
@@ -138,10 +139,11 @@ def status_of(status: Status, generation: int, suspended: bool) -> tuple[dict[st
         phase = "Failed" if status.outcome in ("failed", "limit") else "Completed"
     elif suspended:
         phase = "Suspended"
+    reason = _reason(status)
     found: dict[str, Any] = {
         "observedGeneration": generation,
         "phase": phase,
-        "reason": status.reason[:MOST_TEXT],
+        "reason": reason[:MOST_TEXT],
         "run": status.run,
         "outcome": "" if phase in ("Running", "Suspended") else status.outcome,
         "progress": f"{over}/{total.submitted}",
@@ -172,9 +174,18 @@ def status_of(status: Status, generation: int, suspended: bool) -> tuple[dict[st
     return found, [
         Condition("Progressing", phase == "Running", phase, _moving(phase, status)),
         Condition("Degraded", bool(down), "MemberDown" if down else "MembersUp", _down(down)),
-        Condition("Completed", phase == "Completed", status.outcome.capitalize() or "NotOver", status.reason),
-        Condition("Failed", phase == "Failed", status.outcome.capitalize() or "NotOver", status.reason),
+        Condition("Completed", phase == "Completed", status.outcome.capitalize() or "NotOver", reason),
+        Condition("Failed", phase == "Failed", status.outcome.capitalize() or "NotOver", reason),
     ]
+
+
+def _reason(status: Status) -> str:
+    """Why it ended, and why most of the jobs that failed did."""
+    found = [status.reason] if status.reason else []
+    for one in status.failures[:1]:
+        why = failure(one.reason, one.exit_code, one.signal) + (f" ({one.text})" if one.text else "")
+        found.append(f"{counted(one.count, 'job')} of {one.group} failed: {why}")
+    return "; ".join(found)
 
 
 def _counts(cell: CellStatus) -> dict[str, int]:
