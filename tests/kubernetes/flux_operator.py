@@ -45,9 +45,9 @@ CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", Named)
 
 
 @contextlib.asynccontextmanager
-async def flux_operator(api: Api, command: str = "") -> AsyncIterator[None]:
-    """Run the controller for the namespace of `api`; `command` replaces those of all containers."""
-    task = asyncio.ensure_future(_watch(api, command))
+async def flux_operator(api: Api) -> AsyncIterator[None]:
+    """Run the controller for the namespace of `api`. Its containers do nothing."""
+    task = asyncio.ensure_future(_watch(api))
     try:
         yield
     finally:
@@ -55,18 +55,18 @@ async def flux_operator(api: Api, command: str = "") -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _watch(api: Api, command: str) -> None:
+async def _watch(api: Api) -> None:
     found, version = await api.list_all(CLUSTERS)
     for one in found:
-        await _reconcile(api, one, command)
+        await _reconcile(api, one)
     while True:
         async for kind, one, seen in api.watch(CLUSTERS, version):
             version = seen
             if one is not None and kind != "DELETED":
-                await _reconcile(api, one, command)
+                await _reconcile(api, one)
 
 
-async def _reconcile(api: Api, cluster: Whole, command: str) -> None:
+async def _reconcile(api: Api, cluster: Whole) -> None:
     spec, name = cluster.spec, cluster.metadata.name
     size, least, most = int(spec["size"]), int(spec.get("minSize", 0)), int(spec.get("maxSize", 0))
     if size < 1 or (most and size > most and not cluster.status.maximumSize) or (least and size < least):
@@ -74,7 +74,7 @@ async def _reconcile(api: Api, cluster: Whole, command: str) -> None:
     limit = cluster.status.maximumSize or max(most, size)
     job = await api.get(JOBS, name)
     if job is None:
-        await _make(api, cluster, size, command)
+        await _make(api, cluster, size)
     elif size > limit:
         await api.patch(CLUSTERS, name, {"spec": {"size": limit}})
         return
@@ -85,7 +85,7 @@ async def _reconcile(api: Api, cluster: Whole, command: str) -> None:
         await api.patch(CLUSTERS, name, {"status": status}, subresource="status")
 
 
-async def _make(api: Api, cluster: Whole, size: int, command: str) -> None:
+async def _make(api: Api, cluster: Whole, size: int) -> None:
     spec, name = cluster.spec, cluster.metadata.name
     pod, service = spec.get("pod", {}), spec.get("network", {}).get("headlessName") or name
     owner = {
@@ -108,19 +108,19 @@ async def _make(api: Api, cluster: Whole, size: int, command: str) -> None:
             "automountServiceAccountToken": False,
             "nodeSelector": pod.get("nodeSelector", {}),
             "tolerations": pod.get("tolerations", []),
-            "containers": [_container(name, one, command) for one in spec["containers"]],
+            "containers": [_container(name, one) for one in spec["containers"]],
         },
     }
     job = {"completions": size, "parallelism": size, "completionMode": "Indexed", "backoffLimit": 100}
     await _create(api, JOBS, {"metadata": {"name": name, **metadata}, "spec": {**job, "template": template}})
 
 
-def _container(name: str, given: Mapping[str, Any], command: str) -> dict[str, Any]:
+def _container(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": name if given.get("runFlux") else given["name"],
         "image": given["image"],
         "imagePullPolicy": "Always" if given.get("pullAlways") else "IfNotPresent",
-        "command": ["/bin/sh", "-c", command or "sleep 86400"],
+        "command": ["/bin/sh", "-c", "sleep 86400"],
         "resources": given.get("resources", {}),
     }
 

@@ -106,6 +106,7 @@ class World:
     """A MiniCluster member in a namespace, with a controller for its MiniCluster and an agent that it reaches."""
 
     def __init__(self, namespace: Namespace, folder: Path) -> None:
+        self.namespace = namespace
         self.pool = f"pool-{namespace.name}"
         self.sink = RecordingSink()
         self.member = MiniClusterMember()
@@ -326,7 +327,9 @@ async def test_when_the_first_pod_goes_the_member_is_down_at_once_and_opened_in_
 @in_a_world
 async def test_nodes_are_announced_where_the_cluster_takes_provisioning_requests(world: World) -> None:
     await world.api.apply(KINDS, KIND_OF_REQUESTS, "tests")
+    kind = f"crd/{KIND_OF_REQUESTS['metadata']['name']}"
     try:
+        await asyncio.to_thread(world.namespace.kubectl, "wait", "--for=condition=Established", kind)
         pool = {"labels": {"pool": world.pool}, "taints": [{"key": "kwok.x-k8s.io/node"}], "provisioning": "atomic"}
         await opened(world, nodePool=pool)
         (request,) = await world.until(REQUESTS, bool)

@@ -88,7 +88,7 @@ class MiniClusterMember:
         self._told = False
         """Somebody was told already that the queue is not up, and what it waits for."""
         self._announced: set[int] = set()
-        """Numbers of pods that an autoscaler was asked to make room for."""
+        """Sizes that an autoscaler was asked to make room for."""
         self._target = 0
         """The size that it is on its way to; 0: none."""
         self._asked = 0
@@ -197,7 +197,7 @@ class MiniClusterMember:
                 self.name, labels, self._options, size=size, least=least, most=most,
                 agent=agent_command(context.run, context.name, context.run_dir, self._options),
             )  # fmt: skip
-            await self._announce(api, size)
+            await self._announce(api, size, size)
             there = await _create(api, MINICLUSTERS, body)
         owner = {
             "apiVersion": MINICLUSTERS.api_version, "kind": MINICLUSTERS.kind, "name": self.name,
@@ -206,11 +206,16 @@ class MiniClusterMember:
         await api.patch(SECRETS, secret_name(self.name), {"metadata": {"ownerReferences": [owner]}})
         return key
 
-    async def _announce(self, api: Api, pods: int) -> None:
-        """Tell an autoscaler of so many pods, where that is wanted."""
-        pool, container = self._options.node_pool, main_container(self._options)
-        if pool.provisioning and pods not in self._announced and await announce(api, self.name, pool, container, pods):
-            self._announced.add(pods)
+    async def _announce(self, api: Api, size: int, pods: int) -> None:
+        """Tell an autoscaler of the pods that are lacking at a size, where that is wanted."""
+        pool = self._options.node_pool
+        if not pool.provisioning:
+            return
+        if size in self._announced:
+            # a request is used once
+            await withdraw(api, self.name, [size])
+        if await announce(api, self.name, pool, main_container(self._options), size, pods):
+            self._announced.add(size)
 
     async def _first_pod(self) -> str:
         """The address of the pod with the agent, once that runs. Raises `MemberError` with what it waits for."""
@@ -276,9 +281,8 @@ class MiniClusterMember:
 
     def _inside(self) -> RemoteMember:
         if self._remote is None or self._relay.down:
-            raise MemberError(
-                self._relay.down if self._remote else "the MiniCluster member is not open", transient=True
-            )
+            why = self._relay.down if self._remote is not None else "the MiniCluster member is not open"
+            raise MemberError(why, transient=True)
         return self._remote
 
     async def submit(self, batch: int, jobs: Sequence[JobSpec]) -> Sequence[Receipt]:
@@ -338,8 +342,9 @@ class MiniClusterMember:
 
         async def patch() -> None:
             # another size may have been asked for meanwhile
-            if nodes == self._asked and self._api is not None:
-                await self._announce(self._api, nodes - self._state().there)
+            cluster = self._clusters.get(self.name)
+            if nodes == self._asked and self._api is not None and cluster is not None:
+                await self._announce(self._api, nodes, nodes - cluster.spec.size)
                 await self._api.patch(MINICLUSTERS, self.name, {"spec": {"size": nodes}})
 
         try:
@@ -379,13 +384,15 @@ class MiniClusterMember:
     async def _give_back(self, state: Pods) -> None:
         """Nodes have not come in time: stay at what is there."""
         assert self._context is not None
-        wanted, self._target, there = self._target, 0, max(1, state.there)
+        wanted, self._target, there = self._target, 0, state.there
         seconds = f"{self._options.resize_timeout:g} s"
         text = f"{there} of {wanted} nodes are there after {seconds}: {state.waiting or 'its pods do not run'}"
         await self._relay.tell(MemberEvent(self._context.name, "resize-failed", time.time(), text=text))
+        cluster = self._clusters.get(self.name)
+        least = max(1, self._context.min_nodes, cluster.spec.minSize if cluster is not None else 0)
         # a pod that runs behind one that does not is drained like any that goes
         with contextlib.suppress(MemberError):
-            await self._inside().resize(0, there)
+            await self._inside().resize(0, max(there, least))
 
     # ---- what the API server says --------------------------------------------------------------------
 

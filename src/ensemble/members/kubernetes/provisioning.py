@@ -86,18 +86,19 @@ TEMPLATES: Final = Resource("", "v1", "PodTemplate", "podtemplates", PodTemplate
 
 
 def request_name(name: str, size: int) -> str:
-    """The name of the request for a member's pods when it has that size."""
+    """The name of the request by which a member comes to that size."""
     return f"{name}-{size}"
 
 
-async def announce(api: Api, name: str, pool: NodePool, container: Mapping[str, Any], pods: int) -> bool:
-    """Ask for room for `pods` pods with this container; return whether this cluster takes such requests.
+async def announce(api: Api, name: str, pool: NodePool, container: Mapping[str, Any], size: int, pods: int) -> bool:
+    """Ask for room for the `pods` pods that a member of `size` nodes lacks; return whether this cluster takes such
+    requests.
 
     Raises `MemberError`.
     """
     if pods <= 0:
         return False
-    title = request_name(name, pods)
+    title = request_name(name, size)
     metadata = {"name": title, "labels": {"app.kubernetes.io/managed-by": "ensemble"}}
     inside = {"name": "node", "image": container.get("image", ""), "resources": container.get("resources", {})}
     template = {
@@ -126,7 +127,7 @@ async def announce(api: Api, name: str, pool: NodePool, container: Mapping[str, 
 
 
 async def withdraw(api: Api, name: str, announced: Collection[int]) -> None:
-    """Remove the requests for these numbers of pods."""
-    for pods in announced:
-        await api.delete(REQUESTS, request_name(name, pods))
-        await api.delete(TEMPLATES, request_name(name, pods))
+    """Remove the requests for these sizes."""
+    for size in announced:
+        await api.delete(REQUESTS, request_name(name, size))
+        await api.delete(TEMPLATES, request_name(name, size))

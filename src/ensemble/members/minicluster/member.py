@@ -79,12 +79,13 @@ class MiniClusterMember(FluxMember):
                 uri = str(options.get("uri") or await _broker(view, until))
                 self._environment = await broker_environment(uri)
                 hello = await super().open(msgspec.structs.replace(context, options={**options, "uri": uri}))
-                break
+                if hello.nodes_up or time.monotonic() >= until:
+                    break
             except MemberError as error:
-                # its socket is there before its scheduler is
+                # its socket is there before its scheduler is, and that before the first node is up
                 if not error.transient or time.monotonic() >= until:
                     raise
-                await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_LOOK)
         return msgspec.structs.replace(hello, capabilities=hello.capabilities | {"resize"})
 
     async def resize(self, command: int, nodes: int) -> Receipt:
