@@ -62,9 +62,11 @@ class Ends:
         )  # fmt: skip
         await self._attempts.store.append([event])
         await asyncio.to_thread(remove_unkept, spec.keep, outcome, workdir)
-        self._attempts.finish(attempt, event)
         if attempt.created and (self._kind.restarts or attempt.unwanted):
-            await self._api.delete(self._kind.resource, attempt.name)
+            # before the engine learns of the end, after which it may let go of the member at any time
+            with contextlib.suppress(MemberError):
+                await self._api.delete(self._kind.resource, attempt.name)
+        self._attempts.finish(attempt, event)
 
     # ---- output --------------------------------------------------------------------------------------
 

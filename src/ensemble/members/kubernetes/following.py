@@ -82,6 +82,11 @@ class Following:
         attempt.workload, attempt.created, attempt.gone = found, True, deleted
         self.touch(attempt.ref)
 
+    def has_ended(self, found: Workload) -> bool:
+        """Whether a workload is of an attempt that is over."""
+        attempt = self._mine(found)
+        return attempt is not None and attempt.end is not None
+
     def pod_changed(self, found: Pod, deleted: bool) -> None:
         """A pod is new, was changed, or is gone."""
         attempt = self._mine(found)

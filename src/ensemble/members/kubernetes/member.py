@@ -339,6 +339,9 @@ class KubernetesMember:
         (workloads, _), (pods, _), *_ = self._informers
         for found in workloads.objects.values():
             self._following.workload_changed(found, False)
+            if self._kind.restarts and self._following.has_ended(found):
+                # nobody was there any more to delete it, and its pods begin again and again
+                self._work.start(self._delete_ended(found.metadata.name))
         for found in pods.objects.values():
             self._following.pod_changed(found, False)
         for ref in sorted(self._attempts.open):
@@ -360,6 +363,9 @@ class KubernetesMember:
                 await self.cancel(cancelled, 1.0)
 
             self._work.start(again())
+
+    async def _delete_ended(self, name: str) -> None:
+        await self._api.delete(self._kind.resource, name)
 
     async def _follow(self) -> None:
         """Look at what has changed, and create what there is room for."""
