@@ -17,7 +17,7 @@ import pytest
 from tests.kubernetes.cluster import Namespace
 from tests.members.kubernetes import ON_NODE
 
-JOBS = 12
+JOBS = 8
 
 
 def ensemble(folder: Path, *words: str) -> subprocess.Popen[str]:
@@ -45,12 +45,12 @@ def test_an_engine_killed_again_and_again_loses_and_doubles_nothing(
     write(tmp_path, kind, namespace)
     run = tmp_path / "run"
     words = ["run", "file.yaml", "--run-dir", str(run)]
-    for number in range(4):
+    for number in range(3):
         process = ensemble(tmp_path, *words)
         words = ["resume", str(run)]
         until = time.monotonic() + 60
         # each engine is killed once the next few jobs are there
-        while len(namespace.created(resource)) < min(JOBS - 1, 2 + 4 * number) and time.monotonic() < until:
+        while len(namespace.created(resource)) < min(JOBS - 1, 1 + 3 * number) and time.monotonic() < until:
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

@@ -16,18 +16,17 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import httpx2
 import msgspec
 import yaml
-from lightkube import AsyncClient, KubeConfig
-from lightkube.config import client_adapter
-from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, SERVICE_ACCOUNT, SingleConfig
-from lightkube.core.exceptions import ConfigError
 
 from ensemble.members.kubernetes.objects import ACCESS_REVIEWS, Listed, Meta, Resource
 from ensemble.model.errors import MemberError, MemberUnavailable
+
+if TYPE_CHECKING:
+    from lightkube import AsyncClient
+    from lightkube.config.kubeconfig import SingleConfig
 
 T = TypeVar("T", bound=Listed)
 
@@ -99,9 +98,15 @@ class Api:
     def __init__(self, config: SingleConfig, namespace: str = "") -> None:
         self.namespace = namespace or config.namespace
         self.server = str(config.cluster.server)
+        # imported here: whoever only asks what kinds of members there are does not wait for it
+        import httpx2
+        from lightkube.config import client_adapter
+
         self._config = config
+        self._timeout = httpx2.Timeout
+        self._unreachable = (httpx2.HTTPError, OSError)
         self._client = client_adapter.AsyncClient(
-            config, client_adapter.ConnectionParams(timeout=httpx2.Timeout(_REQUEST, pool=None))
+            config, client_adapter.ConnectionParams(timeout=self._timeout(_REQUEST, pool=None))
         )
         self._terminal: AsyncClient | None = None
 
@@ -202,7 +207,7 @@ class Api:
             "timeoutSeconds": str(random.randint(*_WATCH)),
         }
         path = resource.path(self.namespace)
-        timeout = httpx2.Timeout(_REQUEST, read=_SILENCE, pool=None)
+        timeout = self._timeout(_REQUEST, read=_SILENCE, pool=None)
         event_of = msgspec.json.Decoder(_WatchEvent).decode
         object_of = msgspec.json.Decoder(resource.type).decode
         try:
@@ -223,7 +228,7 @@ class Api:
                         continue
                     found = object_of(event.object)
                     yield event.type, found, found.metadata.resourceVersion
-        except (httpx2.HTTPError, OSError, msgspec.DecodeError) as error:
+        except (*self._unreachable, msgspec.DecodeError) as error:
             raise _unreachable(self.server, error) from error
 
     # ---- pods ----------------------------------------------------------------------------------------
@@ -236,7 +241,7 @@ class Api:
     async def follow(self, pod: str, container: str) -> AsyncIterator[bytes]:
         """What a container writes, from its start to its end."""
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
-        timeout = httpx2.Timeout(_REQUEST, read=None, pool=None)
+        timeout = self._timeout(_REQUEST, read=None, pool=None)
         params = {"container": container, "follow": "true"}
         try:
             async with self._client.stream("GET", path, params=params, timeout=timeout) as response:
@@ -244,14 +249,14 @@ class Api:
                     raise ApiError(_message(await response.aread(), response.status_code), response.status_code)
                 async for part in response.aiter_bytes():
                     yield part
-        except (httpx2.HTTPError, OSError) as error:
+        except self._unreachable as error:
             raise _unreachable(self.server, error) from error
 
     async def _pod(self, pod: str, what: str, params: Mapping[str, str]) -> bytes:
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/{what}"
         try:
             response = await self._client.get(path, params=dict(params))
-        except (httpx2.HTTPError, OSError) as error:
+        except self._unreachable as error:
             raise _unreachable(self.server, error) from error
         if response.status_code >= 400:
             text = _message(response.content, response.status_code)
@@ -260,6 +265,8 @@ class Api:
 
     async def execute(self, pod: str, container: str, command: Sequence[str]) -> bytes:
         """The output of a command in a running container. Raises `MemberError` where it fails."""
+        from lightkube import AsyncClient
+
         if self._terminal is None:
             self._terminal = AsyncClient(config=self._config, namespace=self.namespace)
         try:
@@ -267,7 +274,7 @@ class Api:
                 pod, namespace=self.namespace, container=container, command=list(command), stdout=True, stderr=True,
                 decode=None, timeout=_REQUEST,
             )  # fmt: skip
-        except (httpx2.HTTPError, OSError, TimeoutError) as error:
+        except (*self._unreachable, TimeoutError) as error:
             raise MemberError(f"nothing can be run in pod {pod}: {error or type(error).__name__}", True) from error
         if answer.exit_code:
             errors = _bytes(answer.stderr).decode(errors="replace").strip()
@@ -303,7 +310,7 @@ class Api:
         """
         until = time.monotonic() + _STARTING
         while time.monotonic() < until:
-            with contextlib.suppress(httpx2.HTTPError, OSError):
+            with contextlib.suppress(*self._unreachable):
                 if (await self._client.get("/readyz")).status_code == 200:
                     return
             await asyncio.sleep(_PAUSES[0])
@@ -342,7 +349,7 @@ class Api:
                     response.status_code, response.content, resource, _VERBS[method], self.namespace
                 )
                 asked_to_wait = _retry_after(response.headers.get("Retry-After", ""))
-            except (httpx2.HTTPError, OSError) as failure:
+            except self._unreachable as failure:
                 error = _unreachable(self.server, failure)
                 error.__cause__ = failure
             if isinstance(error, ApiError) and error.reason == "NoRight" and not forbidden:
@@ -365,6 +372,11 @@ def connect(kubeconfig: str = "", context: str = "", namespace: str = "") -> Api
     Raises `MemberUnavailable` where there is none, or it cannot be read.
     """
     try:
+        from lightkube.core.exceptions import ConfigError
+    except ImportError as error:
+        text = "lightkube is not installed; `pip install 'ensemble-hpc[kubernetes]'` brings it"
+        raise MemberUnavailable(text) from error
+    try:
         return Api(_config(kubeconfig, context), namespace)
     except ConfigError as error:
         raise MemberUnavailable(f"no cluster can be reached: {error}") from error
@@ -375,6 +387,10 @@ def connect(kubeconfig: str = "", context: str = "", namespace: str = "") -> Api
 
 
 def _config(kubeconfig: str, context: str) -> SingleConfig:
+    from lightkube import KubeConfig
+    from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, SERVICE_ACCOUNT
+    from lightkube.core.exceptions import ConfigError
+
     named = kubeconfig or os.environ.get("KUBECONFIG", "")
     if not named and Path(SERVICE_ACCOUNT, "token").exists():
         found = KubeConfig.from_service_account()
