@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ensemble.members.kubernetes import informer as module
-from ensemble.members.kubernetes.api import ApiError, connect
+from ensemble.members.kubernetes.api import ApiError, Gone, connect
 from ensemble.members.kubernetes.informer import Informer, Informers
 from ensemble.members.kubernetes.objects import JOBS, Workload
 from ensemble.model.errors import MemberError, MemberUnavailable
@@ -133,7 +133,15 @@ def test_a_version_that_is_too_old_is_listed_again_and_what_is_gone_is_told(
             await heard.hears(("a", False), ("b", False))
             line.cut(up=False)
             namespace.kubectl("delete", "job", "a")
-            jobs._version = "1"
+            watch = jobs._api.watch
+
+            async def too_old(*_: object) -> AsyncIterator[object]:
+                jobs._api.watch = watch
+                raise Gone("too old resource version: 1 (2)", 410, "Expired", transient=True)
+                yield
+
+            # a server of a few minutes still has every version, and would go on from any
+            jobs._api.watch = too_old
             line.up = True
             await heard.hears(("a", True))
             assert jobs.listings == 2
