@@ -18,13 +18,14 @@ from prometheus_client import Histogram
 
 from ensemble.engine import Engine, Status
 from ensemble.model.decisions import Call, Cancel, Record, Resize, StopMember, Submit
-from ensemble.model.errors import EnsembleError, InputError, UnknownRun
+from ensemble.model.errors import EnsembleError, InputError, JournalError, UnknownRun
 from ensemble.model.events import Requested
 from ensemble.runs.interface import not_removable
 from ensemble.runs.local import LocalRun
 from ensemble.runtime import RunOptions, requests
 from ensemble.runtime import resume as resume_run
 from ensemble.runtime import run as run_ensemble
+from ensemble.runtime.alive import process_at
 from ensemble.runtime.index import make_run_dir
 from ensemble.runtime.loop import RunLoop, RunResult
 from ensemble.runtime.pace import Pace
@@ -36,6 +37,9 @@ from ensemble.spec.model import EnsembleSpec
 _COMMANDS: Final = (Submit, Cancel, Resize, Call, StopMember)
 SYNC_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Seconds: from a fast local disk to a file system that hangs."""
+
+LEASE_LOOK_SECONDS: Final = 1.0
+"""Seconds between two looks whether the lease of a run has expired."""
 
 STOP_SECONDS: Final = 8.0
 """How long runs may take to detach when the server stops."""
@@ -171,7 +175,7 @@ class Host:
                 continue
             hosted = self._note(submission)
             hosted.wake_up = False
-            self._begin(hosted)
+            self._begin(hosted, patient=True)
 
     def submit(self, submission: Submission) -> Hosted:
         """Accept an ensemble; the same request of the same person again is the same run. Raises `CeilingError`."""
@@ -287,14 +291,16 @@ class Host:
             self._asked[submission.by, submission.request_id] = submission.run
         return hosted
 
-    def _begin(self, hosted: Hosted) -> None:
+    def _begin(self, hosted: Hosted, *, patient: bool = False) -> None:
         hosted.trouble = ""
-        hosted.task = asyncio.create_task(self._keep(hosted), name=f"run {hosted.submission.run}")
+        hosted.task = asyncio.create_task(self._keep(hosted, patient), name=f"run {hosted.submission.run}")
 
-    async def _keep(self, hosted: Hosted) -> None:
-        """Run one ensemble; whatever becomes of it stays with it."""
+    async def _keep(self, hosted: Hosted, patient: bool) -> None:
+        """Run one ensemble; whatever becomes of it stays with it. `patient`: wait while another process has it."""
         run = hosted.submission.run
         try:
+            if patient:
+                await self._until_left(hosted)
             hosted.result = await self._run(hosted)
             hosted.trouble = "" if hosted.loop is None or hosted.loop.engine.ended else hosted.result.reason
             self.log("ended", hosted.result.reason, run=run, outcome=hosted.result.outcome)
@@ -335,6 +341,20 @@ class Host:
                 self.log("begun-again", "its process was killed before its first record", run=asked.run)
         spec = msgspec.convert(asked.spec, EnsembleSpec)
         return await run_ensemble(spec, options, [hosted.observe, self._count])
+
+    async def _until_left(self, hosted: Hosted) -> None:
+        """Wait while another process seems to work on a run that this server had.
+
+        A container that was started again cannot see that the process before it is gone: its lease says so, once it
+        has expired.
+        """
+        with contextlib.suppress(JournalError):
+            while (found := process_at(hosted.run_dir)) is not None and not found.here:
+                if not hosted.trouble:
+                    hosted.trouble = f"it is continued when the lease of {found} has expired"
+                    self.log("waiting", hosted.trouble, run=hosted.submission.run)
+                await asyncio.sleep(LEASE_LOOK_SECONDS)
+        hosted.trouble = ""
 
     def _count(self, record: Record) -> None:
         self.records[type(record.event).__name__] += 1
