@@ -23,6 +23,9 @@ for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 os.environ["ENSEMBLE_HOME"] = tempfile.mkdtemp(prefix="ensemble-home-")
 atexit.register(shutil.rmtree, os.environ["ENSEMBLE_HOME"], ignore_errors=True)
 
+# nor kubectl's cache in their home
+os.environ["KUBECACHEDIR"] = os.path.join(os.environ["ENSEMBLE_HOME"], "kube")
+
 SESSION = "ENSEMBLE_TEST_SESSION"
 """By this variable in their environment we know what the tests have started; workers of xdist inherit it."""
 os.environ.setdefault(SESSION, uuid.uuid4().hex)
