@@ -91,7 +91,7 @@ def start(layout: Layout) -> None:
     path = f"PATH={layout.binaries}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     containerd = Process(layout, "containerd")
     containerd.start_in_node("env", path, layout.program("containerd"), f"--config={layout.folder}/containerd.toml")
-    socket = Path(f"/proc/{Process(layout, NODE).pid()}/root/run/containerd/containerd.sock")
+    socket = _inside(Process(layout, NODE), "run/containerd/containerd.sock")
     containerd.until(socket.exists, "containerd's socket")
     load(layout, images.busybox(layout.folder / "images" / "pause.tar", images.PAUSE, ["/bin/sleep", "infinity"]))
     load(layout, images.busybox(layout.folder / "images" / "test.tar", images.TEST, ["/bin/sh"]))
@@ -127,12 +127,17 @@ def remove_cgroups(layout: Layout) -> None:
                 raise Failure(f"the control group {folder} is still in use") from error
 
 
+def _inside(node: Process, path: str) -> Path:
+    """A path of the node's own file system, as seen from outside of its namespaces."""
+    return Path("/proc", str(node.pid()), "root", path)
+
+
 def _start_namespaces(layout: Layout) -> None:
     node = Process(layout, NODE)
     if node.alive():
         return
     node.start_as_node("bash", "-c", FIRST_PROCESS.format(private=" ".join(PRIVATE)))
-    node.until(lambda: Path(f"/proc/{node.pid()}/root/run/ready").exists(), "the node's namespaces")
+    node.until(lambda: _inside(node, "run/ready").exists(), "the node's namespaces")
     here, there = f"{layout.name}n", f"{layout.name}m"
     ip("link", "add", here, "type", "veth", "peer", "name", there)
     ip("link", "set", there, "netns", str(node.pid()))
