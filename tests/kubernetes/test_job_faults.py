@@ -72,7 +72,7 @@ class TestJobsThatDoNotStart:
     async def test_a_job_that_no_node_can_hold_waits_behind_the_runs_own_jobs_and_fails_when_none_runs(
         self, bench: Bench
     ) -> None:
-        member = await opened(bench, start_timeout="3s", new_nodes="yes")
+        member = await opened(bench, start_timeout="3s", new_nodes="yes", pod={})
         await member.submit(1, [bench.harness.job("a-0", Do(6.0))])
         await bench.running("a-0")
         await member.submit(2, [bench.harness.job("b-0", resources=Resources(cores=500))])
@@ -213,10 +213,7 @@ class TestWithoutASharedVolume:
 class TestSizes:
     @live
     async def test_an_elastic_job_grows_and_shrinks_with_its_member(self, bench: Bench) -> None:
-        small = {"spec": {"containers": [{"name": "job", "resources": {"requests": {"cpu": "10m"}}}]}}
-        member = await bench.open(
-            nodes=1, max_nodes=3, options={**bench.harness.options(), "elastic": "yes", "pod": small}
-        )
+        member = await bench.open(nodes=1, max_nodes=3, options={**bench.harness.options(), "elastic": "yes"})
         await member.submit(1, [bench.harness.job("a-0", Do(LONG))])
         await bench.running("a-0")
         for nodes in (3, 1):

@@ -15,6 +15,12 @@ from tests.kubernetes.cluster import TEST_IMAGE, missing, shared
 ON_NODE = {"image": TEST_IMAGE, "pull": "Never", "node_selector": {"kubernetes.io/hostname": "node"}}
 """Options that put jobs on the real node."""
 
+LITTLE = {"spec": {"containers": [{"name": "job", "resources": {"requests": {"cpu": "10m"}}}]}}
+"""A pod that asks for next to nothing.
+
+The node has two cores, and other tests run at the same time: a pod that asked for a core would wait for theirs.
+"""
+
 
 class JobHarness(MemberHarness):
     """The test's directory is on the node, which is this machine: jobs have it as a shared volume."""
@@ -42,7 +48,7 @@ class JobHarness(MemberHarness):
         volume = {"hostPath": {"path": str(self.folder)}}
         kubeconfig = str(self.namespace.cluster.kubeconfig)
         where = {"kubeconfig": kubeconfig, "namespace": self.namespace.name}
-        return {**ON_NODE, **where, "shared": {"path": str(self.folder), "volume": volume}}
+        return {**ON_NODE, **where, "pod": LITTLE, "shared": {"path": str(self.folder), "volume": volume}}
 
     async def cancel_outside(self, native_id: str) -> None:
         await asyncio.to_thread(self.namespace.kubectl, "delete", self.resource, native_id, "--wait=false")

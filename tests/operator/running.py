@@ -19,11 +19,11 @@ from typing import Any
 
 from ensemble.operator.deployment import Install, installation
 from tests.kubernetes.cluster import FOR_FAKE_NODES, TEST_IMAGE, Namespace
+from tests.members.kubernetes import LITTLE
 
 BIN = Path(sys.executable).parent
 NAME = "ensemble-operator"
-SMALL = {"spec": {"containers": [{"name": "job", "resources": {"requests": {"cpu": "10m"}}}]}}
-JOB_POD = {"image": TEST_IMAGE, "imagePullPolicy": "Never", "template": SMALL}
+JOB_POD = {"image": TEST_IMAGE, "imagePullPolicy": "Never", "template": LITTLE}
 MEMBER = {"job": JOB_POD}
 
 

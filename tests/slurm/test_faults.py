@@ -167,6 +167,9 @@ class TestFaults:
         conf = (cluster / "slurm.conf").read_text().partition("FirstJobId")[0]
         restart_empty(cluster, conf, first)
         until(lambda: not Path(f"/proc/{lines(pid)[0]}").exists())
+        # a job of the same id is failed by Slurm ("Job credential revoked") within the second in which a-0 was ended
+        gone = time.time()
+        until(lambda: time.time() > gone + 2)
         gate = bench.harness.folder / "gate"
         await member.submit(2, [on(bench, "b-0", Do(script=f"until [ -e {gate} ]; do sleep 0.1; done"))])
         await bench.running("b-0")
