@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import cache
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +32,7 @@ VERBS: Final = {
     "journal": "Repair a damaged journal.",
     "rm": "Delete a run.",
     "agent": "Connect a queue to a service.",
+    "study": "Measure applications and generate experiments.",
     "schema": "Print the JSON Schema of the file format.",
     "version": "Print version numbers.",
 }
@@ -40,35 +41,51 @@ VERBS: Final = {
 
 
 class Verbs(click.Group):
-    """Loads the module of a verb when it is called, so that `--help` costs nothing."""
+    """Verbs by name, each the module of its name in a package, which has a `command`; it is loaded when it is called.
+
+    `entries` is the group of entry points by which other packages add verbs, or nothing.
+    """
+
+    def __init__(self, *args: Any, own: dict[str, str], package: str, entries: str = "", **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.own, self.package, self.entries = own, package, entries
+
+    @cached_property
+    def others(self) -> dict[str, EntryPoint]:
+        """The verbs of other packages."""
+        from importlib.metadata import entry_points
+
+        found = entry_points(group=self.entries) if self.entries else ()
+        return {entry.name: entry for entry in found if entry.name not in self.own}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All verbs, in the order of use."""
-        return [*VERBS, *_others()]
+        return [*self.own, *self.others]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The verb of that name."""
         command: click.Command
-        if name in VERBS:
-            command = import_module(f"ensemble.cli.{name}").command
+        if name in self.own:
+            command = import_module(f"{self.package}.{name}").command
             return command
-        if name not in _others():
+        if name not in self.others:
             return None
         try:
-            command = _others()[name].load()
+            command = self.others[name].load()
         except Exception as error:
             raise click.ClickException(f"the verb {name!r} of another package does not load: {error}") from error
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in `--help`, without loading any verb."""
-        others = {name: f"From {entry.value.partition(':')[0]}." for name, entry in _others().items()}
-        with formatter.section("Verbs"):
-            formatter.write_dl([*VERBS.items(), *others.items()])
+        others = {name: f"From {entry.value.partition(':')[0]}." for name, entry in self.others.items()}
+        if lines := [*self.own.items(), *others.items()]:
+            with formatter.section("Verbs"):
+                formatter.write_dl(lines)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find the verb, or name the nearest."""
-        if args and not args[0].startswith("-") and args[0] not in VERBS and args[0] not in _others():
+        if args and not args[0].startswith("-") and args[0] not in self.own and args[0] not in self.others:
             from difflib import get_close_matches
 
             close = get_close_matches(args[0], self.list_commands(ctx), 1)
@@ -77,15 +94,13 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@cache
-def _others() -> dict[str, EntryPoint]:
-    """The verbs of other packages."""
-    from importlib.metadata import entry_points
-
-    return {entry.name: entry for entry in entry_points(group="ensemble.verbs") if entry.name not in VERBS}
-
-
-@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Verbs,
+    own=VERBS,
+    package="ensemble.cli",
+    entries="ensemble.verbs",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def ensemble() -> None:
     """Run many HPC jobs, steered while they run by rules that react to the jobs' own events.
 

@@ -44,7 +44,9 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
         for option in options:
             yield _option(option, context)
     if isinstance(command, click.Group):
-        for name, inner in sorted(command.commands.items()):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
             yield from _command(inner, click.Context(inner, info_name=name, parent=context))
 
 
