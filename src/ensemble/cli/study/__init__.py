@@ -8,7 +8,10 @@ import click
 
 from ensemble.cli.main import Verbs
 
-VERBS: Final[dict[str, str]] = {}
+VERBS: Final[dict[str, str]] = {
+    "fit": "Fit a pattern to the measurements of each cell.",
+    "show": "Show the patterns of a study.",
+}
 """In the order of use: a name, and what `--help` says of it."""
 
 
