@@ -3,7 +3,7 @@ must be there."""
 
 from __future__ import annotations
 
-__all__ = ["check_meaning", "check_rule", "functions_in"]
+__all__ = ["check_condition", "check_meaning", "check_rule", "functions_in"]
 
 import ast
 import os
@@ -157,7 +157,7 @@ def _group(
         )
     if group.valid:
         known = {*group.outputs, *group.axes, "duration", "exit_code", "attempt"}
-        _names(reader, _place(reader, where, "valid"), f"{where}.valid", group.valid, known)
+        check_condition(reader, _place(reader, where, "valid"), f"{where}.valid", group.valid, known)
     for name, text in group.derived.items():
         inner = f"{where}.derived.{name}"
         derived = reader.places.get(inner, place)
@@ -201,7 +201,8 @@ def _followers(reader: Converter, spec: EnsembleSpec) -> None:
             )
 
 
-def _names(reader: Converter, place: Place, where: str, text: str, known: set[str]) -> None:
+def check_condition(reader: Converter, place: Place, where: str, text: str, known: set[str]) -> None:
+    """Note what is wrong with a `valid` condition, whose names must be among those known."""
     try:
         expr = parse(text)
     except ExpressionError as error:

@@ -9,6 +9,8 @@ import click
 from ensemble.cli.main import Verbs
 
 VERBS: Final[dict[str, str]] = {
+    "matrix": "List the cells: applications, bases, MPIs and fabrics that fit together.",
+    "render": "Print the Containerfile of a cell.",
     "fit": "Fit a pattern to the measurements of each cell.",
     "show": "Show the patterns of a study.",
 }

@@ -1,0 +1,17 @@
+"""What the verbs of a study share in their command lines."""
+
+from __future__ import annotations
+
+__all__ = ["flux_option", "recipes_option"]
+
+import click
+
+recipes_option = click.option(
+    "--recipes",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="Another file of recipes, beside recipes.yaml of this directory; may be given several times.",
+)
+
+flux_option = click.option("--flux", is_flag=True, help="Put Flux into the image, where the base has packages of it.")
