@@ -68,7 +68,7 @@ def test_a_cell_that_cannot_exist_says_which_need_is_unmet(tmp_path):
 
 
 def test_an_unknown_part_gets_the_nearest_name():
-    with pytest.raises(InputError, match="there is no MPI 'mpch'. Did you mean mpich?"):
+    with pytest.raises(InputError, match=r"there is no MPI 'mpch'\. Did you mean mpich\?"):
         catalogue().cell("lammps/debian/mpch")
 
 
