@@ -6,6 +6,7 @@ changed is made anew.
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,7 +23,14 @@ OF_THIS_MACHINE = ("/etc/pip.conf", "/etc/ssl/certs")
 
 
 def build(file: Path) -> Path:
-    """Write the image of this tree as a tar file."""
+    """Write the image of this tree as a tar file. One is built at a time: they share what buildah keeps."""
+    _store().mkdir(parents=True, exist_ok=True)
+    with (_store().parent / "images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build(file)
+
+
+def _build(file: Path) -> Path:
     if not _buildah("images", "--quiet", "--filter", f"reference={BASE}"):
         _build_base()
     tag = f"localhost/ensemble-{TREE.name}"
@@ -50,8 +58,11 @@ def _build_base() -> None:
 
 
 def _buildah(*words: str) -> str:
-    store = cache().parent / "images"
-    return _run("buildah", f"--root={store}", f"--runroot={store}/run", *words)
+    return _run("buildah", f"--root={_store()}", f"--runroot={_store()}/run", *words)
+
+
+def _store() -> Path:
+    return cache().parent / "images"
 
 
 def _run(*words: str) -> str:

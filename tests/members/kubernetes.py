@@ -9,7 +9,8 @@ from typing import Any
 
 from ensemble.members.contract import Member
 from ensemble.members.kubernetes.member import JobMember, JobSetMember, LeaderWorkerSetMember
-from ensemble.testing import MemberHarness
+from ensemble.model.jobs import JobSpec
+from ensemble.testing import Do, MemberHarness
 from tests.kubernetes.cluster import TEST_IMAGE, missing, shared
 
 ON_NODE = {"image": TEST_IMAGE, "pull": "Never", "node_selector": {"kubernetes.io/hostname": "node"}}
@@ -20,6 +21,16 @@ LITTLE = {"spec": {"containers": [{"name": "job", "resources": {"requests": {"cp
 
 The node has two cores, and other tests run at the same time: a pod that asked for a core would wait for theirs.
 """
+
+APART = """
+spec:
+  affinity:
+    podAntiAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution:
+        - topologyKey: kubernetes.io/hostname
+          labelSelector: {matchLabels: {app.kubernetes.io/managed-by: ensemble}}
+"""
+"""What an exclusive job has here: apart from the pods of its own namespace, and not from those of other tests."""
 
 
 class JobHarness(MemberHarness):
@@ -49,6 +60,11 @@ class JobHarness(MemberHarness):
         kubeconfig = str(self.namespace.cluster.kubeconfig)
         where = {"kubeconfig": kubeconfig, "namespace": self.namespace.name}
         return {**ON_NODE, **where, "pod": LITTLE, "shared": {"path": str(self.folder), "volume": volume}}
+
+    def job(self, key: str, do: Do | None = None, **more: Any) -> JobSpec:
+        if (need := more.get("resources")) is not None and need.exclusive:
+            more["options"] = {"pod": APART, **more.get("options", {})}
+        return super().job(key, do, **more)
 
     async def cancel_outside(self, native_id: str) -> None:
         await asyncio.to_thread(self.namespace.kubectl, "delete", self.resource, native_id, "--wait=false")

@@ -212,6 +212,7 @@ class Member(Protocol):
     before anything is opened:
 
     * `group_options`: names of the options that a group's jobs may have here. Without it, nothing is said of them.
+    * `needed_options`: those without which it refuses a job, unless the member has them itself.
     * `launchers`: the values of a group's `launcher` that the member carries out, besides `auto`. Without it, any.
     * `fixed_size`: true where its size is the queue's own business, so that it can be neither grown nor shrunk.
     * `own_nodes`: true where nobody but the run changes its nodes. The runtime then adds the capability `own-nodes`.

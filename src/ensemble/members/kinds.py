@@ -96,6 +96,7 @@ class Traits(NamedTuple):
     """What a kind of member can do, by the attributes of its class; see `members.contract.Member`."""
 
     group_options: tuple[str, ...] | None = None
+    needed_options: tuple[str, ...] = ()
     launchers: tuple[str, ...] | None = None
     fixed_size: bool = False
     own_nodes: bool = False

@@ -67,7 +67,7 @@ def convert(name: str, data: object, *, check: bool = True) -> Converted:
         raise ObjectError([text_of(problem) for problem in reader.problems])
     try:
         ensemble, places = load_tree(file, _name(name), algorithms(), member_kinds())
-        warnings = examine(ensemble, places) if check else []
+        warnings = examine(ensemble, places, final=True) if check else []
     except SpecError as error:
         raise ObjectError([text_of(problem) for problem in error.problems]) from error
     except InputError as error:

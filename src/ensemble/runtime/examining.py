@@ -21,10 +21,13 @@ _UNLESS_STEERED: Final = frozenset({"nothing-runs"})
 """Findings that do not hold where a script submits jobs."""
 
 
-def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None, *, steered: bool = False) -> list[Problem]:
+def examine(
+    spec: EnsembleSpec, places: Mapping[str, Place] | None = None, *, steered: bool = False, final: bool = False
+) -> list[Problem]:
     """What looks wrong with an ensemble on this machine, as warnings. Raises `SpecError` for what cannot work.
 
-    `places` say where in its file each value stands. `steered`: a script submits jobs beside the rules.
+    `places` say where in its file each value stands. `steered`: a script submits jobs beside the rules. `final`: no
+    command line adds anything, so that a group without an option that its jobs need cannot work.
     """
     members = members_of(spec)
     kinds = {name: traits_of(member.kind) or Traits() for name, member in members.items()}
@@ -41,6 +44,7 @@ def examine(spec: EnsembleSpec, places: Mapping[str, Place] | None = None, *, st
         problem = Problem(found.message, place.file, place.line, place.column, found.where, found.hint)
         (errors if found.error else warnings).append(problem)
     errors += _strange_launchers(spec, kinds, first)
+    (errors if final else warnings).extend(_missing_options(spec, kinds, first))
     if errors:
         raise SpecError(errors)
     return warnings + list(_strange_options(spec, first))
@@ -84,6 +88,28 @@ def _strange_launchers(
         there = ", ".join(dict.fromkeys(name for launchers in known for name in launchers or ()))
         text = f"no member that this group may run on has the launcher {group.launcher!r}"
         yield Problem(text, place.file, place.line, place.column, where, f"there are auto, {there}")
+
+
+def _missing_options(spec: EnsembleSpec, kinds: Mapping[str, Traits], places: Mapping[str, Place]) -> Iterator[Problem]:
+    """Groups without an option that every member on which they may run needs: it would refuse all of their jobs."""
+    members = members_of(spec)
+    for number, group in enumerate(spec.jobs):
+        names = [group.member] if group.member in kinds else list(kinds)
+        lacks = [
+            [
+                one
+                for one in kinds[name].needed_options
+                if not (group.options.get(one) or members[name].options.get(one))
+            ]
+            for name in names
+        ]
+        if not lacks or not all(lacks):
+            continue
+        where = f"jobs[{number}]"
+        place = _place_of(where, places)
+        text = f"no member can run group {group.name!r}, because its jobs have no {lacks[0][0]}"
+        hint = f"Say `{lacks[0][0]}` in the options of the group or of its member."
+        yield Problem(text, place.file, place.line, place.column, where, hint)
 
 
 def _strange_options(spec: EnsembleSpec, places: Mapping[str, Place]) -> Iterator[Problem]:

@@ -67,6 +67,7 @@ class KubernetesMember:
     kind: ClassVar[type[WorkloadKind]]
     # what this kind of member can do: `members.contract.Member`
     group_options: ClassVar = GROUP_OPTIONS
+    needed_options: ClassVar = ("image",)
     launchers: ClassVar = LAUNCHERS
     simulated_as: ClassVar = MappingProxyType({"scheduler": "backfill"})
 
