@@ -77,7 +77,7 @@ class ClosePromises:
     async def test_close_returns_although_nobody_takes_events(self, bench: Bench) -> None:
         member = await bench.open()
         bench.sink.gate.clear()
-        await member.submit(1, [bench.harness.job("a-0", Do(LONG))])
+        await member.submit(1, [bench.harness.job("a-0", Do(1.0))])
         await bench.sink.waiting.wait()
         await bench.close(member, "detach")
         assert bench.sink.inside == 0
