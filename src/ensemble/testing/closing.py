@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ensemble.members.contract import Member
 from ensemble.model.jobs import JobSpec
-from ensemble.testing.bench import LONG, Bench, live, refusals
+from ensemble.testing.bench import Bench, live, refusals
 from ensemble.testing.harness import Do
 
 
