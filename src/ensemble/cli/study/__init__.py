@@ -11,6 +11,7 @@ from ensemble.cli.main import Verbs
 VERBS: Final[dict[str, str]] = {
     "matrix": "List the cells: applications, bases, MPIs and fabrics that fit together.",
     "render": "Print the Containerfile of a cell.",
+    "build": "Build the image of a cell.",
     "fit": "Fit a pattern to the measurements of each cell.",
     "show": "Show the patterns of a study.",
 }

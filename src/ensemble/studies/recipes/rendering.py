@@ -129,14 +129,14 @@ def _python(packages: Mapping[str, PythonPackage]) -> Iterator[str]:
     if not packages:
         return
     file = f"{SOURCES}/requirements.txt"
-    wanted = " ".join(f"{name}=={one.version}{_hash(one)}" for name, one in packages.items())
+    wanted = " ".join(f"'{name}=={one.version}{_hash(one)}'" for name, one in packages.items())
     hashed = "--require-hashes " if all(one.sha256 for one in packages.values()) else ""
     yield f"printf '%s\\n' {wanted} > {file}"
     yield f"python3 -m pip install --no-cache-dir --no-deps --break-system-packages {hashed}--requirement {file}"
 
 
 def _hash(package: PythonPackage) -> str:
-    return f"\\ --hash=sha256:{package.sha256}" if package.sha256 else ""
+    return f" --hash=sha256:{package.sha256}" if package.sha256 else ""
 
 
 def _tools() -> Iterator[str]:
