@@ -1,14 +1,14 @@
-"""The entry point: finds the verb, turns errors into messages and exit codes."""
+"""The entry point: finds the verb."""
 
 from __future__ import annotations
 
-import os
-import sys
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+from ensemble.program import run_program
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -110,47 +110,4 @@ def ensemble() -> None:
 
 def main() -> None:
     """Run the command line. Exit codes: 0 success, 1 failed, 2 bad input, 3 limit reached, 130 interrupted."""
-    from ensemble.model.errors import EnsembleError, InputError
-
-    try:
-        ensemble.main(standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as error:
-        code = error.exit_code
-    except click.Abort:
-        code = 130
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except InputError as error:
-        print(f"ensemble: {error}", file=sys.stderr)
-        code = 2
-    except EnsembleError as error:
-        print(f"ensemble: {error}", file=sys.stderr)
-        code = 1
-    except BrokenPipeError:
-        # the reader of our output has gone, which is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 0
-    except KeyboardInterrupt:
-        code = 130
-    except Exception as error:
-        code = 1
-        print(f"ensemble: internal error: {type(error).__name__}: {error}. {_save_traceback()}", file=sys.stderr)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.exit(code)
-
-
-def _save_traceback() -> str:
-    import tempfile
-    import traceback
-
-    try:
-        with tempfile.NamedTemporaryFile("w", prefix="ensemble-", suffix=".txt", delete=False) as file:
-            traceback.print_exc(file=file)
-        return f"Please report this with the traceback in {file.name}."
-    except OSError:
-        return "Please report this."
+    run_program(ensemble, "ensemble")

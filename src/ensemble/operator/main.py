@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ensemble.model.errors import EnsembleError, InputError
+from ensemble.program import run_program
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -104,23 +103,7 @@ def _until_stopped(work: Any) -> None:
 
 def main() -> None:
     """Run the command line. Exit codes: 0 stopped, 1 failed, 2 bad input."""
-    try:
-        operator.main(standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as error:
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except ModuleNotFoundError as error:
-        print(f"ensemble-operator: it needs {error.name}: pip install 'ensemble-hpc[operator]'", file=sys.stderr)
-        code = 2
-    except EnsembleError as error:
-        print(f"ensemble-operator: {error}", file=sys.stderr)
-        code = 2 if isinstance(error, InputError) else 1
-    except (KeyboardInterrupt, click.Abort):
-        code = 130
-    sys.exit(code)
+    run_program(operator, "ensemble-operator", "operator")
 
 
 if __name__ == "__main__":

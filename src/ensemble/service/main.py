@@ -6,14 +6,14 @@ import asyncio
 import os
 import resource
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ensemble.model.errors import EnsembleError, InputError
+from ensemble.model.errors import InputError
+from ensemble.program import run_program
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -190,26 +190,7 @@ def certificate(folder: str, hosts: tuple[str, ...], days: int) -> None:
 
 def main() -> None:
     """Run the command line. Exit codes: 0 stopped, 1 failed, 2 bad input."""
-    try:
-        server.main(standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as error:
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except ModuleNotFoundError as error:
-        print(f"ensemble-server: it needs {error.name}: pip install 'ensemble-hpc[service]'", file=sys.stderr)
-        code = 2
-    except InputError as error:
-        print(f"ensemble-server: {error}", file=sys.stderr)
-        code = 2
-    except EnsembleError as error:
-        print(f"ensemble-server: {error}", file=sys.stderr)
-        code = 1
-    except (KeyboardInterrupt, click.Abort):
-        code = 130
-    sys.exit(code)
+    run_program(server, "ensemble-server", "service")
 
 
 if __name__ == "__main__":
