@@ -1,12 +1,13 @@
 """What installs the operator is rendered from one source, and says what the least rights are."""
 
 import importlib.util
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.kubernetes.cluster import missing, shared
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,17 +34,11 @@ def plain():
 
 
 def program(name):
-    found = shutil.which(name) or next(iter(sorted(cached(name))), None)
-    if found is None:
-        pytest.skip(f"{name} is not here: `scripts/kubernetes-cluster start` builds it")
-    return str(found)
+    if missing():
+        pytest.skip(missing())
+    return str(shared().programs / name)
 
 
-def cached(name):
-    return (Path.home() / ".cache/ensemble/kubernetes").glob(f"*/bin/{name}")
-
-
-@pytest.mark.parametrize("name", sorted(RENDER.rendered()))
 def test_a_rendered_file_is_up_to_date(name):
     assert (ROOT / name).read_text() == RENDER.rendered()[name], "run `python deploy/render.py`"
 

@@ -40,6 +40,12 @@ def test_phases_follow_the_run():
     assert status_of(status(outcome="drained"), 1, suspended=True)[0]["phase"] == "Suspended"
 
 
+def test_a_member_of_a_run_that_is_over_waits_for_nothing():
+    members = (replace(status().members[0], waiting={"no node has room": 1}),)
+    said = [status_of(status(members=members, outcome=out), 1, suspended=False)[0] for out in ("", "success")]
+    assert [fields["members"][0]["waiting"] for fields in said] == ["no node has room (1)", ""]
+
+
 def test_the_reason_says_why_most_jobs_failed():
     failed = status(outcome="failed", reason="3 of 4 jobs did not succeed")
     why = FailureStatus("a", "exit", 3, "a-0", 1, exit_code=2)

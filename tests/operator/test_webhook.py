@@ -30,6 +30,11 @@ def test_a_bad_one_is_refused_with_path_and_nearest_name():
     assert "spec.rules[0].name: there is no group 'helo'. Did you mean hello?" in answer["status"]["message"]
 
 
+def test_jobs_without_an_image_are_refused():
+    answer = asked({**GOOD, "members": [{"job": {}}]})
+    assert "no member can run group 'hello', because its jobs have no image" in answer["status"]["message"]
+
+
 def test_what_looks_like_a_mistake_is_a_warning():
     rule = {"trigger": "metric", "name": "count.hello.success", "when": 99, "action": "terminate"}
     answer = asked({**GOOD, "rules": [rule]})

@@ -132,21 +132,22 @@ def conditions(
 def status_of(status: Status, generation: int, suspended: bool) -> tuple[dict[str, Any], list[Condition]]:
     """What a run's status is in the object, and its conditions."""
     total = status.total
-    over = total.success + total.failed + total.cancelled + total.lost
+    ended = total.success + total.failed + total.cancelled + total.lost
     down = [member for member in status.members if member.state == "down"]
     phase: Phase = "Running"
     if status.outcome and status.outcome != "drained":
         phase = "Failed" if status.outcome in ("failed", "limit") else "Completed"
     elif suspended:
         phase = "Suspended"
+    over = phase in ("Completed", "Failed")
     reason = _reason(status)
     found: dict[str, Any] = {
         "observedGeneration": generation,
         "phase": phase,
         "reason": reason[:MOST_TEXT],
         "run": status.run,
-        "outcome": "" if phase in ("Running", "Suspended") else status.outcome,
-        "progress": f"{over}/{total.submitted}",
+        "outcome": status.outcome if over else "",
+        "progress": f"{ended}/{total.submitted}",
         "size": sum(max(0, member.nodes_up) for member in status.members if member.state not in ("closed", "gone")),
         "membersReady": len(status.members) - len(down),
         "rulesFired": status.firings,
@@ -159,7 +160,7 @@ def status_of(status: Status, generation: int, suspended: bool) -> tuple[dict[st
                 "kind": member.kind,
                 "state": member.state,
                 "size": max(0, member.nodes_up),
-                "waiting": _waiting(member.waiting),
+                "waiting": "" if over else _waiting(member.waiting),
                 "message": member.text[:MOST_TEXT],
             }
             for member in status.members
@@ -169,7 +170,7 @@ def status_of(status: Status, generation: int, suspended: bool) -> tuple[dict[st
         found["cost"] = f"{status.cost:.2f} {status.currency}".strip()
     if status.started:
         found["startTime"] = stamp(status.started)
-    if phase in ("Completed", "Failed"):
+    if over:
         found["completionTime"] = stamp(status.started + status.elapsed)
     return found, [
         Condition("Progressing", phase == "Running", phase, _moving(phase, status)),
