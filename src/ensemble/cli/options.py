@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Verb", "output_option", "run_argument", "runs_options", "verb"]
+__all__ = ["Verb", "output_option", "registry_option", "run_argument", "runs_options", "verb"]
 
 from collections.abc import Callable
 from functools import partial, wraps
@@ -82,6 +82,24 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
 
     names = ["last", *dict.fromkeys(run.name for run in index.known())]
     return [name for name in names if name.startswith(incomplete)]
+
+
+def registry_option(function: F) -> F:
+    """Adds `--plain-http`, for what a registry is asked."""
+
+    @wraps(function)
+    def with_client(*args: Any, **given: Any) -> Any:
+        from ensemble.model.errors import InputError
+
+        try:
+            import httpx2  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise InputError(f"a registry needs {error.name}: pip install 'ensemble-hpc[artifacts]'") from error
+        return function(*args, **given)
+
+    help_text = "Talk to the registry without TLS, as is done on this machine anyway."
+    decorated: Any = click.option("--plain-http", is_flag=True, help=help_text)(with_client)
+    return decorated  # type: ignore[no-any-return]
 
 
 def output_option(function: F) -> F:

@@ -39,14 +39,23 @@ def command(runs: Runs, run: str, by: str, form: str | None, target: str, output
         _write(found, form or ("json" if output.form == "json" else "table"), target)
 
 
-def _write(found: list[dict[str, Any]], form: str, target: str) -> None:
+def as_table(found: list[dict[str, Any]]) -> str:
+    """Rows as a table for people."""
     from ensemble.report.text import number, table
-
-    columns = list(dict.fromkeys(name for row in found for name in row if name not in ("submitted", "started")))
 
     def shown(value: Any) -> str:
         return number(value) if isinstance(value, float) else "" if value is None else str(value)
 
+    columns = _columns(found)
+    return table(columns, [[shown(row.get(name)) for name in columns] for row in found])
+
+
+def _columns(found: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in found for name in row if name not in ("submitted", "started")))
+
+
+def _write(found: list[dict[str, Any]], form: str, target: str) -> None:
+    columns = _columns(found)
     if form == "parquet":
         _parquet(found, columns, target)
         return
@@ -61,7 +70,7 @@ def _write(found: list[dict[str, Any]], form: str, target: str) -> None:
             writer.writeheader()
             writer.writerows(found)
         else:
-            out.write(table(columns, [[shown(row.get(name)) for name in columns] for row in found]) + "\n")
+            out.write(as_table(found) + "\n")
 
 
 def _parquet(found: list[dict[str, Any]], columns: list[str], target: str) -> None:

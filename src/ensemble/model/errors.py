@@ -13,12 +13,14 @@ EnsembleError                  anything this package raises on purpose
 │   └── Fenced                 a newer writer has taken this run over
 ├── MemberError                a back end failed; `transient` says whether trying again can help
 │   └── MemberUnavailable      the back end is not installed here
+├── ArtifactError              a registry failed, refused, or holds something else than what was pushed
 └── InvariantError             a bug of ours: `check()` found the engine's state inconsistent
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "ArtifactError",
     "EnsembleError",
     "ExpressionError",
     "Fenced",
@@ -129,6 +131,10 @@ class MemberError(EnsembleError):
 
 class MemberUnavailable(MemberError):
     """The back end cannot be used on this machine."""
+
+
+class ArtifactError(EnsembleError):
+    """A registry failed or refused, or what it holds is not what was pushed."""
 
 
 class InvariantError(EnsembleError):

@@ -178,6 +178,7 @@ MAPPING: Final = shape("anything_by_name", {"type": "object"}, "a mapping")
 TEXTS: Final = shape("text_by_name", {"type": ["object", "null"], "additionalProperties": _TEXT}, "by name: text")
 SCALARS: Final = shape("scalar_by_name", {"type": ["object", "null"], "additionalProperties": _TEXT}, "by name: text")
 ENVIRONMENT: Final = shape("environment", {"type": ["object", "null"], "additionalProperties": _TEXT}, "by name: text")
+VARIABLES: Final = shape("variables", list_of({"type": "string"}), "a list of names")
 
 DURATION: Final = shape("duration", _DURATION, "a duration")
 PERIOD: Final = shape("period", _DURATION, "a duration")

@@ -127,6 +127,10 @@ class GroupSpec(Struct, frozen=True, omit_defaults=True, kw_only=True):
     env: Annotated[
         dict[str, str], Key("Environment variables, in addition to those of the member.", keys.ENVIRONMENT)
     ] = {}
+    secret: Annotated[
+        tuple[str, ...],
+        Key("Environment variables whose values are left out of everything that is saved or pushed.", keys.VARIABLES),
+    ] = ()
     workdir: Annotated[str, Key("The directory in which the job runs.", TEXT)] = "{run}/jobs/{key}"
     inputs: Annotated[
         tuple[FileInput, ...], Key("Files that are linked or rendered into the work directory.", keys.INPUTS)

@@ -353,10 +353,17 @@ class Reader(Converter):
     def environment(self, tree: Tree, where: str) -> dict[str, str]:
         found = self.text_by_name(tree, where)
         for key in found:
-            if not key or "=" in key:
-                self.complain(tree, where, f"{key!r} cannot be the name of an environment variable")
-                raise Failed
+            self._variable(key, tree, where)
         return found
+
+    def variables(self, tree: Tree, where: str) -> tuple[str, ...]:
+        return tuple(self.items(tree, lambda one, inner: self._variable(self.text(one, inner), one, inner), where))
+
+    def _variable(self, name: str, tree: Tree, where: str) -> str:
+        if not name or "=" in name:
+            self.complain(tree, where, f"{name!r} cannot be the name of an environment variable")
+            raise Failed
+        return name
 
 
 _OWNERS: Final = (

@@ -1,0 +1,68 @@
+"""A run goes to a registry and comes back, through the command line."""
+
+import zlib
+
+
+def test_a_run_is_saved_read_back_and_only_then_deleted(here, shared):
+    said = here("save", "--push", f"{shared.host}/clean", "--clean")
+    assert "saved and verified" in said
+    assert not (here.where / "runs" / "bag-1").exists()
+    (tag,) = shared.tags("clean")
+    assert tag.startswith("bag-work-more-t1-size1.2-local-i1-")
+    assert "bag-1" in here("fetch", f"{shared.host}/clean:{tag}")
+    assert "no difference" in here("verify")
+
+
+def test_a_fetched_run_gives_the_same_results_and_files(here, shared):
+    results = here("results", "--by", "point")
+    saved = here.json("save", "--push", f"{shared.host}/same:mine")
+    fetched = here.json("fetch", f"{shared.host}/same:mine", "--to", "copy")
+    assert fetched["annotations"]["org.flux-framework.ensemble.outcome"] == "success"
+    assert here("results", "copy", "--by", "point") == results
+    assert (here.where / "copy" / "jobs" / "work-0" / "stdout").read_text() == "figure=1\n"
+    # the copy is the same artifact, and whoever fetches it again is told that it is there
+    again = here.json("save", "copy", "--push", f"{shared.host}/same:mine")
+    assert (again["digest"], again["sent"]) == (saved["digest"], 0)
+    assert here.json("fetch", f"{shared.host}/same:mine", "--to", "copy")["was_here"]
+
+
+def test_a_run_is_replayed_from_the_registry(here, shared):
+    tag = here.json("save", "--push", f"{shared.host}/replay")["reference"]
+    said = here("replay", tag)
+    assert "submit more (fired once)" in said
+    assert "no difference" in said
+    assert len(here.json("replay", tag)["points"]) == 3
+
+
+def test_what_is_marked_secret_never_leaves(here, shared):
+    before = set(shared.blobs())
+    here("save", "--push", f"{shared.host}/secret:it")
+    pushed = [path.read_bytes() for path in set(shared.blobs()) - before]
+    pushed += [zlib.decompress(content, 31) for content in pushed if content.startswith(b"\x1f\x8b")]
+    assert pushed
+    assert not any(b"hunter2" in content for content in pushed)
+    here("fetch", f"{shared.host}/secret:it", "--to", "copy")
+    assert "no difference" in here("verify", "copy")
+    assert (here.where / "copy" / "jobs" / "work-0" / "token.txt").read_text() == "*" * 18 + "\n"
+
+
+def test_a_secret_that_is_not_known_keeps_everything_here(here, shared):
+    text = (here.where / "bag.yaml").read_text().replace("secret: [TOKEN]", "secret: [OTHER]")
+    (here.where / "other.yaml").write_text(text)
+    here("run", "other.yaml", "--output", "quiet")
+    assert "OTHER is marked as secret, and its value is not known" in here(
+        "save", "--push", f"{shared.host}/unknown", code=2
+    )
+
+
+def test_a_link_out_of_the_run_is_left_out_and_named(here, shared):
+    saved = here.json("save", "--push", f"{shared.host}/links:it")
+    assert {"path": "jobs/work-0/outside", "reason": "it is a link to /etc"} in saved["left_out"]
+    here("fetch", f"{shared.host}/links:it", "--to", "copy")
+    assert (here.where / "copy" / "jobs" / "work-0" / "link").is_symlink()
+
+
+def test_a_run_that_is_alive_is_not_saved(here, shared):
+    with here.started("run", here.gated()):
+        assert "is running: only a run that is over is saved" in here("save", "--push", f"{shared.host}/alive", code=2)
+        here.open_gate()
