@@ -29,7 +29,7 @@ from msgspec import Struct
 
 from ensemble.model.jobs import FileInput, Scalar
 from ensemble.spec import keys
-from ensemble.spec.keys import ENVIRONMENT, NAME, TEXT, Key, Shape, list_of, object_shape, shape, word
+from ensemble.spec.keys import ENVIRONMENT, NAME, TEXT, Key, Shape, list_of, object_shape, shape, whole, word
 from ensemble.spec.model import OutputRule
 
 PACKAGERS: Final = ("apt", "dnf", "spack")
@@ -144,11 +144,15 @@ class Problem(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One thing that an application can be run on, in several sizes."""
 
     help: Annotated[str, Key("One sentence that says what it computes.", TEXT)]
-    command: Annotated[str, Key("The command of one rank; `{size}` stands for the size.", TEXT)]
+    command: Annotated[
+        str, Key("The command of one rank; `{size}` and `{tasks}` stand for the size and the number of ranks.", TEXT)
+    ]
     sizes: Annotated[tuple[Scalar, ...], Key("The sizes that it is measured in; the first is the default.", SIZES)] = (
         1,
     )
+    tasks: Annotated[int, Key("The number of ranks that it needs; without it any number will do.", whole(1))] = 0
     setup: Annotated[str, Key("Shell lines that run once before the command.", TEXT)] = ""
+    cleanup: Annotated[str, Key("Shell lines that run once after the command.", TEXT)] = ""
     env: Annotated[dict[str, str], Key("Environment variables of the command.", ENVIRONMENT)] = {}
     inputs: Annotated[tuple[FileInput, ...], Key("Files it needs in its work directory.", keys.INPUTS)] = ()
     figure: Annotated[
