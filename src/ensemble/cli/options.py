@@ -102,11 +102,11 @@ def registry_option(function: F) -> F:
     return decorated  # type: ignore[no-any-return]
 
 
-def output_option(function: F) -> F:
-    """Adds `--output`; the function is given an `Output`."""
+def output_option(function: F, *, letter: str = "-o") -> F:
+    """Adds `--output`; the function is given an `Output`. `letter` is its short form, if it has one."""
     return click.option(
         "--output",
-        "-o",
+        *filter(None, [letter]),
         type=click.Choice(["human", "json", "quiet"]),
         default="human",
         show_default=True,

@@ -1,14 +1,15 @@
-"""Patterns as text."""
+"""Patterns and planned experiments as text."""
 
 from __future__ import annotations
 
-__all__ = ["pattern_details", "pattern_table"]
+__all__ = ["figures_line", "pattern_details", "pattern_table"]
 
 from collections.abc import Sequence
 
 from ensemble.model.wording import counted
 from ensemble.report.text import number, seconds, table
 from ensemble.studies.patterns import Pattern, Patterns
+from ensemble.studies.planning.experiment import Figures
 
 
 def pattern_table(patterns: Patterns) -> str:
@@ -55,4 +56,12 @@ def pattern_details(pattern: Pattern) -> str:
             f"{pattern.name}: {pattern.model.law} of {counted(pattern.runs, 'run')}: {terms}{grows}; {hookup}",
             table(["size", "tasks", "seconds", "95 % of runs", "MPI"], rows),
         ]
+    )
+
+
+def figures_line(figures: Figures) -> str:
+    """What a planned experiment comes to."""
+    return (
+        f"{counted(figures.jobs, 'job')}, makespan {seconds(figures.makespan)}, "
+        f"{number(figures.core_hours)} core-hours, {figures.mpi:.1%} of the time in MPI"
     )

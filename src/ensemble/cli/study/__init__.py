@@ -14,6 +14,7 @@ VERBS: Final[dict[str, str]] = {
     "build": "Build the image of a cell.",
     "fit": "Fit a pattern to the measurements of each cell.",
     "show": "Show the patterns of a study.",
+    "plan": "Make an ensemble from a plan.",
 }
 """In the order of use: a name, and what `--help` says of it."""
 

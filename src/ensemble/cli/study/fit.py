@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 
-import click
-
 from ensemble.cli.options import output_option, verb
 from ensemble.cli.output import Output
+from ensemble.cli.study.options import study_option
 
 
 @verb("fit")
-@click.option("--study", default="study", show_default=True, metavar="DIR", help="Directory of the study.")
+@study_option
 @output_option
 def command(study: str, output: Output) -> None:
     """Fit a model of strong scaling to the measurements of each cell and problem.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["flux_option", "recipes_option"]
+__all__ = ["flux_option", "recipes_option", "study_option"]
 
 import click
 
@@ -15,3 +15,7 @@ recipes_option = click.option(
 )
 
 flux_option = click.option("--flux", is_flag=True, help="Put Flux into the image, where the base has packages of it.")
+
+study_option = click.option(
+    "--study", default="study", show_default=True, metavar="DIR", help="Directory of the study."
+)

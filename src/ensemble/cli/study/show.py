@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import click
-
 from ensemble.cli.options import output_option, verb
 from ensemble.cli.output import Output
+from ensemble.cli.study.options import study_option
 
 
 @verb("show")
-@click.option("--study", default="study", show_default=True, metavar="DIR", help="Directory of the study.")
+@study_option
 @output_option
 def command(study: str, output: Output) -> None:
     """Show the patterns of a study: each model with its residual and range, times and MPI shares by tasks."""

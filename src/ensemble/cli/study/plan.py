@@ -1,0 +1,42 @@
+"""`ensemble study plan FILE`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import click
+
+from ensemble.cli.options import output_option, verb
+from ensemble.cli.output import Output
+from ensemble.cli.study.options import recipes_option, study_option
+
+
+@verb("plan")
+@click.argument("file", type=click.Path())
+@study_option
+@recipes_option
+@click.option(
+    "--to", "-o", default="experiment.yaml", show_default=True, metavar="FILE", help="Name of the new ensemble file."
+)
+@partial(output_option, letter="")
+def command(file: str, study: str, recipes: tuple[str, ...], to: str, output: Output) -> None:
+    """Make an ensemble from the plan in FILE: jobs with the durations and shares of MPI that it asks for.
+
+    The targets are met in simulation, so `ensemble simulate` of the new file gives the same makespan. The same plan and
+    patterns give the same file.
+    """
+    from pathlib import Path
+
+    from ensemble.studies.patterns import read_patterns
+    from ensemble.studies.planning.experiment import plan_experiment, write_experiment
+    from ensemble.studies.planning.plan import read_plan
+    from ensemble.studies.recipes import catalogue
+    from ensemble.studies.showing import figures_line
+
+    plan = read_plan(file)
+    cells = any(entry.cell for entry in plan.plan.mix)
+    known = (read_patterns(Path(study)), catalogue(files=recipes)) if cells else (None, None)
+    experiment = plan_experiment(plan, *known)
+    written = write_experiment(experiment, Path(to), f"Made from {Path(file).name} by `ensemble study plan`.")
+    text = "\n".join([figures_line(experiment.figures), *(f"wrote {path}" for path in written)])
+    output.show(text, {"files": [str(path) for path in written], "figures": experiment.figures._asdict()})

@@ -1,0 +1,164 @@
+"""The kinds of jobs of a plan, a cell on a problem or a dummy: how long a job takes, and its group in the file."""
+
+from __future__ import annotations
+
+__all__ = ["Job", "Kind", "kind_of"]
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from ensemble.model.jobs import Scalar
+from ensemble.studies.applications import application_group
+from ensemble.studies.patterns import Pattern, Patterns
+from ensemble.studies.planning.draws import Unit
+from ensemble.studies.planning.plan import Dummy, Mix, Plan, Range
+from ensemble.studies.recipes import Catalogue
+
+DUMMY: Final = "dummy"
+"""The name of the dummy program, which is written beside the ensemble file."""
+
+
+class Job(NamedTuple):
+    """One job: its values on the axes of its group, the seconds it takes with its launcher, and its share of MPI."""
+
+    values: dict[str, Scalar]
+    tasks: int
+    seconds: float
+    mpi: float
+
+
+class Kind(Protocol):
+    """What an entry of the mix is to the plan."""
+
+    entry: Mix
+
+    def job(self, unit: Unit, stretch: float, mpi: float) -> Job:
+        """The job of a unit; both numbers are exponents of what was drawn: below 1 for more, above 1 for less."""
+        ...
+
+    def group(self) -> dict[str, Any]:
+        """The group of such jobs without its name and points."""
+        ...
+
+
+def kind_of(entry: Mix, plan: Plan, patterns: Patterns | None, recipes: Catalogue | None) -> Kind:
+    """The kind of an entry; a cell needs patterns and recipes. Raises `InputError` where it is not among them."""
+    if entry.dummy is not None:
+        return _DummyKind(entry, entry.dummy, plan.hookup)
+    assert patterns is not None
+    assert recipes is not None
+    group = application_group(recipes.cell(entry.cell), entry.problem)
+    return _CellKind(entry, patterns.find(entry.cell, entry.problem, _name(entry)), group, plan.extrapolate)
+
+
+def _name(entry: Mix) -> str:
+    return str(entry.size[0]) if entry.size else ""
+
+
+def _between(span: Range, number: float) -> float:
+    return span[0] + (span[1] - span[0]) * number
+
+
+def _pick(values: Sequence[Any], number: float) -> Any:
+    return values[min(int(number * len(values)), len(values) - 1)]
+
+
+class _Axes:
+    """The values of jobs on axes; what has one value for all jobs is no axis."""
+
+    def __init__(self, **several: bool) -> None:
+        self.several = several
+
+    def values(self, **given: Scalar) -> dict[str, Scalar]:
+        return {name: value for name, value in given.items() if self.several[name]}
+
+    def word(self, name: str, only: Scalar) -> Scalar:
+        """What stands in a text for this value."""
+        return f"{{{name}}}" if self.several[name] else only
+
+
+class _DummyKind:
+    """Jobs of the dummy."""
+
+    def __init__(self, entry: Mix, dummy: Dummy, hookup: float) -> None:
+        self.entry, self.dummy, self.hookup = entry, dummy, hookup
+        self.axes = _Axes(
+            seconds=dummy.duration[0] < dummy.duration[1],
+            mpi=dummy.mpi[0] < dummy.mpi[1],
+            write=dummy.write[0] < dummy.write[1],
+            tasks=len(entry.tasks) > 1,
+        )
+
+    def job(self, unit: Unit, stretch: float, mpi: float) -> Job:
+        seconds = round(_between(self.dummy.duration, unit.length**stretch), 3)
+        share = round(_between(self.dummy.mpi, unit.mpi**mpi), 4)
+        write = round(_between(self.dummy.write, unit.length), 3)
+        tasks = _pick(self.entry.tasks, unit.tasks)
+        values = self.axes.values(seconds=seconds, mpi=share, write=write, tasks=tasks)
+        return Job(values, tasks, seconds + self.hookup, share)
+
+    def group(self) -> dict[str, Any]:
+        dummy, word = self.dummy, self.axes.word
+        words = [f"./{DUMMY}", "--duration", word("seconds", dummy.duration[0]), "--mpi", word("mpi", dummy.mpi[0])]
+        words += ["--message", dummy.message]
+        if dummy.write[1]:
+            words += ["--write", word("write", dummy.write[0])]
+        if dummy.memory:
+            words += ["--memory", dummy.memory]
+        fixed = round(dummy.duration[0] + self.hookup, 3)
+        return {
+            "command": " ".join(map(str, words)),
+            "inputs": [DUMMY],
+            "tasks": word("tasks", self.entry.tasks[0]),
+            "outputs": {"mpi_share": r"^mpi_share ([\d.]+)"},
+            "simulate": {"duration": f"seconds + {self.hookup:g}" if self.axes.several["seconds"] else fixed},
+        }
+
+
+class _CellKind:
+    """Jobs of an application in a cell, with the durations of its pattern."""
+
+    def __init__(self, entry: Mix, pattern: Pattern, template: dict[str, Any], extrapolate: bool) -> None:
+        self.entry, self.pattern, self.template, self.extrapolate = entry, pattern, template, extrapolate
+        sizes: Sequence[Scalar] = entry.size or pattern.sizes[:1] or (pattern.size,)
+        self.sizes = sorted(sizes, key=self._amount)
+        several = len(self.sizes) > 1, len(entry.tasks) > 1
+        self.axes = _Axes(size=several[0], tasks=several[1], expected=any(several))
+        for tasks in entry.tasks:
+            for size in self.sizes:
+                self._seconds(tasks, size)
+
+    def _amount(self, size: Scalar) -> float:
+        return float(size) if self.pattern.sizes else 0.0
+
+    def _seconds(self, tasks: int, size: Scalar) -> tuple[float, float]:
+        amount = float(size) if self.pattern.sizes else None
+        found = self.pattern.predict(tasks, amount, extrapolate=self.extrapolate)
+        return found.seconds + self.pattern.hookup, found.mpi_share or 0.0
+
+    def job(self, unit: Unit, stretch: float, mpi: float) -> Job:
+        tasks = _pick(self.entry.tasks, unit.tasks)
+        size = _pick(self.sizes, unit.length**stretch)
+        seconds, share = self._seconds(tasks, size)
+        seconds = round(seconds, 3)
+        return Job(self.axes.values(size=size, tasks=tasks, expected=seconds), tasks, seconds, share)
+
+    def group(self) -> dict[str, Any]:
+        size = self.axes.word("size", self.sizes[0])
+        group: dict[str, Any] = _filled(self.template, str(size))
+        group["tasks"] = self.axes.word("tasks", self.entry.tasks[0])
+        alone = self._seconds(self.entry.tasks[0], self.sizes[0])[0]
+        duration = "expected" if self.axes.several["expected"] else round(alone, 3)
+        group["simulate"] = {"duration": duration}
+        if self.pattern.model.freedom > 0:
+            group["simulate"]["noise"] = round(self.pattern.model.residual, 4)
+        return group
+
+
+def _filled(value: Any, size: str) -> Any:
+    """The same with a size in the place of `{size}` in all texts."""
+    if isinstance(value, dict):
+        return {key: _filled(inner, size) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, size) for inner in value]
+    return value.replace("{size}", size) if isinstance(value, str) else value

@@ -1,0 +1,124 @@
+"""A plan becomes an ensemble that meets its targets in simulation, or says what is nearest."""
+
+import textwrap
+
+import pytest
+import yaml
+
+from ensemble.model.errors import SpecError
+from ensemble.simulation import simulate
+from ensemble.spec.loader import load
+from ensemble.studies.planning.experiment import plan_experiment, write_experiment
+from ensemble.studies.planning.plan import read_plan
+
+MIX = """
+    members: {local: {cores: 4}}
+    mix:
+      - {dummy: {duration: [1s, 4s], mpi: [0.1, 0.6]}, share: 0.5}
+      - {name: pair, dummy: {duration: [2s, 9s], mpi: [0, 0.5]}, tasks: [1, 2]}
+"""
+
+
+def planned(tmp_path, text):
+    path = tmp_path / "plan.yaml"
+    path.write_text(textwrap.dedent(text).lstrip())
+    return plan_experiment(read_plan(path))
+
+
+@pytest.mark.parametrize(
+    ("structure", "arrivals"),
+    [
+        ("bag", "start"),
+        ("bag", "poisson, every: 1s"),
+        ("chains", "start"),
+        ("{kind: chains, length: 1}", "bursts, every: 8s, size: 3"),
+        ("{kind: fan-out, width: 3}", "poisson, every: 1s"),
+        ("{kind: iterate, rounds: 2}", "bursts, every: 8s, size: 3"),
+    ],
+)
+def test_an_ensemble_of_each_shape_runs_as_long_as_planned(tmp_path, structure, arrivals):
+    found = planned(
+        tmp_path, f"makespan: 90s\nstructure: {structure}\narrivals: {{pattern: {arrivals}}}" + dedented(MIX)
+    )
+    write_experiment(found, tmp_path / "experiment.yaml", "Made by a test.")
+    (tmp_path / "dummy").touch()
+    run = simulate(load(tmp_path / "experiment.yaml")).runs[0]
+    assert run.outcome == "success"
+    assert run.makespan == pytest.approx(90, rel=0.05)
+    assert run.counts["success"] - (arrivals != "start") == found.figures.jobs
+
+
+def dedented(text):
+    return textwrap.dedent(text)
+
+
+def test_jobs_shares_core_hours_and_mpi_are_met(tmp_path):
+    found = planned(tmp_path, "jobs: 40\ncore_hours: 0.05\nmpi: [0.3, 0.35]\nseed: 3" + dedented(MIX))
+    sizes = {group["name"]: len(group["parameters"]["list"]) for group in found.file["jobs"]}
+    assert sizes == {"dummy": 20, "pair": 20}
+    assert found.figures.core_hours == pytest.approx(0.05, rel=0.01)
+    assert 0.3 <= found.figures.mpi <= 0.35
+
+
+def test_a_plan_follows_from_its_seed(tmp_path):
+    text = "seed: {}\njobs: 20\nmakespan: 30s" + dedented(MIX).replace("{", "{{").replace("}", "}}")
+    one, again, other = (planned(tmp_path, text.format(seed)).file for seed in (1, 1, 2))
+    assert one == again
+    assert one["jobs"] != other["jobs"]
+
+
+def test_steps_of_a_chain_are_kinds_of_the_mix_in_their_order(tmp_path):
+    text = "jobs: 8\nstructure: {kind: chains, steps: [pair, dummy]}" + dedented(MIX)
+    found = planned(tmp_path, text)
+    assert [group["name"] for group in found.file["jobs"]] == ["pair", "dummy"]
+    assert found.file["rules"][0]["action"] == {"name": "submit", "label": "dummy"}
+
+
+def test_arrivals_follow_a_trace(tmp_path):
+    line = "{} {} -1 {} 1 " + " ".join(["-1"] * 13)
+    jobs = [line.format(number, 100 + 10 * number, 5) for number in range(4)]
+    (tmp_path / "trace.swf").write_text("; Version: 2.2\n" + line.format(9, 0, -1) + "\n" + "\n".join(jobs))
+    text = "jobs: 4\narrivals: {pattern: trace, file: trace.swf, speed: 2}\nmix: [{dummy: {duration: 1s}}]\n"
+    found = planned(tmp_path, text)
+    assert [rule["seconds"] for rule in found.file["rules"]] == [5.0, 10.0, 15.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "said"),
+    [
+        ("makespan: 10s\njobs: 40", "1:11", "10s cannot be met by this mix. The nearest is"),
+        ("jobs: 10\nmpi: 0.9", "2:6", "90% in MPI cannot be met"),
+        ("jobs: 10\nstructure: chains", "1:7", "10 jobs do not make whole families of 3. Nearest is 9"),
+        ("jobs: 10\nmakspan: 5s", "2:1", "'makspan' is not a key here. Did you mean makespan?"),
+        (
+            "jobs: 10\nstructure: {kind: chains, steps: [pear]}",
+            "2:12",
+            "'pear' is no entry of the mix. Did you mean pair?",
+        ),
+        ("seed: 3", "1:1", "a plan needs `jobs`, `makespan` or `core_hours`"),
+        ("jobs: 10\narrivals: {pattern: poisson}", "2:11", "poisson needs `every`"),
+        ("jobs: 10\nmpi: [0.5, 0.2]", "2:6", "the least and the greatest"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_place(tmp_path, text, where, said):
+    with pytest.raises(SpecError) as refused:
+        planned(tmp_path, text + dedented(MIX))
+    assert f"plan.yaml:{where}: " in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_a_makespan_that_the_jobs_cannot_fill_says_how_many_would(tmp_path):
+    with pytest.raises(SpecError, match="jobs would meet it") as refused:
+        planned(tmp_path, "makespan: 10m\njobs: 12" + dedented(MIX))
+    jobs = int(str(refused.value).partition("about ")[2].split()[0])
+    assert planned(tmp_path, f"makespan: 10m\njobs: {jobs}" + dedented(MIX)).figures.makespan == pytest.approx(
+        600, rel=0.05
+    )
+
+
+def test_the_file_is_plain_yaml(tmp_path):
+    found = planned(tmp_path, "jobs: 4" + dedented(MIX))
+    write_experiment(found, tmp_path / "experiment.yaml", "Made by a test.")
+    text = (tmp_path / "experiment.yaml").read_text()
+    assert yaml.safe_load(text) == found.file
+    assert "&id" not in text
