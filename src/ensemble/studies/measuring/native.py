@@ -134,7 +134,7 @@ def compile_tool(tool: Tool) -> Path:
     It is kept in `$XDG_CACHE_HOME/ensemble` (by default `~/.cache/ensemble`). Raises `InputError` where there is no C
     compiler, or it fails.
     """
-    texts = {f"{tool}.c": source(f"{tool}.c")}
+    texts = {name: source(name) for name in (f"{tool}.c", "handles.h")}
     if tool == "interposer":
         texts["calls.h"] = wrappers()
     key = hashlib.sha256("\0".join((*texts.values(), *_FLAGS[tool], os.uname().machine)).encode()).hexdigest()[:16]

@@ -6,18 +6,12 @@
  *
  * A record goes to $ENSEMBLE_MPI_RECORD/rank-<rank>.<pid>.json. Times in it are nanoseconds.
  */
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <inttypes.h>
-#include <link.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
+#include "handles.h"
 
-typedef uintptr_t W;
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 enum { MPI_TIME, IO_TIME };
 
@@ -38,32 +32,6 @@ static const int number_of_calls;
 
 /* ---- the MPI that the program uses ------------------------------------------------------------------------- */
 
-static int is_openmpi, is_abi;
-
-struct wanted {
-    const char *symbol;
-    void *found;
-};
-
-static int look_in(struct dl_phdr_info *info, size_t size, void *data) {
-    struct wanted *wanted = data;
-    (void)size;
-    if (!info->dlpi_name || !*info->dlpi_name) return 0;
-    void *object = dlopen(info->dlpi_name, RTLD_LAZY | RTLD_NOLOAD);
-    if (!object) return 0;
-    wanted->found = dlsym(object, wanted->symbol);
-    dlclose(object);
-    return wanted->found != NULL;
-}
-
-/* The global scope comes first: a program may hold the copy of a variable that counts. An MPI that was loaded by a
- * module of Python, say, is not in that scope. */
-static void *look_up(const char *symbol) {
-    struct wanted wanted = {symbol, dlsym(RTLD_DEFAULT, symbol)};
-    if (!wanted.found) dl_iterate_phdr(look_in, &wanted);
-    return wanted.found;
-}
-
 /* `symbol` is a name of the profiling interface. MPICH has none of its own for parts of mpi_f08: those call C. */
 static void *find(const char *symbol) {
     void *found = look_up(symbol);
@@ -73,11 +41,6 @@ static void *find(const char *symbol) {
         abort();
     }
     return found;
-}
-
-static W world(void) {
-    if (is_abi) return 0x101;
-    return is_openmpi ? (W)look_up("ompi_mpi_comm_world") : 0x44000000;
 }
 
 static long proc_null(void) { return is_abi ? -3 : is_openmpi ? -2 : -1; }
@@ -151,14 +114,6 @@ static long bytes_of_each_of_fortran(W numbers, W types, long processes) {
 static int running; /* between MPI_Init and MPI_Finalize */
 static uint64_t clock_cost;
 static __thread int inside __attribute__((tls_model("initial-exec"))); /* MPI that is called by MPI counts once */
-
-static uint64_t clock_ns(clockid_t clock) {
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static inline uint64_t now(void) { return clock_ns(CLOCK_MONOTONIC); }
 
 static void calibrate(void) {
     clock_cost = UINT64_MAX;
@@ -286,9 +241,7 @@ static void begin(uint64_t start) {
     char version[8192] = "";
     int length = 0;
     void *get_rank = find("PMPI_Comm_rank"), *get_version = look_up("PMPI_Get_library_version");
-    Dl_info where;
-    is_abi = dladdr(get_rank, &where) && where.dli_fname && strstr(where.dli_fname, "mpi_abi");
-    is_openmpi = !is_abi && look_up("ompi_mpi_comm_world") != NULL;
+    recognize_mpi();
     ((int (*)(W, int *))get_rank)(world(), &rank);
     ((int (*)(W, int *))find("PMPI_Comm_size"))(world(), &size_of_world);
     if (get_version) ((int (*)(char *, int *))get_version)(version, &length);
