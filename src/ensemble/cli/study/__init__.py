@@ -12,6 +12,7 @@ VERBS: Final[dict[str, str]] = {
     "matrix": "List the cells: applications, bases, MPIs and fabrics that fit together.",
     "render": "Print the Containerfile of a cell.",
     "build": "Build the image of a cell.",
+    "measure": "Measure a cell or a command: time, figure of merit, share of MPI, the machine.",
     "fit": "Fit a pattern to the measurements of each cell.",
     "show": "Show the patterns of a study.",
     "plan": "Make an ensemble from a plan.",
