@@ -6,7 +6,6 @@ for after a job's end, alone and beside 1,000 other Ensembles.
 It needs what `scripts/kubernetes-cluster` needs. Times of the API are from the API server's audit log.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -73,9 +72,11 @@ def seconds(stamp):
 
 def latencies(space, name):
     """From each probe's end in the API to the patch of the elastic Job that follows, in seconds."""
+    # nothing is written by pods that are not real; without a shared volume their logs would be asked for
+    shared = {"path": str(space.folder), "volume": {"emptyDir": {}}}
     members = [
-        {"name": "pool", "size": 1, "maxSize": PROBES + 2, "job": {**WORK, "elastic": True}},
-        {"name": "probes", "job": JOB},
+        {"name": "pool", "size": 1, "maxSize": PROBES + 2, "job": {**WORK, "elastic": True, "shared": shared}},
+        {"name": "probes", "job": {**JOB, "shared": shared}},
     ]
     jobs = [
         {"name": "work", "command": "sleep 3600", "member": "pool"},
@@ -88,10 +89,8 @@ def latencies(space, name):
     }
     space.namespace.apply(space.ensemble(name, members=members, jobs=jobs, rules=[grow]))
     service = space.serve(name)
-    with contextlib.suppress(AssertionError):
-        # a slow machine is measured by the firings that it manages in this time
-        until(lambda: space.status(name).get("rulesFired", 0) >= PROBES, 180)
-    time.sleep(2)
+    jobs_now = lambda: space.namespace.get("jobs")["items"]  # noqa: E731
+    until(lambda: any(job["spec"]["parallelism"] > PROBES for job in jobs_now()), 600, "a patch for each firing")
     service.stop()
     ends, asked = [], []
     for entry in space.namespace.audit("jobs"):
@@ -104,8 +103,6 @@ def latencies(space, name):
 
 
 def shown(found):
-    if not found:
-        return "not measured: no rule fired in time"
     found = sorted(found)
     p99 = found[min(len(found) - 1, int(len(found) * 0.99))]
     return f"p50 {statistics.median(found) * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms ({len(found)} firings)"

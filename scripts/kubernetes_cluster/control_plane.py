@@ -15,6 +15,7 @@ AUDIT_POLICY = {
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [
+        {"level": "Metadata", "verbs": ["update"], "resources": [{"group": "batch", "resources": ["jobs/status"]}]},
         {
             "level": "None",
             "resources": [{"group": group, "resources": names} for group, names in (
@@ -26,7 +27,7 @@ AUDIT_POLICY = {
         {"level": "None"},
     ],
 }  # fmt: skip
-"""A patch is logged too: server-side apply makes objects by it, with the answer 201."""
+"""A patch is logged too: server-side apply makes objects by it, with the answer 201. So is the end of a Job."""
 
 
 def make_network(layout: Layout) -> None:
