@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ensemble.members.kit.epoch import EpochGuard
+from ensemble.members.kit.figures import read_figures
 from ensemble.members.kit.files import JobFiles
 from ensemble.members.kit.options import check_options, is_yes, seconds
 from ensemble.members.kit.outbox import Outbox
@@ -17,7 +18,7 @@ from ensemble.members.kit.records import DurableLog
 from ensemble.members.kit.work import Work, retry
 from ensemble.model.errors import MemberError
 from ensemble.model.events import JobEvent, MemberEvent
-from ensemble.model.jobs import AttemptRef, JobSpec
+from ensemble.model.jobs import AttemptRef, JobSpec, OutputSpec
 from ensemble.testing.bench import RecordingSink
 
 
@@ -163,3 +164,9 @@ def test_the_part_of_a_script_that_failed_is_told(
         Path(path).write_text(text)
     assert subprocess.run(program.words, check=False).returncode == code
     assert (Path(files.phase).read_text() if Path(files.phase).exists() else None) == phase
+
+
+def test_a_pattern_without_a_number_can_be_counted(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("Solution Validates\nno\nSolution Validates\n")
+    output = OutputSpec("validated", source="log", pattern="Solution Validates", take="count")
+    assert read_figures([output], str(tmp_path), "", "") == ({"validated": 2.0}, [])

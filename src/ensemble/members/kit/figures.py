@@ -82,12 +82,12 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def _matches(pattern: str, path: str) -> Iterator[float]:
     """The numbers that match, line by line, so that a log of gigabytes costs no memory."""
     compiled = _compiled(pattern)
-    group = 1 if compiled.groups else 0
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             for found in compiled.finditer(line.rstrip("\n")):
                 try:
-                    yield float(found.group(group))
+                    # a pattern without a group is only counted
+                    yield float(found.group(1)) if compiled.groups else 1.0
                 except (ValueError, TypeError):
                     continue
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Call", "calls", "compile_tool", "wrappers"]
+__all__ = ["TOOLS", "Call", "Tool", "calls", "compile_tool", "compiler_words", "sources", "wrappers"]
 
 import hashlib
 import os
@@ -16,6 +16,8 @@ from typing import Final, Literal, NamedTuple
 from ensemble.model.errors import InputError
 
 Tool = Literal["interposer", "dummy"]
+TOOLS: Final[dict[Tool, str]] = {"interposer": "interposer.so", "dummy": "dummy"}
+"""By tool: the name of the compiled file."""
 
 _FLAGS: Final[dict[Tool, tuple[str, ...]]] = {
     "interposer": ("-shared", "-fPIC", "-ldl"),
@@ -128,15 +130,26 @@ def _wrapper(call: Call, number: int, name: str, arguments: int) -> str:
     return f'int {name}({declared})\n{macro}({number}, "{real}", ({declared}), ({", ".join(names)}), {size})'
 
 
+def sources(tool: Tool) -> dict[str, str]:
+    """The texts that a tool is compiled from, by file name."""
+    texts = {name: source(name) for name in (f"{tool}.c", "handles.h")}
+    if tool == "interposer":
+        texts["calls.h"] = wrappers()
+    return texts
+
+
+def compiler_words(tool: Tool, folder: str, made: str) -> list[str]:
+    """What follows the name of the compiler in the command that makes a tool of the sources in a folder."""
+    return ["-O2", "-Wall", "-o", made, f"{folder}/{tool}.c", *_FLAGS[tool]]
+
+
 def compile_tool(tool: Tool) -> Path:
     """Return the path of the compiled tool: a library for `interposer`, a program for `dummy`.
 
     It is kept in `$XDG_CACHE_HOME/ensemble` (by default `~/.cache/ensemble`). Raises `InputError` where there is no C
     compiler, or it fails.
     """
-    texts = {name: source(name) for name in (f"{tool}.c", "handles.h")}
-    if tool == "interposer":
-        texts["calls.h"] = wrappers()
+    texts = sources(tool)
     key = hashlib.sha256("\0".join((*texts.values(), *_FLAGS[tool], os.uname().machine)).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ensemble"
     made = cache / (f"{tool}-{key}.so" if tool == "interposer" else f"{tool}-{key}")
@@ -151,7 +164,7 @@ def compile_tool(tool: Tool) -> Path:
             for name, text in texts.items():
                 Path(folder, name).write_text(text, "utf-8")
             part = Path(folder, made.name)
-            words = [compiler, "-O2", "-Wall", "-o", str(part), f"{folder}/{tool}.c", *_FLAGS[tool]]
+            words = [compiler, *compiler_words(tool, folder, str(part))]
             done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
             if done.returncode:
                 raise InputError(f"{compiler} could not compile the {tool}: {done.stderr.strip()}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Builder", "Built", "bootstrap", "build", "builder", "image_name"]
+__all__ = ["Builder", "Built", "bootstrap", "build", "builder", "image_name", "write_context"]
 
 import configparser
 import os
@@ -21,7 +21,7 @@ from ensemble.model.errors import EnsembleError, InputError
 from ensemble.studies.recipes.cells import Cell
 from ensemble.studies.recipes.model import Base
 from ensemble.studies.recipes.pins import unpinned
-from ensemble.studies.recipes.rendering import PREFIX, containerfile, digest
+from ensemble.studies.recipes.rendering import PREFIX, containerfile, context_files, digest
 
 BUILDERS: Final = ("buildah", "podman")
 
@@ -99,7 +99,7 @@ def build(
     words += ["--isolation=chroot"] if program.program.endswith("buildah") else []
     with tempfile.TemporaryDirectory(prefix="ensemble-build-") as folder, _pip_settings(Path(folder)) as mounts:
         context = Path(folder) / "context"
-        _fill(context, containerfile(cell, flux))
+        write_context(context, cell, flux)
         program.run("build", *words, *mounts, f"--file={context}/Containerfile", str(context), quiet=quiet)
     found = program.run("images", "--no-trunc", "--format={{.Digest}}", "--filter", f"reference={name}")
     return Built(cell=cell.name, image=name, digest=found.splitlines()[0], recipe=recipe)
@@ -142,16 +142,14 @@ def _check_architecture(program: Builder, image: str) -> None:
         raise InputError(f"the image {image} is for {there}, and this machine is {here}")
 
 
-def _fill(context: Path, text: str) -> None:
-    """Write what a build copies into the image; times of files are the same in every build."""
-    context.mkdir()
-    (context / "Containerfile").write_text(text, encoding="utf-8")
-    sources = Path(__file__).parents[1] / "measuring" / "native"
-    for path in sorted(sources.glob("*.[ch]")) if sources.is_dir() else ():
-        shutil.copy(path, context / path.name)
+def write_context(folder: Path, cell: Cell, flux: bool = False) -> None:
+    """Write all that a build needs into a new folder; times of files are the same in every build."""
+    folder.mkdir()
+    for name, text in {"Containerfile": containerfile(cell, flux), **context_files()}.items():
+        (folder / name).write_text(text, encoding="utf-8")
     if (oras := _oras()) is not None:
-        shutil.copy(oras, context / "oras")
-    for path in context.iterdir():
+        shutil.copy(oras, folder / "oras")
+    for path in folder.iterdir():
         path.chmod(0o755 if path.name == "oras" else 0o644)
         os.utime(path, (0, 0))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["ORAS", "containerfile", "digest", "labels"]
+__all__ = ["ORAS", "TOOLS_IN_IMAGE", "containerfile", "context_files", "digest", "labels"]
 
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from ensemble.studies.measuring.native import TOOLS, compiler_words, sources
 from ensemble.studies.recipes.cells import Cell, Step
 from ensemble.studies.recipes.model import Clone, Download, PythonPackage
 
@@ -17,6 +18,9 @@ PREFIX: Final = "org.flux-framework.ensemble"
 
 SOURCES: Final = "/opt/src"
 """Where a build keeps what it fetched, until it is installed."""
+
+TOOLS_IN_IMAGE: Final = "/usr/local/lib/ensemble"
+"""Where an image has the interposer and the dummy program."""
 
 ORAS: Final = Download(
     url="https://github.com/oras-project/oras/releases/download/v1.1.0/oras_1.1.0_linux_amd64.tar.gz",
@@ -47,7 +51,7 @@ def containerfile(cell: Cell, flux: bool = False) -> str:
         f"# Made by `ensemble study render {cell.name}`. Change the recipe, not this file.",
         f"ARG BASE={image}",
         "FROM ${BASE}",
-        "USER root",
+        "USER 0",
         *(["ENV DEBIAN_FRONTEND=noninteractive"] if cell.base.packager == "apt" else []),
     ]
     for step in cell.steps:
@@ -140,28 +144,33 @@ def _hash(package: PythonPackage) -> str:
 
 
 def _tools() -> Iterator[str]:
-    """The oras command, and the sources of the interposer and the dummy, which are compiled at use."""
+    """The oras command, the interposer and the dummy program; what they are made of is in the context of the build."""
     file = ORAS.url.rpartition("/")[2]
-    unpacked = f"tar -xzf {SOURCES}/{file} -C /usr/local/bin oras"
-    download = [f"mkdir -p {SOURCES}", *_downloads({file: ORAS}), unpacked, f"rm -rf {SOURCES}"]
-    yield from ("", "# oras, which may be in the context, and what measures")
-    yield "COPY . /opt/ensemble/share"
+    download = " && \\\n      ".join([*_downloads({file: ORAS}), f"tar -xzf {SOURCES}/{file} -C {SOURCES} oras"])
+    yield from ("", "# what measures and saves; oras is downloaded where the context has none", f"COPY . {SOURCES}")
+    compiled = [f"gcc {' '.join(compiler_words(tool, SOURCES, f'{TOOLS_IN_IMAGE}/{TOOLS[tool]}'))}" for tool in TOOLS]
     yield from _run(
         [
-            "mkdir -p /usr/share/ensemble",
-            "if [ -e /opt/ensemble/share/oras ]; then mv /opt/ensemble/share/oras /usr/local/bin/oras; else "
-            + " && \\\n      ".join(download)
-            + "; fi",
-            "chmod 755 /usr/local/bin/oras",
-            "rm -f /opt/ensemble/share/Containerfile",
+            f"mkdir -p {TOOLS_IN_IMAGE}",
+            *compiled,
+            f"if [ ! -e {SOURCES}/oras ]; then \\\n      {download}; fi",
+            f"install -m 755 {SOURCES}/oras /usr/local/bin/oras",
+            f"rm -rf {SOURCES}",
         ]
     )
 
 
+def context_files() -> dict[str, str]:
+    """The texts that a build needs beside the Containerfile, by name."""
+    return {name: text for tool in TOOLS for name, text in sources(tool).items()}
+
+
 def _inventory(cell: Cell) -> list[str]:
+    """List what is in the image, in files of the image."""
     python = [name for _, variant in cell.steps for name in variant.python]
     pip = ["python3 -m pip freeze > /usr/share/ensemble/python-packages.txt"] if python else []
     return [
+        "mkdir -p /usr/share/ensemble",
         _INVENTORY[cell.base.packager],
         *pip,
         "useradd --uid 1000 --create-home ensemble",
