@@ -12,6 +12,7 @@ from ensemble.studies.recipes import building, catalogue
 from tests.studies.debian import install
 
 CELL = "netpipe/debian/mpich"
+OWN = "applications: {a: {help: h, figure: {name: f}, outputs: {f: '(1)'}, problems: {}, variants: [%s]}}"
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,9 @@ def store(tmp_path_factory):
     if reason := install({"buildah": "buildah", "mmdebstrap": "mmdebstrap"}):
         pytest.skip(reason)
     where = tmp_path_factory.mktemp("store")
-    (where / "storage.conf").write_text(f'[storage]\ndriver = ""\ngraphroot = "{where}/g"\nrunroot = "{where}/r"\n')
+    (where / "storage.conf").write_text(
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{where}/g"\nrunroot = "{where}/r"\n'
+    )
     (where / "oras").write_text("#!/bin/sh\necho the oras of the test\n")
     (where / "oras").chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
@@ -87,10 +90,9 @@ def test_an_image_of_another_architecture_is_refused(store, built):
 
 
 def test_a_build_that_fails_says_its_last_words(store, built):
-    recipe = "applications: {a: {help: h, figure: {name: f}, outputs: {f: '(1)'}, problems: {}, variants: [{run: [%s]}]}}"
-    (store / "recipes.yaml").write_text(recipe % "echo no room for this >&2; exit 3")
+    (store / "recipes.yaml").write_text(OWN % "{run: [echo no room for this >&2; exit 3]}")
     cell = catalogue(store).cell("a/debian/mpich")
-    with pytest.raises(EnsembleError, match="(?s)build failed: .*no room for this"):
+    with pytest.raises(EnsembleError, match=r"(?s)build failed: .*no room for this"):
         building.build(cell, base=building.bootstrap(cell.base), quiet=True)
 
 
@@ -101,7 +103,6 @@ def test_without_a_builder_the_package_is_named(monkeypatch, tmp_path):
 
 
 def test_an_unpinned_cell_is_not_built(tmp_path):
-    recipe = "applications: {a: {help: h, figure: {name: f}, outputs: {f: '(1)'}, problems: {}, variants: [%s]}}"
-    (tmp_path / "recipes.yaml").write_text(recipe % "{clones: {b: {url: 'https://example.org/b'}}}")
-    with pytest.raises(InputError, match="a/debian/mpich is unpinned.*https://example.org/b has no commit"):
+    (tmp_path / "recipes.yaml").write_text(OWN % "{clones: {b: {url: 'https://example.org/b'}}}")
+    with pytest.raises(InputError, match=r"a/debian/mpich is unpinned.*https://example\.org/b has no commit"):
         building.build(catalogue(tmp_path).cell("a/debian/mpich"))
