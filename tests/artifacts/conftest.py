@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -25,12 +26,7 @@ rules:
 
 
 class Saver(Here):
-    """A directory with a run that is over, and the verbs that save and fetch it."""
-
-    def __init__(self, where):
-        super().__init__(where)
-        (where / "bag.yaml").write_text(FILE)
-        self("run", "bag.yaml", "--output", "quiet")
+    """A directory with a run, and the verbs that save and fetch it."""
 
     def json(self, *args, code=0):
         return json.loads(self(*args, "--output", "json", code=code))
@@ -52,7 +48,17 @@ def registry(tmp_path):
     one.stop()
 
 
-@pytest.fixture
-def here(tmp_path):
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
     """A directory with the run `bag-1`, which is over."""
-    return Saver(tmp_path)
+    where = tmp_path_factory.mktemp("made")
+    (where / "bag.yaml").write_text(FILE)
+    Here(where)("run", "bag.yaml", "--output", "quiet")
+    return where
+
+
+@pytest.fixture
+def here(made, tmp_path):
+    """A copy of that directory: the test's own."""
+    shutil.copytree(made, tmp_path / "here", symlinks=True, ignore=shutil.ignore_patterns("home", "requests"))
+    return Saver(tmp_path / "here")

@@ -56,14 +56,8 @@ def attached(registry: Registry, repository: str, digest: str) -> list[Descripto
 
 def _claims(registry: Registry, repository: str, index_tag: str) -> list[str]:
     """The tags of artifacts that are to be in an index."""
-    found = []
-    for tag in registry.tags(repository, after=index_tag):
-        # in the order of their letters, ours come first; a registry may also ignore where we wanted to begin
-        if tag.startswith(f"{index_tag}."):
-            found.append(tag)
-        elif tag > f"{index_tag}/":
-            break
-    return sorted(found)
+    # a registry may list them in any order, and ignore where we wanted to begin
+    return sorted(tag for tag in registry.tags(repository, after=index_tag) if tag.startswith(f"{index_tag}."))
 
 
 def _entry(registry: Registry, repository: str, name: str) -> Descriptor:

@@ -105,7 +105,7 @@ class Registry:
         return "OCI-Subject" in answer.headers
 
     def tags(self, repository: str, after: str = "") -> Iterator[str]:
-        """The tags of a repository that come after this one in the order of their letters."""
+        """The tags of a repository, in any order. Those up to `after` are left out by a registry that sorts them."""
         path = "tags/list?n=1000" + (f"&last={after}" if after else "")
         while path:
             try:
@@ -285,7 +285,10 @@ def _refusal(answer: httpx2.Response, what: str) -> ArtifactError:
         kind, _, name = answer.url.path.rpartition("/")
         return NotThere(f"{what} has no {kind.rpartition('/')[2].removesuffix('s')} {name}{said}")
     reason = _REFUSALS.get(code)
-    return Refusal(f"{what} {reason}{said}") if reason else ArtifactError(f"{what} answers {code}{said}")
+    if reason:
+        return Refusal(f"{what} {reason}{said}")
+    hint = "; its own log says why, a full disk for example" if code >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
+    return ArtifactError(f"{what} answers {code}{said}{hint}")
 
 
 class _UploadLost(ArtifactError):
@@ -298,6 +301,7 @@ class _Upload:
     def __init__(self, registry: Registry, repository: str, begun: httpx2.Response) -> None:
         self._registry, self._repository = registry, repository
         self._location = ""
+        self._patience = _Patience(registry)
         self.offset = 0
         self._moved(begun)
 
@@ -318,7 +322,7 @@ class _Upload:
             self._resume(error)
 
     def _resume(self, why: ArtifactError) -> None:
-        """Ask how much has arrived; what the registry cannot say, or does not grow, begins anew."""
+        """Ask how much has arrived. Raises `_UploadLost` where the registry cannot say."""
         before = self.offset
         try:
             answer = self._send("GET")
@@ -328,7 +332,7 @@ class _Upload:
         last = answer.headers.get("Range", "").rpartition("-")[2]
         self.offset = int(last) + 1 if last.isdigit() and int(last) else 0
         if self.offset <= before:
-            raise _UploadLost(str(why))
+            self._patience.wait(why)
 
     def close(self, digest: str) -> None:
         """Give the upload its digest: from then on it is a blob. Raises `_UploadLost`."""
