@@ -1,15 +1,19 @@
 """A plan becomes an ensemble that meets its targets in simulation, or says what is nearest."""
 
+import json
 import textwrap
+from datetime import UTC, datetime
 
 import pytest
 import yaml
 
-from ensemble.model.errors import SpecError
+from ensemble.model.errors import InputError, SpecError
 from ensemble.simulation import simulate
 from ensemble.spec.loader import load
-from ensemble.studies.planning.experiment import plan_experiment, write_experiment
+from ensemble.studies.planning.experiment import Task, write_experiment
 from ensemble.studies.planning.plan import read_plan
+from ensemble.studies.planning.planner import plan_experiment
+from ensemble.studies.planning.wfformat import read_workflow, write_workflow
 
 MIX = """
     members: {local: {cores: 4}}
@@ -41,7 +45,6 @@ def test_an_ensemble_of_each_shape_runs_as_long_as_planned(tmp_path, structure, 
         tmp_path, f"makespan: 90s\nstructure: {structure}\narrivals: {{pattern: {arrivals}}}" + dedented(MIX)
     )
     write_experiment(found, tmp_path / "experiment.yaml", "Made by a test.")
-    (tmp_path / "dummy").touch()
     run = simulate(load(tmp_path / "experiment.yaml")).runs[0]
     assert run.outcome == "success"
     assert run.makespan == pytest.approx(90, rel=0.05)
@@ -122,3 +125,50 @@ def test_the_file_is_plain_yaml(tmp_path):
     text = (tmp_path / "experiment.yaml").read_text()
     assert yaml.safe_load(text) == found.file
     assert "&id" not in text
+
+
+DIAMOND = {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")}
+
+
+def write_diamond(path):
+    tasks = [Task(name, f"step {name}", 2.0, 1 + (name == "d"), parents) for name, parents in DIAMOND.items()]
+    write_workflow(path, "diamond", tasks, 6.0, datetime(2026, 1, 1, tzinfo=UTC))
+    return tasks
+
+
+def test_a_workflow_that_was_written_is_read_again(tmp_path):
+    tasks = write_diamond(tmp_path / "wf.json")
+    assert read_workflow(tmp_path / "wf.json") == tasks
+
+
+def test_a_workflow_runs_in_the_order_of_its_dependencies(tmp_path):
+    write_diamond(tmp_path / "wf.json")
+    plan = "makespan: 12s\nhookup: 0\nmembers: {local: {cores: 2}}\nstructure: {kind: workflow, file: wf.json}\n"
+    found = planned(tmp_path, plan)
+    assert found.figures.makespan == pytest.approx(12)
+    assert [task.seconds for task in found.tasks] == pytest.approx([4, 4, 4, 4])
+
+
+def test_the_jobs_of_a_plan_are_a_workflow(tmp_path):
+    found = planned(tmp_path, "jobs: 5\nstructure: {kind: fan-out, width: 3}\nmix: [{dummy: {duration: 1s}}]\n")
+    write_workflow(tmp_path / "wf.json", "fan", found.tasks, found.figures.makespan, datetime(2026, 1, 1, tzinfo=UTC))
+    last = read_workflow(tmp_path / "wf.json")[-1]
+    assert (last.id, last.parents) == ("dummy-last-1", tuple(f"dummy-work-1-{copy}" for copy in (1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("parents", "said"),
+    [({"a": ("b",), "b": ("a",)}, "wait for each other: "), ({"a": ("x",)}, "'x', which is no task")],
+)
+def test_a_workflow_that_cannot_run_is_refused(tmp_path, parents, said):
+    names = [*parents, "x"]
+    tasks = [Task(name, name, 1.0, 1, parents.get(name, ())) for name in names]
+    write_workflow(tmp_path / "wf.json", "bad", tasks, 1.0, datetime(2026, 1, 1, tzinfo=UTC))
+    text = (tmp_path / "wf.json").read_text()
+    if "x" in said:
+        data = json.loads(text)
+        for part in ("specification", "execution"):
+            data["workflow"][part]["tasks"] = [one for one in data["workflow"][part]["tasks"] if one["id"] != "x"]
+        (tmp_path / "wf.json").write_text(json.dumps(data))
+    with pytest.raises(InputError, match=said):
+        read_workflow(tmp_path / "wf.json")

@@ -18,18 +18,22 @@ from ensemble.cli.study.options import recipes_option, study_option
 @click.option(
     "--to", "-o", default="experiment.yaml", show_default=True, metavar="FILE", help="Name of the new ensemble file."
 )
+@click.option("--wfformat", default="", metavar="FILE", help="Write the jobs as a workflow in WfFormat too.")
 @partial(output_option, letter="")
-def command(file: str, study: str, recipes: tuple[str, ...], to: str, output: Output) -> None:
+def command(file: str, study: str, recipes: tuple[str, ...], to: str, wfformat: str, output: Output) -> None:
     """Make an ensemble from the plan in FILE: jobs with the durations and shares of MPI that it asks for.
 
     The targets are met in simulation, so `ensemble simulate` of the new file gives the same makespan. The same plan and
     patterns give the same file.
     """
+    from datetime import UTC, datetime
     from pathlib import Path
 
     from ensemble.studies.patterns import read_patterns
-    from ensemble.studies.planning.experiment import plan_experiment, write_experiment
+    from ensemble.studies.planning.experiment import write_experiment
     from ensemble.studies.planning.plan import read_plan
+    from ensemble.studies.planning.planner import plan_experiment
+    from ensemble.studies.planning.wfformat import write_workflow
     from ensemble.studies.recipes import catalogue
     from ensemble.studies.showing import figures_line
 
@@ -38,5 +42,8 @@ def command(file: str, study: str, recipes: tuple[str, ...], to: str, output: Ou
     known = (read_patterns(Path(study)), catalogue(files=recipes)) if cells else (None, None)
     experiment = plan_experiment(plan, *known)
     written = write_experiment(experiment, Path(to), f"Made from {Path(file).name} by `ensemble study plan`.")
+    if wfformat:
+        write_workflow(Path(wfformat), plan.plan.name, experiment.tasks, experiment.figures.makespan, datetime.now(UTC))
+        written.append(Path(wfformat))
     text = "\n".join([figures_line(experiment.figures), *(f"wrote {path}" for path in written)])
     output.show(text, {"files": [str(path) for path in written], "figures": experiment.figures._asdict()})

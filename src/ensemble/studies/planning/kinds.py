@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Job", "Kind", "kind_of"]
+__all__ = ["DUMMY", "Job", "Kind", "kind_of", "workflow_group"]
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
@@ -49,6 +49,13 @@ def kind_of(entry: Mix, plan: Plan, patterns: Patterns | None, recipes: Catalogu
     assert recipes is not None
     group = application_group(recipes.cell(entry.cell), entry.problem)
     return _CellKind(entry, patterns.find(entry.cell, entry.problem, _name(entry)), group, plan.extrapolate)
+
+
+def workflow_group(mpi: float, hookup: float) -> dict[str, Any]:
+    """The group of dummies with a share of MPI whose axes are `seconds` and `tasks`."""
+    entry = Mix(tasks=(1, 2), dummy=Dummy(duration=(0.0, 1.0), mpi=(mpi, mpi)))
+    assert entry.dummy is not None
+    return _DummyKind(entry, entry.dummy, hookup).group()
 
 
 def _name(entry: Mix) -> str:
@@ -111,7 +118,10 @@ class _DummyKind:
             "inputs": [DUMMY],
             "tasks": word("tasks", self.entry.tasks[0]),
             "outputs": {"mpi_share": r"^mpi_share ([\d.]+)"},
-            "simulate": {"duration": f"seconds + {self.hookup:g}" if self.axes.several["seconds"] else fixed},
+            "simulate": {
+                "duration": f"seconds + {self.hookup:g}" if self.axes.several["seconds"] else fixed,
+                "figures": {"mpi_share": "mpi" if self.axes.several["mpi"] else dummy.mpi[0]},
+            },
         }
 
 

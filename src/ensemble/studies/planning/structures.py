@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["CLOCK", "Placed", "compose"]
+__all__ = ["CLOCK", "Placed", "compose", "tasks_of"]
 
 import itertools
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from ensemble.studies.planning.draws import Family, roles
+from ensemble.studies.planning.experiment import Task
 from ensemble.studies.planning.kinds import Job, Kind
 from ensemble.studies.planning.plan import Plan
 
@@ -120,3 +121,22 @@ def _dependencies(plan: Plan, names: Sequence[str]) -> list[dict[str, Any]]:
 
 def _after(one: str, other: str) -> dict[str, Any]:
     return {"trigger": "job-success", "name": one, "for_each": NUMBER, "action": {"name": "submit", "label": other}}
+
+
+def tasks_of(plan: Plan, kinds: Sequence[Kind], placed: Sequence[Placed]) -> list[Task]:
+    """The jobs as tasks of a workflow, with those that each waits for; an iteration has all of its rounds."""
+    tasks: list[Task] = []
+    one_by_one = plan.structure.kind == "iterate"
+    for one in placed:
+        names = _names(plan, kinds, tuple(unit.entry for unit in one.family.units))
+        before: tuple[str, ...] = ()
+        for job, name, (_, copies) in zip(one.jobs, names, roles(plan.structure), strict=True):
+            made = []
+            for copy in range(copies):
+                key = f"{name}-{one.family.number}" + (f"-{copy + 1}" if copies > 1 else "")
+                tasks.append(Task(key, name, job.seconds, job.tasks, before))
+                made.append(key)
+                if one_by_one:
+                    before = (key,)
+            before = tuple(made)
+    return tasks
