@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from ensemble.model.errors import InputError, SpecError
+from ensemble.operator.conversion import convert
 from ensemble.simulation import simulate
 from ensemble.spec.loader import load
-from ensemble.studies.planning.experiment import Task, write_experiment
+from ensemble.studies.planning.experiment import Task, kubernetes_object, write_experiment
 from ensemble.studies.planning.plan import read_plan
 from ensemble.studies.planning.planner import plan_experiment
 from ensemble.studies.planning.wfformat import read_workflow, write_workflow
@@ -172,3 +173,12 @@ def test_a_workflow_that_cannot_run_is_refused(tmp_path, parents, said):
         (tmp_path / "wf.json").write_text(json.dumps(data))
     with pytest.raises(InputError, match=said):
         read_workflow(tmp_path / "wf.json")
+
+
+def test_the_object_for_kubernetes_is_one_that_the_operator_takes(tmp_path):
+    found = planned(tmp_path, "jobs: 6\narrivals: {pattern: poisson, every: 2s}\nstructure: chains" + dedented(MIX))
+    made = kubernetes_object(found.file, "registry.example.org/dummy:1")
+    read = convert(made["metadata"]["name"], made["spec"])
+    assert {group.member for group in read.ensemble.jobs} == {"local"}
+    assert read.ensemble.members["local"].kind == "job"
+    assert read.ensemble.jobs[0].command.startswith("/usr/local/lib/ensemble/dummy ")

@@ -9,16 +9,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-import yaml
-
 from ensemble.model.jobs import Scalar
 from ensemble.studies.measuring.measurement import Measurement
 from ensemble.studies.measuring.native import compile_tool, source
 from ensemble.studies.measuring.notes import MARK
 from ensemble.studies.measuring.subject import Point, Subject
-
-IN_IMAGE: Final = "/usr/local/lib/ensemble"
-"""Where an image of ours has the tools."""
+from ensemble.studies.recipes.rendering import TOOLS_IN_IMAGE
+from ensemble.studies.writing import file_text
 
 NOTHING: Final = "-"
 """Stands for an empty word in a note."""
@@ -38,7 +35,7 @@ class Tools(NamedTuple):
     @classmethod
     def in_image(cls) -> Tools:
         """Those of an image that `ensemble study build` made."""
-        return cls(f"{IN_IMAGE}/interposer.so", f"{IN_IMAGE}/dummy")
+        return cls(f"{TOOLS_IN_IMAGE}/interposer.so", f"{TOOLS_IN_IMAGE}/dummy")
 
 
 def missing_runs(subject: Subject, measured: Iterable[Measurement], wanted: int) -> dict[Point, int]:
@@ -68,8 +65,7 @@ def ensemble_file(subject: Subject, missing: Mapping[Point, int], tools: Tools, 
         by_count[count].append(point)
     jobs = [_group(subject, count, points, tools, how) for count, points in sorted(by_count.items())]
     data = {"name": subject.name, "seed": seed, "jobs": jobs}
-    head = f"# Measures {subject.cell} on {subject.problem}. Written by `ensemble study measure`.\n"
-    return head + yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+    return file_text(data, f"Measures {subject.cell} on {subject.problem}. Written by `ensemble study measure`.")
 
 
 def _group(subject: Subject, count: int, points: Sequence[Point], tools: Tools, how: How) -> dict[str, Any]:
@@ -128,14 +124,3 @@ def _command(subject: Subject, tools: Tools, how: How) -> str:
         return "".join(f"export {one}\n" for one in variables) + command
     launcher = f"{how.launcher} " if how.launcher else ""
     return f"{launcher}env {' '.join(variables)} {command}"
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes a text of several lines as such."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _text)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["Experiment", "Figures", "simulated_makespan", "write_experiment"]
+__all__ = [
+    "CLOCK",
+    "Experiment",
+    "Figures",
+    "Task",
+    "kubernetes_object",
+    "simulated_makespan",
+    "write_experiment",
+    "write_text",
+]
 
 import shutil
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import yaml
 from msgspec import Struct
 
 from ensemble.model.errors import FileError
@@ -16,8 +24,14 @@ from ensemble.simulation import simulate
 from ensemble.spec.loader import from_plain
 from ensemble.studies.measuring.native import compile_tool
 from ensemble.studies.planning.kinds import DUMMY
+from ensemble.studies.recipes.rendering import TOOLS_IN_IMAGE
+from ensemble.studies.writing import file_text
 
-_WIDTH: Final = 120
+CLOCK: Final = "clock"
+"""The group, and the member, of the job that keeps a run open until the last arrival."""
+
+_KINDS: Final = {"jobset": "jobset", "leaderworkerset": "leaderWorkerSet", "minicluster": "minicluster"}
+"""How an object names the kinds of members; what is none of Kubernetes becomes `job`."""
 
 
 class Figures(NamedTuple):
@@ -53,11 +67,46 @@ def simulated_makespan(file: dict[str, Any], directory: str) -> float:
     return simulate(from_plain(file | {"jobs": jobs}, directory), functions=False).runs[0].makespan
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes what is there twice twice, without anchors."""
+def kubernetes_object(file: dict[str, Any], image: str) -> dict[str, Any]:
+    """An ensemble file as an object of kind Ensemble, whose jobs use this image where a group names no other.
 
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
+    The dummy program is the one in the image. A job that keeps the run open waits on the first member, which is one
+    node larger for it.
+    """
+    own = {name: member for name, member in file["members"].items() if name != CLOCK}
+    home = next(iter(own))
+    clocked = CLOCK in file["members"]
+    members = []
+    for name, member in own.items():
+        kind = member.get("kind", name)
+        key = _KINDS.get(kind, "job")
+        size = member.get("nodes", 1) + (clocked and name == home)
+        sizes = {"size": size} | ({"cores": member["cores"]} if "cores" in member else {})
+        members.append({"name": name, key: {"image": image} | member.get("options", {}), **sizes})
+    jobs = [_in_image(group, home) for group in file["jobs"]]
+    spec = {"seed": file["seed"], "members": members, "jobs": jobs}
+    if "rules" in file:
+        spec["rules"] = file["rules"]
+    kind_of_object = {"apiVersion": "ensemble.flux-framework.org/v1alpha1", "kind": "Ensemble"}
+    return {**kind_of_object, "metadata": {"name": file["name"].lower().replace("_", "-")}, "spec": spec}
+
+
+def _in_image(group: dict[str, Any], home: str) -> dict[str, Any]:
+    """A group as it runs in an image, which has the dummy program."""
+    found = {key: value for key, value in group.items() if key != "inputs" or value != [DUMMY]}
+    if len(found) < len(group):
+        found["command"] = found["command"].replace(f"./{DUMMY}", f"{TOOLS_IN_IMAGE}/{DUMMY}", 1)
+    if group["name"] == CLOCK:
+        found |= {"member": home, "exclusive": True}
+    return found
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file. Raises `FileError` where that is impossible."""
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror}") from error
 
 
 def write_experiment(experiment: Experiment, path: Path, comment: str) -> list[Path]:
@@ -65,14 +114,12 @@ def write_experiment(experiment: Experiment, path: Path, comment: str) -> list[P
 
     Raises `FileError` where the directory cannot be written, and `InputError` where the program cannot be compiled.
     """
-    text = yaml.dump(experiment.file, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=_WIDTH)
+    write_text(path, file_text(experiment.file, comment))
+    if not any(DUMMY in group.get("inputs", ()) for group in experiment.file["jobs"]):
+        return [path]
+    program = path.parent / DUMMY
     try:
-        if not any(DUMMY in group.get("inputs", ()) for group in experiment.file["jobs"]):
-            path.write_text(f"# {comment}\n{text}", "utf-8")
-            return [path]
-        program = path.parent / DUMMY
         shutil.copy(compile_tool("dummy"), program)
-        path.write_text(f"# {comment}\n{text}", "utf-8")
     except OSError as error:
-        raise FileError(f"{error.filename or path}: {error.strerror}") from error
+        raise FileError(f"{program}: {error.strerror}") from error
     return [path, program]

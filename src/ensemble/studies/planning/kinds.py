@@ -7,8 +7,10 @@ __all__ = ["DUMMY", "Job", "Kind", "kind_of", "workflow_group"]
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+from msgspec import to_builtins
+
 from ensemble.model.jobs import Scalar
-from ensemble.studies.applications import application_group
+from ensemble.studies.measuring.subject import Subject, of_cell
 from ensemble.studies.patterns import Pattern, Patterns
 from ensemble.studies.planning.draws import Unit
 from ensemble.studies.planning.plan import Dummy, Mix, Plan, Range
@@ -16,6 +18,10 @@ from ensemble.studies.recipes import Catalogue
 
 DUMMY: Final = "dummy"
 """The name of the dummy program, which is written beside the ensemble file."""
+
+
+_OF_SUBJECT: Final = ("command", "setup", "env", "inputs", "outputs", "valid")
+"""What the group of a cell takes from what is measured of it."""
 
 
 class Job(NamedTuple):
@@ -47,8 +53,8 @@ def kind_of(entry: Mix, plan: Plan, patterns: Patterns | None, recipes: Catalogu
         return _DummyKind(entry, entry.dummy, plan.hookup)
     assert patterns is not None
     assert recipes is not None
-    group = application_group(recipes.cell(entry.cell), entry.problem)
-    return _CellKind(entry, patterns.find(entry.cell, entry.problem, _name(entry)), group, plan.extrapolate)
+    subject = of_cell(recipes.cell(entry.cell), entry.problem, (), ())
+    return _CellKind(entry, patterns.find(subject.cell, entry.problem, _name(entry)), subject, plan.extrapolate)
 
 
 def workflow_group(mpi: float, hookup: float) -> dict[str, Any]:
@@ -128,8 +134,8 @@ class _DummyKind:
 class _CellKind:
     """Jobs of an application in a cell, with the durations of its pattern."""
 
-    def __init__(self, entry: Mix, pattern: Pattern, template: dict[str, Any], extrapolate: bool) -> None:
-        self.entry, self.pattern, self.template, self.extrapolate = entry, pattern, template, extrapolate
+    def __init__(self, entry: Mix, pattern: Pattern, subject: Subject, extrapolate: bool) -> None:
+        self.entry, self.pattern, self.subject, self.extrapolate = entry, pattern, subject, extrapolate
         sizes: Sequence[Scalar] = entry.size or pattern.sizes[:1] or (pattern.size,)
         self.sizes = sorted(sizes, key=self._amount)
         several = len(self.sizes) > 1, len(entry.tasks) > 1
@@ -155,8 +161,11 @@ class _CellKind:
 
     def group(self) -> dict[str, Any]:
         size = self.axes.word("size", self.sizes[0])
-        group: dict[str, Any] = _filled(self.template, str(size))
+        given = {name: to_builtins(getattr(self.subject, name)) for name in _OF_SUBJECT}
+        group: dict[str, Any] = {key: _filled(value, str(size)) for key, value in given.items() if value}
         group["tasks"] = self.axes.word("tasks", self.entry.tasks[0])
+        if self.entry.image:
+            group["options"] = {"image": self.entry.image}
         alone = self._seconds(self.entry.tasks[0], self.sizes[0])[0]
         duration = "expected" if self.axes.several["expected"] else round(alone, 3)
         group["simulate"] = {"duration": duration}

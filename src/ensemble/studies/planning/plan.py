@@ -53,6 +53,7 @@ class Mix(Struct, frozen=True, kw_only=True):
     size: Annotated[tuple[Scalar, ...], Key("The size of the problem, or several to draw from.", SIZES)] = ()
     tasks: Annotated[tuple[int, ...], Key("Tasks of a job, or several numbers to draw from.", COUNTS)] = (1,)
     dummy: Annotated[Dummy | None, Key("A dummy instead of a cell.", shape("dummy", {}, "[Dummies](#dummies)"))] = None
+    image: Annotated[str, Key("The image of its jobs on Kubernetes, where it is not that of the others.", TEXT)] = ""
     share: Annotated[float, Key("Its share of the jobs; by default what the others leave.", SHARE)] = 0.0
 
 

@@ -15,10 +15,10 @@ from ensemble.spec.units import format_duration
 from ensemble.studies.patterns import Patterns
 from ensemble.studies.planning.arrivals import arrival_times
 from ensemble.studies.planning.draws import Family, draw, family_size, roles
-from ensemble.studies.planning.experiment import Experiment, Figures, simulated_makespan
+from ensemble.studies.planning.experiment import CLOCK, Experiment, Figures, simulated_makespan
 from ensemble.studies.planning.kinds import Job, Kind, kind_of, workflow_group
 from ensemble.studies.planning.plan import PlanFile
-from ensemble.studies.planning.structures import CLOCK, Placed, compose, tasks_of
+from ensemble.studies.planning.structures import Placed, compose, tasks_of
 from ensemble.studies.planning.wfformat import read_workflow, workflow_groups
 from ensemble.studies.recipes import Catalogue
 

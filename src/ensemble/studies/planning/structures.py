@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["CLOCK", "Placed", "compose", "tasks_of"]
+__all__ = ["Placed", "compose", "tasks_of"]
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from ensemble.studies.planning.draws import Family, roles
-from ensemble.studies.planning.experiment import Task
+from ensemble.studies.planning.experiment import CLOCK, Task
 from ensemble.studies.planning.kinds import Job, Kind
 from ensemble.studies.planning.plan import Plan
 
 NUMBER = "n"
 """The axis that tells the families of jobs apart."""
-
-
-CLOCK: Final = "clock"
-"""The group, and the member, of the job that keeps a run open until the last arrival."""
 
 
 class Placed(NamedTuple):

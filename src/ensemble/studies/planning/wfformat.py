@@ -23,7 +23,7 @@ from msgspec import Struct
 from ensemble import __version__
 from ensemble.model.errors import FileError, InputError
 from ensemble.spec.convert import nearest
-from ensemble.studies.planning.experiment import Task
+from ensemble.studies.planning.experiment import Task, write_text
 
 VERSION: Final = "1.5"
 _READ: Final = ("1.5", "1.6")
@@ -150,7 +150,4 @@ def write_workflow(path: Path, name: str, tasks: Sequence[Task], makespan: float
             "execution": {"makespanInSeconds": round(makespan, 3), "executedAt": time, "tasks": executed},
         },
     }
-    try:
-        path.write_text(json.dumps(file, indent=1) + "\n", "utf-8")
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror}") from error
+    write_text(path, json.dumps(file, indent=1) + "\n")
