@@ -39,6 +39,7 @@ def program(name):
     return str(shared().programs / name)
 
 
+@pytest.mark.parametrize("name", sorted(RENDER.rendered()))
 def test_a_rendered_file_is_up_to_date(name):
     assert (ROOT / name).read_text() == RENDER.rendered()[name], "run `python deploy/render.py`"
 

@@ -155,3 +155,39 @@ def test_a_finished_ensemble_is_removed_after_its_time():
 
 def test_nothing_is_made_for_an_ensemble_that_is_being_deleted():
     assert reconcile(seen(deleting=True)) == []
+
+
+OVER = {"run": "it-01234", "completionTime": "1970-01-01T00:10:00Z"}
+VERIFIED = {**OVER, "artifact": "here/study@1", "conditions": [{"type": "Verified", "status": "True"}]}
+SAVED = {"artifacts": {"push": "here/study", "clean": True}, "service": {"journal": {"size": "1Gi"}}}
+
+
+def test_what_is_saved_is_cleaned_up_and_told():
+    actions = reconcile(seen(SAVED, service=made(seen(SAVED)), status=VERIFIED))
+    assert kinds(actions) == ["Delete", "Delete", "WriteStatus"]
+    assert reasons(actions)["CleanedUp"] == (False, "CleaningUp")
+    assert reasons(reconcile(seen(SAVED, status=VERIFIED))) == {
+        "Ready": (False, "CleanedUp"),
+        "CleanedUp": (True, "CleanedUp"),
+    }
+
+
+@pytest.mark.parametrize("ttl", [-1, 0])
+def test_what_is_not_verified_is_not_cleaned_up(ttl):
+    spec = {**SAVED, "ttlSecondsAfterFinished": ttl} if ttl >= 0 else SAVED
+    assert kinds(reconcile(seen(spec, service=made(seen(spec)), status=OVER))) == ["WriteStatus"]
+
+
+def test_a_volume_that_is_to_stay_outlives_the_cleaning():
+    spec = {**SAVED, "service": {"journal": {"size": "1Gi", "keep": True}}}
+    actions = reconcile(seen(spec, service=made(seen(spec)), status=VERIFIED))
+    assert kinds(actions) == ["Delete", "WriteStatus"]
+
+
+def test_credentials_of_a_registry_are_mounted_where_its_client_looks():
+    spec = {"artifacts": {"push": "here/study", "credentials": "login"}}
+    deployment = [one.manifest for one in reconcile(seen(spec)) if isinstance(one, Apply)][-1]
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["volumes"][-1]["secret"]["secretName"] == "login"
+    container = pod["containers"][0]
+    assert {"name": "DOCKER_CONFIG", "value": container["volumeMounts"][-1]["mountPath"]} in container["env"]

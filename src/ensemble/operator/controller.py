@@ -35,6 +35,7 @@ from ensemble.operator.objects import (
 from ensemble.operator.reconcile import (
     Action,
     Apply,
+    Delete,
     Mark,
     Observed,
     Remove,
@@ -278,6 +279,8 @@ class Controller:
                 await api.apply(resource_of(manifest), manifest, MANAGER)
             case Mark(name=name, digest=digest):
                 await api.patch(DEPLOYMENTS, name, {"metadata": {"annotations": {DIGEST: digest}}})
+            case Delete(kind=kind, name=name):
+                await api.delete(resource_of({"kind": kind}), name)
             case Remove(reason=reason):
                 self._log("removed", reason, ensemble="/".join(key))
                 await api.delete(ENSEMBLES, key[1])
@@ -339,6 +342,7 @@ def _decides(found: EnsembleObject) -> tuple[Any, ...]:
         found.metadata.deletionTimestamp,
         status.get("completionTime"),
         bool(status.get("run")),
+        any(one["type"] == "Verified" and one["status"] == "True" for one in status.get("conditions", ())),
     )
 
 

@@ -132,12 +132,18 @@ def _cluster_roles(install: Install) -> list[dict[str, Any]]:
     rules = [
         {"apiGroups": [GROUP], "resources": [PLURAL], "verbs": ["get", "list", "watch", "delete"]},
         {"apiGroups": [GROUP], "resources": [f"{PLURAL}/status"], "verbs": ["patch"]},
-        {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch", "create", "patch"]},
+        {
+            "apiGroups": ["apps"],
+            "resources": ["deployments"],
+            "verbs": ["get", "list", "watch", "create", "patch", "delete"],
+        },
         {
             "apiGroups": [""],
             "resources": ["serviceaccounts", "configmaps", "persistentvolumeclaims", "events"],
             "verbs": ["create", "patch"],
         },
+        # what is cleaned up once a run is saved
+        {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["delete"]},
         {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["create", "patch"]},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
         {"apiGroups": [_RBAC], "resources": ["roles", "rolebindings"], "verbs": ["create", "patch"]},

@@ -18,6 +18,7 @@ STATE: Final = "/var/lib/ensemble"
 """Where the service pod keeps its journal."""
 
 CONFIG: Final = "/etc/ensemble"
+CREDENTIALS: Final = "/etc/ensemble-registry"
 FILE: Final = "ensemble.yaml"
 SOCKET: Final = "/run/ensemble/server.sock"
 """Where the service listens: inside its pod only, so that whoever may `kubectl exec` there may ask."""
@@ -165,6 +166,9 @@ def _deployment(identity: Identity, name: str, spec: Spec, settings: Settings) -
             {"name": "tmp", "mountPath": SCRATCH},
         ],
     }
+    if spec.artifacts.credentials:
+        container["env"].append({"name": "DOCKER_CONFIG", "value": CREDENTIALS})
+        container["volumeMounts"].append({"name": "registry", "mountPath": CREDENTIALS, "readOnly": True})
     if policy := service.pull_policy or settings.pull_policy:
         container["imagePullPolicy"] = policy
     pod: dict[str, Any] = {
@@ -187,6 +191,10 @@ def _deployment(identity: Identity, name: str, spec: Spec, settings: Settings) -
             {"name": "tmp", "emptyDir": {}},
         ],
     }
+    if spec.artifacts.credentials:
+        items = [{"key": ".dockerconfigjson", "path": "config.json"}]
+        secret = {"secretName": spec.artifacts.credentials, "items": items}
+        pod["volumes"].append({"name": "registry", "secret": secret})
     if service.node_selector:
         pod["nodeSelector"] = dict(service.node_selector)
     if service.tolerations:

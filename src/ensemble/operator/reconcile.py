@@ -7,7 +7,18 @@ when everything is as it should be.
 
 from __future__ import annotations
 
-__all__ = ["Action", "Apply", "Mark", "Observed", "Remove", "ServiceState", "Wake", "WriteStatus", "reconcile"]
+__all__ = [
+    "Action",
+    "Apply",
+    "Delete",
+    "Mark",
+    "Observed",
+    "Remove",
+    "ServiceState",
+    "Wake",
+    "WriteStatus",
+    "reconcile",
+]
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,7 +29,8 @@ from msgspec import Struct
 
 from ensemble.operator.conversion import Converted, ObjectError
 from ensemble.operator.manifests import Settings, children, digest_of
-from ensemble.operator.naming import DIGEST, Identity
+from ensemble.operator.naming import DIGEST, Identity, service_name
+from ensemble.operator.resource import Spec
 from ensemble.operator.status import Condition
 
 RETRY: Final = 30.0
@@ -72,6 +84,13 @@ class Mark(Struct, frozen=True, tag=True):
     digest: str
 
 
+class Delete(Struct, frozen=True, tag=True):
+    """Delete an object that was made for the Ensemble, if it is there."""
+
+    kind: str
+    name: str
+
+
 class Remove(Struct, frozen=True, tag=True):
     """Delete the Ensemble, and with it everything that it owns."""
 
@@ -91,7 +110,7 @@ class Wake(Struct, frozen=True, tag=True):
     seconds: float
 
 
-Action = Apply | Mark | Remove | WriteStatus | Wake
+Action = Apply | Delete | Mark | Remove | WriteStatus | Wake
 
 
 def reconcile(seen: Observed) -> list[Action]:
@@ -103,12 +122,36 @@ def reconcile(seen: Observed) -> list[Action]:
         return [_failed(seen, seen.read)]
     spec = seen.read.spec
     over = bool(seen.status.get("completionTime"))
-    if over and spec.ttl >= 0:
+    saved = over and _is(seen, "Verified")
+    made = _cleaned(seen, spec) if saved and spec.artifacts.clean else _made(seen, over)
+    # what was to be saved and is not must not go
+    if over and spec.ttl >= 0 and (saved or not spec.artifacts.push):
         left = _seconds(seen.status["completionTime"]) + spec.ttl - seen.now
         if left <= 0:
             return [Remove(f"it has been over for {spec.ttl} s (ttlSecondsAfterFinished)")]
-        return [*_made(seen, over), Wake(left)]
-    return _made(seen, over)
+        return [*made, Wake(left)]
+    return made
+
+
+def _is(seen: Observed, condition: str) -> bool:
+    """Whether a condition of the object is true."""
+    found = seen.status.get("conditions", ())
+    return any(one["type"] == condition and one["status"] == "True" for one in found)
+
+
+def _cleaned(seen: Observed, spec: Spec) -> list[Action]:
+    """The run is in a registry, and was read back: nothing of it has to stay here but the object."""
+    told = f"the run is at {seen.status.get('artifact', '')}"
+    name = service_name(seen.identity.name)
+    if seen.service is None:
+        ready = Condition("Ready", False, "CleanedUp", told)
+        return [WriteStatus({}, (ready, Condition("CleanedUp", True, "CleanedUp", told)))]
+    journal = spec.service.journal
+    actions: list[Action] = [Delete("Deployment", name)]
+    if journal.size and not journal.claim and not journal.keep:
+        actions.append(Delete("PersistentVolumeClaim", name))
+    ready = Condition("Ready", False, "CleaningUp", told)
+    return [*actions, WriteStatus({}, (ready, Condition("CleanedUp", False, "CleaningUp", told)))]
 
 
 def _made(seen: Observed, over: bool) -> list[Action]:

@@ -141,9 +141,18 @@ class ServiceSpec(Struct, frozen=True, kw_only=True):
 
 
 class ArtifactsSpec(Struct, frozen=True, kw_only=True):
-    """What is saved when the ensemble is over."""
+    """Where the run is saved when it is over: it is pushed to an OCI registry, read back and compared."""
 
-    push: Annotated[str, Key("The reference to which the run is to be pushed; accepted, and not used yet.", TEXT)] = ""
+    push: Annotated[
+        str, Key("`HOST/REPOSITORY` of a registry, or with a tag of your own `HOST/REPOSITORY:TAG`.", TEXT)
+    ] = ""
+    attach: Annotated[str, Key("An image in a registry that the run is attached to.", TEXT)] = ""
+    credentials: Annotated[str, Key("A Secret of type `kubernetes.io/dockerconfigjson` for the registry.", TEXT)] = ""
+    plain_http: Annotated[bool, Key("Whether the registry is talked to without TLS.", BOOLEAN, "plainHTTP")] = False
+    clean: Annotated[
+        bool,
+        Key("Whether the service pod and its volume are deleted once the copy in the registry is verified.", BOOLEAN),
+    ] = False
 
 
 class MemberResource(Struct, frozen=True, kw_only=True):

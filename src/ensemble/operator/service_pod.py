@@ -32,6 +32,7 @@ from ensemble.operator.naming import Identity, owner, run_name, shortened
 from ensemble.operator.objects import ENSEMBLES, EnsembleObject
 from ensemble.operator.probes import probes
 from ensemble.operator.resource import GROUP, KIND, KINDS, VERSION
+from ensemble.operator.saving import Saver
 from ensemble.operator.status import conditions, status_of
 from ensemble.operator.telling import Teller
 from ensemble.runtime.opening import algorithms, member_kinds
@@ -165,12 +166,13 @@ class ServicePod:
         self._applied: Converted | None = None
         self._generation = 0
         self._refused = ""
+        self._saver = Saver(hosted, options.state, log)
         self._conditions: dict[str, Mapping[str, Any]] = {}
 
     def tasks(self) -> list[Any]:
         """What it does at the same time, each until it is cancelled."""
         teller = Teller(self._api, self._identity, self._hosted, self._state)
-        return [self._watch(), self._follow(), self._write(), self._beat(), teller.run()]
+        return [self._watch(), self._follow(), self._write(), self._beat(), teller.run(), self._saver.run()]
 
     # ---- the object --------------------------------------------------------------------------------
 
@@ -219,6 +221,8 @@ class ServicePod:
                     self._refused = str(error)
                     self.log("edit-refused", self._refused)
                 self._generation = seen.metadata.generation
+                if self._applied is not None:
+                    self._saver.want(self._applied.spec.artifacts)
             await self._suspend(bool(seen.spec.get("suspend")))
             self._hosted.wake()
 
@@ -306,6 +310,9 @@ class ServicePod:
             fields["reason"] = self._hosted.trouble
         if self._refused:
             fields["reason"] = self._refused
+        found += self._saver.conditions()
+        if self._saver.artifact:
+            fields["artifact"] = self._saver.artifact
         made = conditions(found, self._generation or 1, self._conditions, time.time())
         self._conditions = {one["type"]: one for one in made}
         return {**fields, "conditions": made}

@@ -58,6 +58,7 @@ STATUS: Final[dict[str, Any]] = {
         "cost": _field("string", "What was spent, with the currency."),
         "startTime": _field("string", "When the run began.", format="date-time"),
         "completionTime": _field("string", "When the run ended.", format="date-time"),
+        "artifact": _field("string", "Where the run is saved, once it is verified."),
         "jobs": _field("object", "All jobs by state.", properties=_COUNT_FIELDS),
         "groups": _field(
             "array",
@@ -82,7 +83,7 @@ STATUS: Final[dict[str, Any]] = {
         ),
         "conditions": _field(
             "array",
-            "Ready, Progressing, Degraded, Completed and Failed.",
+            "Ready, Progressing, Degraded, Completed, Failed, Pushed, Verified and CleanedUp.",
             items=_field(
                 "object",
                 "One condition.",
