@@ -16,6 +16,7 @@ VERBS: Final[dict[str, str]] = {
     "fit": "Fit a pattern to the measurements of each cell.",
     "show": "Show the patterns of a study.",
     "plan": "Make an ensemble from a plan.",
+    "report": "Write a page about a study.",
 }
 """In the order of use: a name, and what `--help` says of it."""
 

@@ -136,10 +136,14 @@ class _CellKind:
 
     def __init__(self, entry: Mix, pattern: Pattern, subject: Subject, extrapolate: bool) -> None:
         self.entry, self.pattern, self.subject, self.extrapolate = entry, pattern, subject, extrapolate
-        sizes: Sequence[Scalar] = entry.size or pattern.sizes[:1] or (pattern.size,)
+        measured = [int(size) if size.is_integer() else size for size in pattern.sizes[:1]]
+        sizes: Sequence[Scalar] = entry.size or measured or (pattern.size,)
         self.sizes = sorted(sizes, key=self._amount)
-        several = len(self.sizes) > 1, len(entry.tasks) > 1
-        self.axes = _Axes(size=several[0], tasks=several[1], expected=any(several))
+        self.axes = _Axes(
+            size=self.sizes[0] != "",
+            tasks=len(entry.tasks) > 1,
+            expected=len(self.sizes) > 1 or len(entry.tasks) > 1,
+        )
         for tasks in entry.tasks:
             for size in self.sizes:
                 self._seconds(tasks, size)
@@ -160,9 +164,8 @@ class _CellKind:
         return Job(self.axes.values(size=size, tasks=tasks, expected=seconds), tasks, seconds, share)
 
     def group(self) -> dict[str, Any]:
-        size = self.axes.word("size", self.sizes[0])
         given = {name: to_builtins(getattr(self.subject, name)) for name in _OF_SUBJECT}
-        group: dict[str, Any] = {key: _filled(value, str(size)) for key, value in given.items() if value}
+        group: dict[str, Any] = {key: value for key, value in given.items() if value}
         group["tasks"] = self.axes.word("tasks", self.entry.tasks[0])
         if self.entry.image:
             group["options"] = {"image": self.entry.image}
@@ -172,12 +175,3 @@ class _CellKind:
         if self.pattern.model.freedom > 0:
             group["simulate"]["noise"] = round(self.pattern.model.residual, 4)
         return group
-
-
-def _filled(value: Any, size: str) -> Any:
-    """The same with a size in the place of `{size}` in all texts."""
-    if isinstance(value, dict):
-        return {key: _filled(inner, size) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_filled(inner, size) for inner in value]
-    return value.replace("{size}", size) if isinstance(value, str) else value
