@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ def _labels(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
 @click.option("--cores", default=1, show_default=True, type=click.IntRange(1, 10_000), help="Cores of each task.")
 @click.option("--member", default="", metavar="KIND", help="Run on this kind of member.")
 @click.option("--image", default="", help="Container image of the cell, on members of Kubernetes.")
+@click.option("--container", is_flag=True, help="Run in the image that `ensemble study build` made of the cell here.")
 @click.option(
     "--launcher", default="", metavar="WORDS", help="What starts the tasks, such as 'mpiexec.mpich -n {tasks}'."
 )
@@ -73,6 +75,7 @@ def command(
     cores: int,
     member: str,
     image: str,
+    container: bool,
     launcher: str,
     walltime: str,
     labels: dict[str, str],
@@ -89,24 +92,33 @@ def command(
     The application must be on PATH, or in the image. On another machine than this one, the interposer and the dummy
     program are looked for under the same path, as on a shared file system; an image of a cell has them.
     """
+    from msgspec.structs import replace
+
     from ensemble.runs import open_runs
     from ensemble.spec.units import parse_duration
     from ensemble.studies.measuring.experiment import How, Tools
     from ensemble.studies.measuring.measure import measure
     from ensemble.studies.measuring.subject import of_cell, of_command
-    from ensemble.studies.recipes import catalogue
+    from ensemble.studies.recipes import catalogue, containers
 
+    if container and (program or launcher or image or member):
+        raise click.UsageError("--container runs a CELL here, without --command, --launcher, --image and --member")
     if program:
         subject = of_command(program, cell, problem, sizes, tasks, fom, unit)
     elif cell:
-        subject = of_cell(catalogue(files=recipes).cell(cell), problem, sizes, tasks)
+        subject = of_cell(found := catalogue(files=recipes).cell(cell), problem, sizes, tasks)
     else:
         raise click.UsageError("either CELL or --command is needed")
     how = How(nodes, cores, parse_duration(walltime), launcher)
     tools = Tools.in_image() if image else Tools.here()
-    progress = _Progress(output)
-    with open_runs() as runs:
-        left = measure(runs, Path(study), subject, tools, how, repeat, rounds, member, image, labels, progress=progress)
+    folder, progress = Path(study), _Progress(output)
+    with open_runs() as runs, ExitStack() as stack:
+        if container:
+            words = stack.enter_context(containers.container(found, folder, subject.env))
+            subject = replace(subject, setup=containers.prepared(subject.setup, words))
+            how = how._replace(launcher=f"{words} {containers.launcher(found)}")
+            tools = tools._replace(interposer=Tools.in_image().interposer)
+        left = measure(runs, folder, subject, tools, how, repeat, rounds, member, image, labels, progress=progress)
     for point, count in left.items():
         output.note(f"{subject.cell}, {subject.problem}, {point}: {count} of {repeat} undisturbed runs are missing")
     sys.exit(1 if left else 0)

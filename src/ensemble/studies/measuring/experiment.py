@@ -11,10 +11,9 @@ from typing import Any, Final, NamedTuple
 
 from ensemble.model.jobs import Scalar
 from ensemble.studies.measuring.measurement import Measurement
-from ensemble.studies.measuring.native import compile_tool, source
+from ensemble.studies.measuring.native import compile_tool, in_image, source
 from ensemble.studies.measuring.notes import MARK
 from ensemble.studies.measuring.subject import Point, Subject
-from ensemble.studies.recipes.rendering import TOOLS_IN_IMAGE
 from ensemble.studies.writing import file_text
 
 NOTHING: Final = "-"
@@ -35,7 +34,7 @@ class Tools(NamedTuple):
     @classmethod
     def in_image(cls) -> Tools:
         """Those of an image that `ensemble study build` made."""
-        return cls(f"{TOOLS_IN_IMAGE}/interposer.so", f"{TOOLS_IN_IMAGE}/dummy")
+        return cls(in_image("interposer"), in_image("dummy"))
 
 
 def missing_runs(subject: Subject, measured: Iterable[Measurement], wanted: int) -> dict[Point, int]:
@@ -86,7 +85,7 @@ def _group(subject: Subject, count: int, points: Sequence[Point], tools: Tools, 
         "inputs": [dict(one) for one in subject.inputs],
         "setup": _setup(subject, tools, how),
         "command": _command(subject, tools, how),
-        "cleanup": source("after.sh"),
+        "cleanup": "\n".join(filter(None, [source("after.sh"), subject.cleanup])),
         "outputs": dict(subject.outputs),
         "valid": subject.valid,
     }

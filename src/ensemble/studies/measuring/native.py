@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["TOOLS", "Call", "Tool", "calls", "compile_tool", "compiler_words", "sources", "wrappers"]
+__all__ = ["TOOLS", "Call", "Tool", "calls", "compile_tool", "compiler_words", "in_image", "sources", "wrappers"]
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from ensemble.model.errors import InputError
 
 Tool = Literal["interposer", "dummy"]
 TOOLS: Final[dict[Tool, str]] = {"interposer": "interposer.so", "dummy": "dummy"}
-"""By tool: the name of the compiled file."""
+"""By tool: the name of the compiled file in an image."""
 
 _FLAGS: Final[dict[Tool, tuple[str, ...]]] = {
     "interposer": ("-shared", "-fPIC", "-ldl"),
@@ -128,6 +128,11 @@ def _wrapper(call: Call, number: int, name: str, arguments: int) -> str:
     size = "0" if call.size == "-" else call.size
     real = ("P" if name.startswith("MPI") else "p") + name
     return f'int {name}({declared})\n{macro}({number}, "{real}", ({declared}), ({", ".join(names)}), {size})'
+
+
+def in_image(tool: Tool) -> str:
+    """Where an image of a cell has a tool."""
+    return f"/usr/local/lib/ensemble/{TOOLS[tool]}"
 
 
 def sources(tool: Tool) -> dict[str, str]:

@@ -14,6 +14,7 @@ from msgspec import Struct, to_builtins
 
 from ensemble.model.errors import InputError
 from ensemble.model.jobs import FileInput, Scalar
+from ensemble.model.wording import counted
 from ensemble.spec.convert import nearest
 from ensemble.studies.recipes import Cell, digest
 
@@ -40,6 +41,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     command: str
     points: tuple[Point, ...]
     setup: str = ""
+    cleanup: str = ""
     env: Mapping[str, str] = {}
     inputs: Sequence[Mapping[str, str]] = ()
     outputs: Mapping[str, Any] = {}
@@ -72,6 +74,8 @@ def of_cell(cell: Cell, problem: str, sizes: Sequence[str], tasks: Sequence[int]
         if size not in by_text:
             raise InputError(f"the problem {name} has no size {size!r}; it has {', '.join(by_text)}")
     chosen = [by_text[size] for size in dict.fromkeys(sizes)] or [found.sizes[0]]
+    if found.tasks and set(tasks) != {found.tasks}:
+        raise InputError(f"the problem {name} is measured with {counted(found.tasks, 'task')}: `--tasks {found.tasks}`")
     figure = found.figure or application.figure
     return Subject(
         cell=cell.name,
@@ -79,6 +83,7 @@ def of_cell(cell: Cell, problem: str, sizes: Sequence[str], tasks: Sequence[int]
         command=found.command,
         points=tuple(Point(count, size) for size in chosen for count in tasks),
         setup=found.setup,
+        cleanup=found.cleanup,
         env=found.env,
         inputs=tuple(_input(one) for one in found.inputs),
         outputs={key: to_builtins(rule) for key, rule in {**application.outputs, **found.outputs}.items()},

@@ -64,14 +64,13 @@ class Builder(Struct, frozen=True):
         return bool(self.run("images", "--quiet", "--filter", f"reference={image}"))
 
 
-def builder() -> Builder:
-    """The builder of this machine. Raises `InputError` where there is none."""
-    for name in BUILDERS:
+def builder(*names: str) -> Builder:
+    """The builder of this machine, of those named or of all. Raises `InputError` where there is none."""
+    wanted = names or BUILDERS
+    for name in wanted:
         if path := shutil.which(name):
             return Builder(path)
-    raise InputError(
-        f"an image is built by {' or '.join(BUILDERS)}, and neither is installed (apt-get install buildah)"
-    )
+    raise InputError(f"{' or '.join(wanted)} is needed for images, and is not installed (apt-get install {wanted[0]})")
 
 
 def image_name(cell: Cell, flux: bool = False) -> str:

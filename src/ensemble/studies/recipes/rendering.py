@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["ORAS", "TOOLS_IN_IMAGE", "containerfile", "context_files", "digest", "labels"]
+__all__ = ["ORAS", "containerfile", "context_files", "digest", "labels"]
 
 import hashlib
+import os.path
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from ensemble.studies.measuring.native import TOOLS, compiler_words, sources
+from ensemble.studies.measuring.native import TOOLS, compiler_words, in_image, sources
 from ensemble.studies.recipes.cells import Cell, Step
 from ensemble.studies.recipes.model import Clone, Download, PythonPackage
 
@@ -18,9 +19,6 @@ PREFIX: Final = "org.flux-framework.ensemble"
 
 SOURCES: Final = "/opt/src"
 """Where a build keeps what it fetched, until it is installed."""
-
-TOOLS_IN_IMAGE: Final = "/usr/local/lib/ensemble"
-"""Where an image has the interposer and the dummy program."""
 
 ORAS: Final = Download(
     url="https://github.com/oras-project/oras/releases/download/v1.1.0/oras_1.1.0_linux_amd64.tar.gz",
@@ -148,10 +146,10 @@ def _tools() -> Iterator[str]:
     file = ORAS.url.rpartition("/")[2]
     download = " && \\\n      ".join([*_downloads({file: ORAS}), f"tar -xzf {SOURCES}/{file} -C {SOURCES} oras"])
     yield from ("", "# what measures and saves; oras is downloaded where the context has none", f"COPY . {SOURCES}")
-    compiled = [f"gcc {' '.join(compiler_words(tool, SOURCES, f'{TOOLS_IN_IMAGE}/{TOOLS[tool]}'))}" for tool in TOOLS]
+    compiled = [f"gcc {' '.join(compiler_words(tool, SOURCES, in_image(tool)))}" for tool in TOOLS]
     yield from _run(
         [
-            f"mkdir -p {TOOLS_IN_IMAGE}",
+            f"mkdir -p {os.path.dirname(in_image('dummy'))}",
             *compiled,
             f"if [ ! -e {SOURCES}/oras ]; then \\\n      {download}; fi",
             f"install -m 755 {SOURCES}/oras /usr/local/bin/oras",
