@@ -22,9 +22,8 @@ from msgspec import Struct
 from ensemble.model.errors import FileError
 from ensemble.simulation import simulate
 from ensemble.spec.loader import from_plain
-from ensemble.studies.measuring.native import compile_tool
+from ensemble.studies.measuring.native import compile_tool, in_image
 from ensemble.studies.planning.kinds import DUMMY
-from ensemble.studies.recipes.rendering import TOOLS_IN_IMAGE
 from ensemble.studies.writing import file_text
 
 CLOCK: Final = "clock"
@@ -95,7 +94,7 @@ def _in_image(group: dict[str, Any], home: str) -> dict[str, Any]:
     """A group as it runs in an image, which has the dummy program."""
     found = {key: value for key, value in group.items() if key != "inputs" or value != [DUMMY]}
     if len(found) < len(group):
-        found["command"] = found["command"].replace(f"./{DUMMY}", f"{TOOLS_IN_IMAGE}/{DUMMY}", 1)
+        found["command"] = found["command"].replace(f"./{DUMMY}", in_image("dummy"), 1)
     if group["name"] == CLOCK:
         found |= {"member": home, "exclusive": True}
     return found
