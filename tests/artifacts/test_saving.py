@@ -68,3 +68,13 @@ def test_a_run_that_is_alive_is_not_saved(here, shared):
         finally:
             here.open_gate()
     assert "is running: only a run that is over is saved" in said
+
+
+def test_saved_runs_are_compared_from_the_registry(here, shared):
+    here("run", "bag.yaml", "--output", "quiet")
+    where = [here.json("save", name, "--push", f"{shared.host}/compare")["reference"] for name in ("bag-1", "bag-2")]
+    found = here.json("study", "compare", *where)
+    assert found["runs"] == ["bag-1", "bag-2"]
+    figures = {one["point"]: one["others"][0]["ratio"] for one in found["compared"] if one["quantity"] == "figure"}
+    assert figures == {"work [size=1]": 1.0, "work [size=2]": 1.0}
+    assert found["different"] == {}

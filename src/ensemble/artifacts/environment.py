@@ -16,16 +16,16 @@ def environment_here() -> dict[str, Any]:
     """The machine we are on, and its system. What cannot be found out is left out."""
     processor = _pairs("/proc/cpuinfo", ":")
     memory = _pairs("/proc/meminfo", ":").get("MemTotal", "").split()
+    # named as in the environment of a measurement
     found = {
         "ensemble": __version__,
         "python": platform.python_version(),
-        "system": _pairs("/etc/os-release", "=").get("PRETTY_NAME", "").strip('"'),
+        "os": _pairs("/etc/os-release", "=").get("PRETTY_NAME", "").strip('"'),
         "kernel": f"{platform.system()} {platform.release()}",
-        "architecture": platform.machine(),
-        "processor": processor.get("model name", ""),
-        "cores": os.cpu_count(),
-        "memory_kib": int(memory[0]) if memory else 0,
-        "machine": " ".join(filter(None, map(_dmi, ("sys_vendor", "product_name")))),
+        "machine": platform.machine(),
+        "cpu": {"model": processor.get("model name", ""), "threads": os.cpu_count()},
+        "memory": int(memory[0]) * 1024 if memory else 0,
+        "product": " ".join(filter(None, map(_dmi, ("sys_vendor", "product_name")))),
     }
     return {name: value for name, value in found.items() if value}
 

@@ -20,7 +20,7 @@ from ensemble.artifacts.naming import PREFIX
 from ensemble.artifacts.reference import Reference
 from ensemble.artifacts.referrers import attached
 from ensemble.artifacts.registry import Registry
-from ensemble.artifacts.saving import ARTIFACT_TYPE, JOURNAL
+from ensemble.artifacts.saving import ARTIFACT_TYPE, ENVIRONMENT, JOURNAL
 from ensemble.model.errors import ArtifactError, InputError
 from ensemble.runs.local import LocalRun
 from ensemble.runtime import index
@@ -71,7 +71,7 @@ def look_at(where: str, *, plain_http: bool = False) -> Iterator[tuple[LocalRun,
     ):
         name = manifest.annotations.get(f"{PREFIX}run", "run")
         target = Path(folder) / Path(name).name
-        _pull(registry, reference, manifest, target, lambda layer: layer.media_type == JOURNAL)
+        _pull(registry, reference, manifest, target, lambda layer: layer.media_type in (JOURNAL, ENVIRONMENT))
         found = f"{reference.repository_name}@{reference.digest}"
         yield LocalRun(target), Fetched(found, str(target), manifest.annotations)
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["ARTIFACT_TYPE", "JOURNAL", "RESULTS", "Package", "Pushed", "pack", "push", "run_of", "verify"]
+__all__ = [
+    "ARTIFACT_TYPE",
+    "JOURNAL",
+    "RESULTS",
+    "Package",
+    "Pushed",
+    "environment_of",
+    "pack",
+    "push",
+    "run_of",
+    "verify",
+]
 
 import json
 import os
@@ -95,11 +106,7 @@ def pack(run: LocalRun, environment: str = "") -> Iterator[Package]:
         with (folder / "results.jsonl").open("wb") as file:
             for row in run.results():
                 file.write(secrets.out_of(json.dumps(row).encode()) + b"\n")
-        # one that was fetched ran elsewhere
-        fetched = run.run_dir / "environment.json"
-        _write(
-            folder / "environment.json", json.loads(fetched.read_bytes()) if fetched.exists() else environment_here()
-        )
+        _write(folder / "environment.json", environment_of(run))
         facts = facts_of(status.run, spec, status, environment)
         ended = status.started + status.elapsed
         about = {
@@ -139,6 +146,12 @@ def pack(run: LocalRun, environment: str = "") -> Iterator[Package]:
         last = last_record(run.run_dir)
         files = {layer.digest: folder / layer.title for layer in layers}
         yield Package(facts, manifest, files, last.seq if last else 0, tuple(left_out))
+
+
+def environment_of(run: LocalRun) -> dict[str, Any]:
+    """The machine that saved a run which was fetched; of another run, this one."""
+    fetched = run.run_dir / "environment.json"
+    return dict(json.loads(fetched.read_bytes())) if fetched.exists() else environment_here()
 
 
 def _left_out_before(run_dir: Path) -> list[LeftOut]:

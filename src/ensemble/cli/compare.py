@@ -30,15 +30,10 @@ def command(runs: Runs, one: str, other: str, output: Output) -> None:
 
 def _points(run: Run) -> dict[str, dict[str, float]]:
     """The means of each point, by a label that names its group and parameters."""
+    from ensemble.report.text import point_label
+
     found = {}
     for row in run.results("point"):
-        axes = [f"{name}={row[name]}" for name in _axes(row)]
-        label = f"{row['group']} [{', '.join(axes)}]" if axes else str(row["group"])
         means = {name: value for name, value in row.items() if name.endswith(".mean") and value is not None}
-        found[label] = means | {"success": row["success"]}
+        found[point_label(row)] = means | {"success": row["success"]}
     return found
-
-
-def _axes(row: dict[str, object]) -> list[str]:
-    names = list(row)
-    return names[1 : names.index("jobs")]

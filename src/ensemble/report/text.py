@@ -96,6 +96,13 @@ def finished(cell: CellStatus) -> int:
     return cell.success + cell.failed + cell.cancelled + cell.lost
 
 
+def point_label(row: Mapping[str, object]) -> str:
+    """The name of a point of `results`: its group and the values of its axes."""
+    names = list(row)
+    axes = ", ".join(f"{name}={row[name]}" for name in names[1 : names.index("jobs")])
+    return f"{row['group']} [{axes}]" if axes else str(row["group"])
+
+
 def _label(cell: CellStatus) -> str:
     values = ", ".join(f"{axis}={value}" for axis, value in cell.values.items())
     label = f" ({cell.label})" if cell.label else ""

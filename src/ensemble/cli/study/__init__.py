@@ -17,6 +17,7 @@ VERBS: Final[dict[str, str]] = {
     "show": "Show the patterns of a study.",
     "plan": "Make an ensemble from a plan.",
     "report": "Write a page about a study.",
+    "compare": "Compare saved runs: ratios with intervals, and what was different.",
 }
 """In the order of use: a name, and what `--help` says of it."""
 
