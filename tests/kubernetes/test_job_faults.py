@@ -17,7 +17,7 @@ from ensemble.model.errors import MemberError, MemberUnavailable
 from ensemble.model.jobs import OutputSpec, Resources
 from ensemble.testing import Bench, Do, live
 from tests.kubernetes.cluster import own
-from tests.members.kubernetes import JobHarness, LogHarness
+from tests.members.kubernetes import JobHarness, LeaderWorkerSetHarness, LogHarness
 
 LONG = 120.0
 
@@ -35,6 +35,11 @@ def quota(name: str, **hard: str) -> dict[str, Any]:
 
 async def opened(bench: Bench, **options: Any) -> Any:
     return await bench.open(options={**bench.harness.options(), **options})
+
+
+def pods(bench: Bench) -> int:
+    """How many pods of the test run."""
+    return sum(pod["status"]["phase"] == "Running" for pod in bench.harness.namespace.get("pods")["items"])
 
 
 class TestJobsThatDoNotStart:
@@ -221,6 +226,22 @@ class TestSizes:
             (job,) = bench.harness.namespace.get("jobs")["items"]
             assert (job["spec"]["parallelism"], job["spec"]["completions"]) == (nodes, nodes)
         assert all(event.state != "inactive" for event in bench.sink.of("a-0"))
+
+    def test_an_elastic_leaderworkerset_grows_and_shrinks_with_its_member(self, tmp_path: Path) -> None:
+        if LeaderWorkerSetHarness.missing():
+            pytest.skip(LeaderWorkerSetHarness.missing())
+
+        @live
+        async def test(self: Any, bench: Bench) -> None:
+            member = await bench.open(nodes=2, max_nodes=3, options={**bench.harness.options(), "elastic": "yes"})
+            await member.submit(1, [bench.harness.job("a-0", Do(LONG))])
+            await bench.running("a-0")
+            for nodes in (3, 1):
+                await member.resize(nodes, nodes)
+                await bench.seen(lambda nodes=nodes: pods(bench) == nodes, f"{nodes} pods run")
+            assert all(event.state != "inactive" for event in bench.sink.of("a-0"))
+
+        test(self, LeaderWorkerSetHarness(tmp_path))
 
     @live
     async def test_at_most_so_many_pods_as_the_member_has_nodes_are_there_at_a_time(self, bench: Bench) -> None:

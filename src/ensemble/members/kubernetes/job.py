@@ -21,7 +21,7 @@ class JobKind:
 
     resource: ClassVar[Resource[Workload]] = JOBS
     restarts: ClassVar[bool] = False
-    elastic: ClassVar[tuple[str, ...]] = ("yes", "true")
+    elastic: ClassVar[bool] = True
 
     def nodes(self) -> tuple[str, ...]:
         """The index that an Indexed Job gives its pods."""
@@ -62,7 +62,7 @@ class JobKind:
             chosen.setdefault(self.number(pod), pod)
         return list(chosen.values()) if len(chosen) >= nodes else []
 
-    def resized(self, nodes: int, elastic: str) -> dict[str, Any]:
+    def resized(self, nodes: int) -> dict[str, Any]:
         """Both at once: the API refuses any other change of an Indexed Job's completions."""
         return {"spec": {"completions": nodes, "parallelism": nodes}}
 

@@ -21,7 +21,7 @@ class JobSetKind:
 
     resource: ClassVar[Resource[Workload]] = JOBSETS
     restarts: ClassVar[bool] = False
-    elastic: ClassVar[tuple[str, ...]] = ()
+    elastic: ClassVar[bool] = False
 
     def nodes(self) -> tuple[str, ...]:
         """The driver is node 0; workers count on from there."""
@@ -64,7 +64,7 @@ class JobSetKind:
         """The driver."""
         return [pod for pod in pods if self.number(pod) == 0][:1]
 
-    def resized(self, nodes: int, elastic: str) -> dict[str, Any]:
+    def resized(self, nodes: int) -> dict[str, Any]:
         """Never called: a JobSet's replicas cannot be changed."""
         raise NotImplementedError
 

@@ -23,7 +23,7 @@ class LeaderWorkerSetKind:
 
     resource: ClassVar[Resource[Workload]] = LEADER_WORKER_SETS
     restarts: ClassVar[bool] = True
-    elastic: ClassVar[tuple[str, ...]] = ("size", "replicas", "yes", "true")
+    elastic: ClassVar[bool] = True
 
     def nodes(self) -> tuple[str, ...]:
         """The index of a pod in its group; 0 is the leader."""
@@ -34,13 +34,14 @@ class LeaderWorkerSetKind:
         return "${LWS_LEADER_ADDRESS:-}"
 
     def manifest(self, ask: Ask, templates: list[dict[str, Any]]) -> dict[str, Any]:
-        """One replica; leader and workers run the same program."""
+        """One group whose leader and workers run the same program; where elastic, a group of one pod for each node."""
         template = templates[0]
         pod = template["spec"]
         pod["restartPolicy"] = "Always"  # its stateful sets allow nothing else, and no deadline
         pod.pop("activeDeadlineSeconds", None)
-        group = {"size": ask.nodes, "restartPolicy": "None", "workerTemplate": template}
-        spec = {"replicas": 1, "leaderWorkerTemplate": group}
+        groups, size = (ask.nodes, 1) if ask.elastic else (1, ask.nodes)
+        group = {"size": size, "restartPolicy": "None", "workerTemplate": template}
+        spec = {"replicas": groups, "leaderWorkerTemplate": group}
         resource = LEADER_WORKER_SETS
         return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": ask.metadata, "spec": spec}
 
@@ -57,8 +58,6 @@ class LeaderWorkerSetKind:
         """The leader of the first group."""
         return [pod for pod in pods if self.number(pod) == 0][:1]
 
-    def resized(self, nodes: int, elastic: str) -> dict[str, Any]:
-        """More groups, or with `elastic: size` a larger group, whose pods Kubernetes then makes anew."""
-        if elastic == "size":
-            return {"spec": {"leaderWorkerTemplate": {"size": nodes}}}
+    def resized(self, nodes: int) -> dict[str, Any]:
+        """More groups. The size of a group is fixed: Kubernetes would end the leader, and with it the job."""
         return {"spec": {"replicas": nodes}}

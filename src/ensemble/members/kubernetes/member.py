@@ -299,7 +299,7 @@ class KubernetesMember:
             for ref in sorted(self._attempts.open):
                 attempt = self._attempts.known[ref]
                 if attempt.created and attempt.options.elastic and not attempt.ending and attempt.nodes != nodes:
-                    change = self._kind.resized(nodes, attempt.options.elastic)
+                    change = self._kind.resized(nodes)
                     await self._api.patch(self._kind.resource, attempt.name, change)
                     attempt.nodes = nodes
         self._tell_size()

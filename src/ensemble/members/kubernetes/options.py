@@ -87,7 +87,7 @@ class JobOptions(Struct, frozen=True):
     gpu: str = "nvidia.com/gpu"
     service_account: str = ""
     node_selector: dict[str, str] = {}
-    elastic: str = ""
+    elastic: bool = False
     pod: dict[str, Any] = {}
 
     @classmethod
@@ -102,9 +102,8 @@ class JobOptions(Struct, frozen=True):
             raise MemberError(f"pull: expected one of {', '.join(_PULLS)}, found {fields['pull']!r}")
         selectors = [_mapping(given.get("node_selector", {}), "node_selector") for given in (member, group)]
         pods = [_mapping(given.get("pod", {}), "pod") for given in (member, group)]
-        elastic = str(group.get("elastic", member.get("elastic", "")))
         fields["node_selector"] = {str(name): str(text) for one in selectors for name, text in one.items()}
-        fields["elastic"] = elastic if is_yes(elastic or "no") else ""
+        fields["elastic"] = is_yes(group.get("elastic", member.get("elastic", "no")))
         return cls(**fields, pod=merged(pods[0], pods[1]))
 
 

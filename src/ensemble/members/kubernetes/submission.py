@@ -107,9 +107,8 @@ class Submission:
             raise MemberError(
                 "it has no image: say `--image IMAGE`, or `options: {image: IMAGE}` of its group or member"
             )
-        if options.elastic and options.elastic not in self._kind.elastic:
-            there = ", ".join(self._kind.elastic) or f"none: the size of a {self._kind.resource.kind} cannot change"
-            raise MemberError(f"elastic: expected one of {there}; found {options.elastic!r}")
+        if options.elastic and not self._kind.elastic:
+            raise MemberError(f"elastic: the size of a {self._kind.resource.kind} cannot change")
         need = spec.resources
         cores = -(-need.tasks // max(1, need.nodes)) * need.cores
         largest = self._sizes.largest
@@ -230,7 +229,9 @@ class Submission:
         }
         if self._options.owner:
             metadata["ownerReferences"] = [self._options.owner]
-        return self._kind.manifest(Ask(attempt.nodes, int(self._options.keep), metadata), templates)
+        return self._kind.manifest(
+            Ask(attempt.nodes, attempt.options.elastic, int(self._options.keep), metadata), templates
+        )
 
     async def settle(self) -> None:
         """Find out which attempts of unknown fate Kubernetes has; those that it has not are given up."""

@@ -15,6 +15,7 @@ class Ask(Struct, frozen=True):
     """What an object is made from besides its pod templates. `keep`: seconds for which it is kept after its end."""
 
     nodes: int
+    elastic: bool
     keep: int
     metadata: dict[str, Any]
 
@@ -25,8 +26,8 @@ class WorkloadKind(Protocol):
     resource: ClassVar[Resource[Workload]]
     restarts: ClassVar[bool]
     """Whether containers are started again whatever their end, so that the member must delete the object then."""
-    elastic: ClassVar[tuple[str, ...]]
-    """The values of the option `elastic`; none where a job of this kind cannot change its size."""
+    elastic: ClassVar[bool]
+    """Whether an object of this kind can change its size while it runs."""
 
     def nodes(self) -> tuple[str, ...]:
         """For each sort of pod that the object has, the shell's expression for the pod's number in the job."""
@@ -52,6 +53,6 @@ class WorkloadKind(Protocol):
         """The pods whose ends together are the end of the job; empty while they are not there."""
         ...
 
-    def resized(self, nodes: int, elastic: str) -> dict[str, Any]:
+    def resized(self, nodes: int) -> dict[str, Any]:
         """The merge patch that gives an elastic job so many nodes."""
         ...
