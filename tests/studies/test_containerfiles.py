@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ensemble.studies.recipes import catalogue, containerfile, unpinned
+from ensemble.studies.recipes import catalogue, containerfile
 
 GOLDEN = Path(__file__).parent / "containerfiles"
 CATALOGUE = catalogue(GOLDEN)
@@ -34,7 +34,7 @@ def test_the_containerfiles_are_those_that_were_read(application):
 
 
 def test_every_cell_is_pinned():
-    assert {cell.name: unpinned(cell) for cell in CELLS if unpinned(cell)} == {}
+    assert {cell.name: cell.unpinned for cell in CELLS if cell.unpinned} == {}
 
 
 def test_every_application_has_cells():

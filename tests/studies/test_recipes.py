@@ -1,10 +1,18 @@
 """Recipes: what is refused and where, which parts fit together, and the Containerfile of every cell."""
 
-import pytest
+import re
+from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
+from ensemble.cli.study.matrix import command as matrix
 from ensemble.model.errors import InputError, SpecError
-from ensemble.studies.recipes import catalogue, containerfile, digest, unpinned
+from ensemble.studies.recipes import catalogue, containerfile, digest
 from ensemble.studies.recipes.reader import read_recipes
+from ensemble.studies.recipes.reference import reference
+
+ROOT = Path(__file__).parents[2]
 
 OWN = """
 applications:
@@ -84,7 +92,7 @@ def test_what_is_fetched_without_a_checksum_is_named(tmp_path):
     fetched = "downloads: {a: {url: 'https://example.org/a'}}\n        clones: {b: {url: 'https://example.org/b'}}"
     file.write_text(file.read_text().replace("packages: [bc]", fetched))
     cell = catalogue(tmp_path).cell("pi/debian/openmpi")
-    assert unpinned(cell) == ["pi: https://example.org/a has no sha256", "pi: https://example.org/b has no commit"]
+    assert cell.unpinned == ["pi: https://example.org/a has no sha256", "pi: https://example.org/b has no commit"]
 
 
 def test_the_digest_follows_the_recipe(tmp_path):
@@ -93,3 +101,39 @@ def test_the_digest_follows_the_recipe(tmp_path):
     assert digest(catalogue(tmp_path).cell("pi/debian/openmpi")) == before
     file.write_text(file.read_text().replace("[bc]", "[bc, dc]"))
     assert digest(catalogue(tmp_path).cell("pi/debian/openmpi")) != before
+
+
+def test_the_recipe_of_the_documentation_is_one(tmp_path):
+    text = (ROOT / "docs" / "studies.md").read_text()
+    (tmp_path / "recipes.yaml").write_text(re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0])
+    assert catalogue(tmp_path).cell("sleepy/debian/mpich").unpinned == []
+
+
+def test_the_reference_of_recipes_is_current():
+    said = "run `python -m ensemble.studies.recipes.reference > docs/recipes.md`"
+    assert (ROOT / "docs" / "recipes.md").read_text() == reference(), said
+
+
+def test_recipes_of_another_package_are_found_by_their_entry_point(tmp_path, monkeypatch):
+    package = tmp_path / "tests_recipes_of_others"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    own(package).rename(package / "mine.yaml")
+    info = tmp_path / "others-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[ensemble.recipes]\nothers = tests_recipes_of_others\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "pi" in catalogue(package).applications
+
+
+def test_the_matrix_is_listed_and_checked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    listed = CliRunner().invoke(matrix, ["lammps", "debian", "mpich"])
+    assert listed.output.splitlines()[1].split()[:3] == ["lammps/debian/mpich", "packages", "yes"]
+    assert CliRunner().invoke(matrix, ["--check"]).exit_code == 0
+    file = own(tmp_path)
+    file.write_text(file.read_text().replace("packages: [bc]", "clones: {b: {url: 'https://example.org/b'}}"))
+    checked = CliRunner().invoke(matrix, ["--check", "pi", "mpich"])
+    assert checked.exit_code == 1
+    assert "pi/debian/mpich: pi: https://example.org/b has no commit" in checked.output

@@ -54,8 +54,6 @@ def command(words: tuple[str, ...], platform: str, check: bool, recipes: tuple[s
 
 
 def _row(everything: Catalogue, cell: Cell) -> dict[str, Any]:
-    from ensemble.studies.recipes import unpinned
-
     figure = cell.application.figure
     return {
         "cell": cell.name,
@@ -65,7 +63,7 @@ def _row(everything: Catalogue, cell: Cell) -> dict[str, Any]:
         "problems": {name: list(problem.sizes) for name, problem in cell.application.problems.items()},
         "platforms": everything.platforms_of(cell),
         "needs": sorted(cell.needs),
-        "unpinned": unpinned(cell),
+        "unpinned": cell.unpinned,
     }
 
 

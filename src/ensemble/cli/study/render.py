@@ -20,12 +20,12 @@ from ensemble.cli.study.options import flux_option, recipes_option
 def command(cell: str, directory: str, flux: bool, recipes: tuple[str, ...], output: Output) -> None:
     """Print the Containerfile of CELL, which is APP/BASE/MPI or APP/BASE/MPI/FABRIC."""
     from ensemble.model.errors import InputError
-    from ensemble.studies.recipes import catalogue, containerfile, digest, unpinned
+    from ensemble.studies.recipes import catalogue, containerfile, digest
     from ensemble.studies.recipes.building import write_context
 
     found = catalogue(files=recipes).cell(cell)
     text = containerfile(found, flux)
-    for reason in unpinned(found):
+    for reason in found.unpinned:
         output.warn(f"{found.name} is unpinned: {reason}")
     if directory:
         try:

@@ -6,7 +6,6 @@
 from ensemble.studies.recipes.catalogue import Catalogue, catalogue
 from ensemble.studies.recipes.cells import Cell
 from ensemble.studies.recipes.model import Application, Base, Fabric, Figure, Mpi, Platform, Problem, Variant
-from ensemble.studies.recipes.pins import unpinned
 from ensemble.studies.recipes.rendering import containerfile, digest
 
 __all__ = [
@@ -23,5 +22,4 @@ __all__ = [
     "catalogue",
     "containerfile",
     "digest",
-    "unpinned",
 ]

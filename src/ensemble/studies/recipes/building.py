@@ -20,7 +20,6 @@ from msgspec import Struct
 from ensemble.model.errors import EnsembleError, InputError
 from ensemble.studies.recipes.cells import Cell
 from ensemble.studies.recipes.model import Base
-from ensemble.studies.recipes.pins import unpinned
 from ensemble.studies.recipes.rendering import PREFIX, containerfile, context_files, digest
 
 BUILDERS: Final = ("buildah", "podman")
@@ -87,7 +86,7 @@ def build(
     `base` is another image to begin with. Raises `InputError` where the cell is unpinned and that is not allowed, where
     no builder is installed, and where the base is of another architecture; `EnsembleError` where the build fails.
     """
-    if (reasons := unpinned(cell)) and not allow_unpinned:
+    if (reasons := cell.unpinned) and not allow_unpinned:
         raise InputError(f"{cell.name} is unpinned, so it would be built from unknown files: {'; '.join(reasons)}")
     program = builder()
     if base:

@@ -57,6 +57,20 @@ class Cell(Struct, frozen=True):
         outside = not self.base.suite or any(one.downloads or one.clones for one in self.variants)
         return "internet" if outside else "packages"
 
+    @property
+    def unpinned(self) -> list[str]:
+        """What a build would fetch without knowing what it gets; empty when all is pinned.
+
+        Packages of a distribution are not among it: the distribution signs them, and the image lists their versions.
+        """
+        found = [] if self.base.digest else [f"the image {self.base.image} has no digest"]
+        for part, variant in self.steps:
+            found += [f"{part.name}: {one.url} has no sha256" for one in variant.downloads.values() if not one.sha256]
+            found += [f"{part.name}: {one.url} has no commit" for one in variant.clones.values() if not one.commit]
+            packages = [name for name, one in variant.python.items() if not one.sha256]
+            found += [f"{part.name}: {name} from PyPI has no sha256" for name in packages]
+        return found
+
 
 def fitting(application: Application, base: Base, mpi: Mpi, fabric: Fabric) -> Cell | None:
     """The cell of these parts, or nothing where they do not fit together.
