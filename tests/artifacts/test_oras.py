@@ -34,5 +34,6 @@ def test_oras_discovers_a_run_at_the_image_it_is_attached_to_beside_what_oras_at
     ]
     assert saved["digest"] in [one["digest"] for one in listed]
     # from the image one comes to the run
+    assert [one["reference"].rpartition("@")[2] for one in here.json("list", "--at", image)] == [saved["digest"]]
     assert saved["digest"] in here("fetch", image, code=2)
     here("fetch", f"{shared.host}/image@{saved['digest']}", "--to", "copy")

@@ -78,3 +78,5 @@ def test_saved_runs_are_compared_from_the_registry(here, shared):
     figures = {one["point"]: one["others"][0]["ratio"] for one in found["compared"] if one["quantity"] == "figure"}
     assert figures == {"work [size=1]": 1.0, "work [size=2]": 1.0}
     assert found["different"] == {}
+    listed = here("list", "--at", f"{shared.host}/compare")
+    assert [line.split()[:3] for line in listed.splitlines()[1:]].count(["bag-2", "success", "3"]) == 1

@@ -77,7 +77,7 @@ def look_at(where: str, *, plain_http: bool = False) -> Iterator[tuple[LocalRun,
 
 
 def runs_in(where: str, *, plain_http: bool = False) -> Iterator[tuple[Reference, dict[str, str]]]:
-    """The runs that a repository holds with their annotations, or those attached to the image of a reference."""
+    """The runs that a repository holds (each once) or that are attached to an image, with their annotations."""
     reference = Reference.parse(where)
     with Registry(reference.host, plain_http=plain_http) as registry:
         if reference.tag or reference.digest:
@@ -86,12 +86,13 @@ def runs_in(where: str, *, plain_http: bool = False) -> Iterator[tuple[Reference
                 if entry.artifact_type == ARTIFACT_TYPE:
                     yield Reference(reference.host, reference.repository, digest=entry.digest), entry.annotations
             return
-        for tag in registry.tags(reference.repository):
+        known: set[str] = set()
+        for tag in sorted(registry.tags(reference.repository)):
             about, content = registry.manifest(reference.repository, tag)
             manifest = _manifest(content)
-            # a tag of an index's own is no name that anybody gave
-            if manifest.artifact_type == ARTIFACT_TYPE and not tag.startswith("sha256-"):
-                yield Reference(reference.host, reference.repository, tag, about.digest), manifest.annotations
+            if manifest.artifact_type == ARTIFACT_TYPE and about.digest not in known:
+                known.add(about.digest)
+                yield Reference(reference.host, reference.repository, digest=about.digest), manifest.annotations
 
 
 @contextmanager

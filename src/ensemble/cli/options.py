@@ -89,13 +89,14 @@ def registry_option(function: F) -> F:
 
     @wraps(function)
     def with_client(*args: Any, **given: Any) -> Any:
-        from ensemble.model.errors import InputError
-
         try:
-            import httpx2  # noqa: F401
+            return function(*args, **given)
         except ModuleNotFoundError as error:
+            from ensemble.model.errors import InputError
+
+            if error.name != "httpx2":
+                raise
             raise InputError(f"a registry needs {error.name}: pip install 'ensemble-hpc[artifacts]'") from error
-        return function(*args, **given)
 
     help_text = "Talk to the registry without TLS, as is done on this machine anyway."
     decorated: Any = click.option("--plain-http", is_flag=True, help=help_text)(with_client)
