@@ -13,6 +13,7 @@ VERBS: Final[dict[str, str]] = {
     "render": "Print the Containerfile of a cell.",
     "build": "Build the image of a cell.",
     "measure": "Measure a cell or a command: time, figure of merit, share of MPI, the machine.",
+    "sample": "Choose what to measure within a budget.",
     "fit": "Fit a pattern to the measurements of each cell.",
     "show": "Show the patterns of a study.",
     "plan": "Make an ensemble from a plan.",

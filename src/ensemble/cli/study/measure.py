@@ -12,18 +12,11 @@ import click
 
 from ensemble.cli.options import output_option, verb
 from ensemble.cli.output import Output, Showing
-from ensemble.cli.study.options import recipes_option
+from ensemble.cli.study.options import recipes_option, tasks_option
 
 if TYPE_CHECKING:
     from ensemble.runtime import RunResult
     from ensemble.studies.measuring.measurement import Measurement
-
-
-def _tasks(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int, ...]:
-    words = text.split(",")
-    if not all(word.strip().isdigit() and int(word) for word in words):
-        raise click.BadParameter(f"{text!r} is not a list of whole numbers such as 1,2,4")
-    return tuple(dict.fromkeys(int(word) for word in words))
 
 
 def _labels(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -38,7 +31,7 @@ def _labels(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
 @click.option(
     "--size", "sizes", multiple=True, metavar="SIZE", help="A size of the problem; may be given several times."
 )
-@click.option("--tasks", default="1", show_default=True, callback=_tasks, metavar="LIST", help="Numbers of tasks.")
+@tasks_option
 @click.option("--repeat", default=3, show_default=True, type=click.IntRange(1, 1000), help="Undisturbed runs wanted.")
 @click.option(
     "--rounds", default=3, show_default=True, type=click.IntRange(1, 100), help="Rounds in which runs are repeated."

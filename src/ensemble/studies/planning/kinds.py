@@ -53,7 +53,7 @@ def kind_of(entry: Mix, plan: Plan, patterns: Patterns | None, recipes: Catalogu
         return _DummyKind(entry, entry.dummy, plan.hookup)
     assert patterns is not None
     assert recipes is not None
-    subject = of_cell(recipes.cell(entry.cell), entry.problem, (), ())
+    subject = of_cell(recipes.cell(entry.cell), entry.problem, (), entry.tasks)
     return _CellKind(entry, patterns.find(subject.cell, entry.problem, _name(entry)), subject, plan.extrapolate)
 
 
