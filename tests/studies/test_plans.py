@@ -1,8 +1,12 @@
 """A plan becomes an ensemble that meets its targets in simulation, or says what is nearest."""
 
 import json
+import re
+import subprocess
+import sys
 import textwrap
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,7 +18,10 @@ from ensemble.spec.loader import load
 from ensemble.studies.planning.experiment import Task, kubernetes_object, write_experiment
 from ensemble.studies.planning.plan import read_plan
 from ensemble.studies.planning.planner import plan_experiment
+from ensemble.studies.planning.reference import reference
 from ensemble.studies.planning.wfformat import read_workflow, write_workflow
+
+ROOT = Path(__file__).parents[2]
 
 MIX = """
     members: {local: {cores: 4}}
@@ -182,3 +189,29 @@ def test_the_object_for_kubernetes_is_one_that_the_operator_takes(tmp_path):
     assert {group.member for group in read.ensemble.jobs} == {"local"}
     assert read.ensemble.members["local"].kind == "job"
     assert read.ensemble.jobs[0].command.startswith("/usr/local/lib/ensemble/dummy ")
+
+
+def test_the_page_about_plans_is_up_to_date():
+    said = "run `python -m ensemble.studies.planning.reference > docs/plans.md`"
+    assert (ROOT / "docs/plans.md").read_text() == reference(), said
+
+
+@pytest.mark.parametrize("document", ["docs/plans.md", "docs/studies.md"])
+def test_the_plans_of_the_documents_can_be_met(document, tmp_path):
+    fences = re.findall(r"^```yaml\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+    plans = [text for text in fences if "makespan:" in text]
+    for text in plans:
+        planned(tmp_path, text)
+    assert plans
+
+
+def test_a_plan_is_run(tmp_path):
+    mix = "mix: [{dummy: {duration: 0.3s, mpi: 0.3}}]"
+    plan = f"jobs: 4\nmembers: {{local: {{cores: 2}}}}\nstructure: {{kind: chains, length: 2}}\n{mix}"
+    (tmp_path / "plan.yaml").write_text(plan)
+    for words in (["study", "plan", "plan.yaml"], ["run", "experiment.yaml"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ensemble", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "mpi_share" in done.stdout

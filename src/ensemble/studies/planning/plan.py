@@ -14,8 +14,8 @@ from msgspec import Struct, structs
 from ensemble.model.errors import Problem, SpecError
 from ensemble.model.jobs import Scalar
 from ensemble.spec import keys
-from ensemble.spec.convert import Failed, nearest
-from ensemble.spec.keys import DURATION, LIMIT_DURATION, LIMIT_NUMBER, NAME, TEXT, Key, shape, whole, word
+from ensemble.spec.convert import Converter, Failed, nearest
+from ensemble.spec.keys import DURATION, LIMIT_DURATION, LIMIT_NUMBER, NAME, TEXT, Key, Shape, shape, whole, word
 from ensemble.spec.nodes import Place, Tree, read_tree
 from ensemble.spec.reader import Reader
 from ensemble.spec.sampling import DESIGNS
@@ -23,10 +23,27 @@ from ensemble.spec.sampling import DESIGNS
 STRUCTURES: Final = ("bag", "chains", "fan-out", "iterate", "workflow")
 ARRIVALS: Final = ("start", "poisson", "bursts", "trace")
 
+
+def _part(reader: Converter, tree: Tree, where: str) -> float:
+    value = reader.number(tree, where)
+    if not 0 <= value <= 1:
+        reader.complain(tree, where, f"{value:g} is not a share, which is a number from 0 to 1")
+        raise Failed
+    return value
+
+
+def _share(reader: Converter, tree: Tree, where: str) -> float:
+    value = _part(reader, tree, where)
+    if not value:
+        reader.complain(tree, where, "a share of 0 is nothing; leave the entry out")
+        raise Failed
+    return value
+
+
 SPAN: Final = shape("span", {}, "a duration or `[least, greatest]`")
 SHARES: Final = shape("shares", {}, "a number from 0 to 1 or `[least, greatest]`")
 RATES: Final = shape("rates", {}, "a number or `[least, greatest]`")
-SHARE: Final = shape("share", {}, "a number above 0, up to 1")
+SHARE: Final = Shape(_share, {}, "a number above 0, up to 1")
 COUNTS: Final = shape("counts", {}, "a whole number or a list of them")
 SIZES: Final = shape("values", {}, "a value or a list of them")
 NAMES: Final = shape("names", {}, "a list of names")
@@ -170,7 +187,7 @@ class _PlanReader(Reader):
 
     def shares(self, tree: Tree, where: str) -> Range:
         """A share, or the least and the greatest."""
-        return self._range(tree, where, self._part)
+        return self._range(tree, where, lambda one, inner: _part(self, one, inner))
 
     def rates(self, tree: Tree, where: str) -> Range:
         """A rate, or the least and the greatest."""
@@ -192,21 +209,6 @@ class _PlanReader(Reader):
             self.complain(tree, where, "two values are expected here, the least and the greatest")
             raise Failed
         return found[0], found[1]
-
-    def _part(self, tree: Tree, where: str) -> float:
-        value = self.number(tree, where)
-        if not 0 <= value <= 1:
-            self.complain(tree, where, f"{value:g} is not a share, which is a number from 0 to 1")
-            raise Failed
-        return value
-
-    def share(self, tree: Tree, where: str) -> float:
-        """A share that is not 0."""
-        value = self._part(tree, where)
-        if not value:
-            self.complain(tree, where, "a share of 0 is nothing; leave the entry out")
-            raise Failed
-        return value
 
     def counts(self, tree: Tree, where: str) -> tuple[int, ...]:
         """Whole numbers of at least 1."""
