@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +38,17 @@ KNOWN = {
 KNOWN["f08.f90"] = KNOWN["f90"]
 
 
-def run(words: list[str], folder: Path, **environment: str) -> list[dict[str, Any]]:
-    """Run a program under the interposer; return the records of its ranks."""
+def run(launch: Sequence[str], program: Sequence[str], folder: Path, **environment: str) -> list[dict[str, Any]]:
+    """Run a program under the interposer, in a folder; return the records of its ranks. What it prints is in `out`."""
     record = folder / "record"
     record.mkdir()
     preload = ["env", f"LD_PRELOAD={compile_tool('interposer')}", f"ENSEMBLE_MPI_RECORD={record}"]
-    place = next((at for at, word in enumerate(words) if word.startswith(str(folder))), 0)
+    words = [*launch, *preload, *program]
     done = subprocess.run(
-        [*words[:place], *preload, *words[place:]],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
+        words, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
+    (folder / "out").write_text(done.stdout)
     return [json.loads(path.read_text()) for path in sorted(record.iterdir())]
 
 
@@ -64,7 +62,7 @@ def test_counts_and_bytes_of_a_known_program_are_exact(mpi: Mpi, language: str, 
     flags = [] if language == "c" else ["-w", "-fallow-argument-mismatch"]
     program = tmp_path / "program"
     subprocess.run([compiler, *flags, "-o", program, PROGRAMS / f"known.{language}"], check=True, timeout=60)
-    records = run([*mpi.launch, str(program)], tmp_path)
+    records = run(mpi.launch, [str(program)], tmp_path)
     assert [(one["rank"], one["size"]) for one in records] == [(0, 2), (1, 2)]
     for record in records:
         assert record["library"].startswith(mpi.library)
@@ -73,7 +71,7 @@ def test_counts_and_bytes_of_a_known_program_are_exact(mpi: Mpi, language: str, 
 
 
 def test_a_program_without_mpi_leaves_no_record(tmp_path: Path) -> None:
-    assert run(["true"], tmp_path) == []
+    assert run([], ["true"], tmp_path) == []
 
 
 def test_each_call_is_in_the_table_once() -> None:
