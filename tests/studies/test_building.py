@@ -1,11 +1,11 @@
 """A cell's image, built from packages alone and run; buildah keeps it in a store of the test's own."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
-import yaml
 
 from ensemble.model.errors import EnsembleError, InputError
 from ensemble.studies.recipes import building, catalogue
@@ -46,39 +46,31 @@ def buildah(*words):
     return done.stdout
 
 
-@pytest.fixture
-def inside(built, tmp_path):
-    """What runs a program in the image, in the job's own directory."""
-    container = buildah("from", built.image).strip()
-    tmp_path.chmod(0o777)
-    return ["buildah", "run", "--isolation=chroot", f"--volume={tmp_path}:{tmp_path}", container, "--"]
-
-
 def test_an_image_that_is_built_again_has_the_same_digest(store, built):
     cell = catalogue(store).cell(CELL)
     assert building.build(cell, base=building.bootstrap(cell.base)) == built
 
 
-def test_the_image_carries_its_recipe_tools_and_list_of_packages_and_runs_as_a_user(built, inside):
+def test_the_image_carries_its_recipe_tools_and_list_of_packages_and_runs_as_a_user(built):
     labels = buildah("inspect", "--type=image", "--format={{.OCIv1.Config.Labels}}", built.image)
     assert f"org.flux-framework.ensemble.recipe:{built.recipe}" in labels
     script = "id -u; oras; ls /usr/local/lib/ensemble; grep -c . /usr/share/ensemble/packages.txt"
-    user, oras, *tools, packages = subprocess.check_output([*inside, "sh", "-c", script], text=True).splitlines()
+    container = buildah("from", built.image).strip()
+    user, oras, *tools, packages = buildah("run", "--isolation=chroot", container, "sh", "-c", script).splitlines()
+    buildah("rm", container)
     assert (user, oras, tools) == ("1000", "the oras of the test", ["dummy", "interposer.so"])
     assert int(packages) > 100
 
 
-def test_a_problem_of_the_cell_runs_in_the_image_and_is_found_valid(inside, tmp_path):
-    cell = catalogue(tmp_path).cell(CELL)
-    problem = cell.application.problems["pingpong"]
-    outputs = {name: {"from": one.source, "pattern": one.pattern, "take": one.take}
-               for name, one in cell.application.outputs.items()}  # fmt: skip
-    launch = " ".join([*inside, cell.mpi.launcher, "-n 2", problem.command])
-    job = {"name": "pingpong", "parameters": {"size": [4096]}, "command": launch, "outputs": outputs}
-    (tmp_path / "e.yaml").write_text(yaml.safe_dump({"jobs": [job | {"valid": cell.application.valid}]}))
-    words = [sys.executable, "-m", "ensemble", "run", "e.yaml"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_a_problem_of_the_cell_is_measured_in_the_image_and_found_valid(built, tmp_path):
+    words = [sys.executable, "-m", "ensemble", "study", "measure", CELL, "--container", "--tasks", "2", "-o", "json"]
+    words += ["--repeat", "1", "--rounds", "1"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    (measured,) = map(json.loads, done.stdout.splitlines())
+    assert (measured["valid"], measured["problems"], measured["digest"]) == (True, [], built.recipe), done.stderr
+    assert measured["figures"][0]["name"] == "bandwidth"
+    assert {"MPI_Send", "MPI_Recv"} <= {call["call"] for call in measured["mpi_calls"]}
+    assert buildah("containers", "--quiet", "--filter", f"ancestor={built.image}") == "", "it is removed"
 
 
 def test_an_image_of_another_architecture_is_refused(store, built):
