@@ -5,8 +5,8 @@ import os
 import pytest
 from click.testing import CliRunner
 
+from ensemble.artifacts import packing, saving
 from ensemble.artifacts import registry as client
-from ensemble.artifacts import saving
 from ensemble.artifacts.fetching import fetch
 from ensemble.artifacts.manifest import Descriptor
 from ensemble.cli.save import command as save
@@ -31,7 +31,7 @@ def run(here):
 
 
 def push(run, where, **more):
-    with saving.pack(run) as package:
+    with packing.pack(run) as package:
         return saving.push(package, where, **more)
 
 
@@ -65,7 +65,7 @@ def test_a_registry_that_dies_and_comes_back_costs_nothing_but_time(run, registr
     send = client._Upload.send
     monkeypatch.setattr(client._Upload, "send", die)
     monkeypatch.setattr(client.time, "sleep", lambda _: registry.process or registry.start())
-    with saving.pack(run) as package:
+    with packing.pack(run) as package:
         saving.verify(package, saving.push(package, f"{registry.host}/study"))
     assert len(deaths) == 2
 
@@ -151,7 +151,7 @@ def test_a_tag_of_another_run_is_not_taken(run, other, shared):
 
 def test_of_two_pushes_to_one_tag_at_once_both_are_kept_and_only_one_is_verified(run, other, shared):
     where = f"{shared.host}/both:mine"
-    with saving.pack(run) as one, saving.pack(other) as two:
+    with packing.pack(run) as one, packing.pack(other) as two:
         first = saving.push(one, where)
         second = saving.push(two, where, force=True)
         saving.verify(two, second)

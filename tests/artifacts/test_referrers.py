@@ -1,6 +1,6 @@
 """Artifacts that are attached at the same time, to a registry that keeps no track of them."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -52,9 +52,6 @@ def test_all_of_eight_attaches_at_once_survive(image, shared):
         with Registry(shared.host) as registry:
             referrers.attach(registry, repository, about(subject, number))
 
-    threads = [threading.Thread(target=attach, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(attach, range(8)))
     assert numbers(*image) == list("01234567")

@@ -1,4 +1,4 @@
 """Runs in OCI registries: saved as artifacts, read back and verified, fetched, replayed.
 
-`saving` and `fetching` are what verbs and the operator call; `registry` is the client under them.
+`packing`, `saving` and `fetching` are what verbs and the operator call; `registry` is the client under them.
 """

@@ -15,12 +15,12 @@ import msgspec
 from msgspec import Struct
 
 from ensemble.artifacts.archive import unpack
-from ensemble.artifacts.manifest import Descriptor, Manifest
+from ensemble.artifacts.manifest import Descriptor, Manifest, manifest_of
 from ensemble.artifacts.naming import PREFIX
+from ensemble.artifacts.packing import ARTIFACT_TYPE, ENVIRONMENT, JOURNAL
 from ensemble.artifacts.reference import Reference
 from ensemble.artifacts.referrers import attached
 from ensemble.artifacts.registry import Registry
-from ensemble.artifacts.saving import ARTIFACT_TYPE, ENVIRONMENT, JOURNAL
 from ensemble.model.errors import ArtifactError, InputError
 from ensemble.runs.local import LocalRun
 from ensemble.runtime import index
@@ -89,7 +89,7 @@ def runs_in(where: str, *, plain_http: bool = False) -> Iterator[tuple[Reference
         known: set[str] = set()
         for tag in sorted(registry.tags(reference.repository)):
             about, content = registry.manifest(reference.repository, tag)
-            manifest = _manifest(content)
+            manifest = manifest_of(content)
             if manifest.artifact_type == ARTIFACT_TYPE and about.digest not in known:
                 known.add(about.digest)
                 yield Reference(reference.host, reference.repository, digest=about.digest), manifest.annotations
@@ -100,21 +100,13 @@ def _opened(where: str, plain_http: bool) -> Iterator[tuple[Registry, Reference,
     reference = Reference.parse(where)
     with Registry(reference.host, plain_http=plain_http) as registry:
         about, content = registry.manifest(reference.repository, reference.named)
-        manifest = _manifest(content)
+        manifest = manifest_of(content)
         if manifest.artifact_type != ARTIFACT_TYPE:
             runs = attached(registry, reference.repository, about.digest)
             there = ", ".join(f"{reference.repository_name}@{entry.digest}" for entry in runs[:3])
             hint = f"; attached to it: {there}" if there else ""
             raise InputError(f"{where} is not a run that was saved by `ensemble save`{hint}")
         yield registry, msgspec.structs.replace(reference, digest=about.digest), manifest
-
-
-def _manifest(content: bytes) -> Manifest:
-    """A manifest, or an empty one where it is something else, such as an index."""
-    try:
-        return msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError:
-        return Manifest()
 
 
 def _pull(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EMPTY", "INDEX", "MANIFEST", "Descriptor", "Index", "Manifest", "digest_of"]
+__all__ = ["EMPTY", "INDEX", "MANIFEST", "Descriptor", "Index", "Manifest", "digest_of", "manifest_of"]
 
 from hashlib import sha256
 from typing import Any, Final
@@ -62,6 +62,14 @@ class Manifest(Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=
     def encode(self) -> bytes:
         """Its JSON: the same bytes for the same manifest."""
         return msgspec.json.encode(self)
+
+
+def manifest_of(content: bytes) -> Manifest:
+    """A manifest from its JSON; an empty one where it is something else, such as an index."""
+    try:
+        return msgspec.json.decode(content, type=Manifest)
+    except msgspec.MsgspecError:
+        return Manifest()
 
 
 class Index(Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 __all__ = ["attach", "attached"]
 
+import contextlib
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from ensemble.artifacts.manifest import INDEX, MANIFEST, Descriptor, Index, Manifest
+from ensemble.artifacts.manifest import INDEX, MANIFEST, Descriptor, Index, Manifest, manifest_of
 from ensemble.artifacts.registry import NotThere, Registry
 from ensemble.model.errors import ArtifactError
 
@@ -33,18 +35,16 @@ def attach(registry: Registry, repository: str, manifest: Manifest) -> None:
     index_tag = manifest.subject.digest.replace(":", "-")
     own = f"{index_tag}.{entry.digest.partition(':')[2][:12]}"
     registry.push_manifest(repository, own, MANIFEST, content)
-    known = {entry.digest: entry}
+    claims = _claims(registry, repository, index_tag, {})
     for _ in range(ROUNDS):
-        claims = _claims(registry, repository, index_tag)
-        for tag in claims:
-            found = _entry(registry, repository, tag)
-            known.setdefault(found.digest, found)
-        for found in _index(registry, repository, index_tag):
-            known.setdefault(found.digest, found)
+        known = {found.digest: found for found in _index(registry, repository, index_tag)}
+        known |= {found.digest: found for found in (entry, *claims.values())}
         index = Index(manifests=tuple(known[digest] for digest in sorted(known)))
         registry.push_manifest(repository, index_tag, INDEX, index.encode())
-        if _claims(registry, repository, index_tag) == claims:
+        later = _claims(registry, repository, index_tag, claims)
+        if later.keys() == claims.keys():
             return
+        claims = later
     raise ArtifactError(f"{registry.host}/{repository}: too many artifacts are attached to {index_tag} at once")
 
 
@@ -54,15 +54,23 @@ def attached(registry: Registry, repository: str, digest: str) -> list[Descripto
     return found if found is not None else _index(registry, repository, digest.replace(":", "-"))
 
 
-def _claims(registry: Registry, repository: str, index_tag: str) -> list[str]:
-    """The tags of artifacts that are to be in an index."""
+def _claims(
+    registry: Registry, repository: str, index_tag: str, known: Mapping[str, Descriptor]
+) -> dict[str, Descriptor]:
+    """The artifacts that are to be in an index, by their tags."""
+    found = {}
     # a registry may list them in any order, and ignore where we wanted to begin
-    return sorted(tag for tag in registry.tags(repository, after=index_tag) if tag.startswith(f"{index_tag}."))
+    for tag in registry.tags(repository, after=index_tag):
+        if tag.startswith(f"{index_tag}."):
+            # listed a moment before it can be read: its maker has yet to list them and to write the index
+            with contextlib.suppress(NotThere):
+                found[tag] = known.get(tag) or _entry(registry, repository, tag)
+    return found
 
 
 def _entry(registry: Registry, repository: str, name: str) -> Descriptor:
     about, content = registry.manifest(repository, name)
-    manifest = msgspec.json.decode(content, type=Manifest)
+    manifest = manifest_of(content)
     return Descriptor(
         media_type=about.media_type,
         digest=about.digest,

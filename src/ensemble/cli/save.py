@@ -32,12 +32,12 @@ def command(
     is read back and compared before RUN is called saved, and only then deleted with `--clean`. The values of variables
     that a group marks as `secret` are replaced by asterisks.
     """
-    from ensemble.artifacts import saving
+    from ensemble.artifacts import packing, saving
     from ensemble.model.wording import counted
     from ensemble.runs.local import LocalRuns
 
     found = LocalRuns().find(run)
-    with saving.pack(found, environment) as package:
+    with packing.pack(found, environment) as package:
         for one in package.left_out:
             output.warn(f"{one.path} is not saved: {one.reason}")
         pushed = saving.push(package, where, image, plain_http=plain_http, force=force)

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from ensemble.artifacts import saving
+from ensemble.artifacts import packing, saving
 from ensemble.model.errors import EnsembleError
 from ensemble.operator.resource import ArtifactsSpec
 from ensemble.operator.status import Condition
@@ -117,7 +117,7 @@ class Saver:
 
     def _save(self, wanted: ArtifactsSpec, loop: asyncio.AbstractEventLoop) -> str:
         """On a thread of its own: push, then read back and compare."""
-        with saving.pack(LocalRun(self._hosted.run_dir)) as package:
+        with packing.pack(LocalRun(self._hosted.run_dir)) as package:
             pushed = saving.push(package, wanted.push, wanted.attach, plain_http=wanted.plain_http)
             loop.call_soon_threadsafe(self._told, wanted, str(pushed.reference))
             saving.verify(package, pushed, plain_http=wanted.plain_http)

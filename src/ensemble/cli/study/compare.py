@@ -53,7 +53,7 @@ def command(references: tuple[str, ...], plain_http: bool, output: Output) -> No
 def _side(reference: str, plain_http: bool) -> Side:
     """A run of a registry, or one whose directory is here."""
     from ensemble.artifacts.fetching import look_at
-    from ensemble.artifacts.saving import environment_of
+    from ensemble.artifacts.packing import environment_of
     from ensemble.runs.local import LocalRun
     from ensemble.studies.comparing import Side
 
