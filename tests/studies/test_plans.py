@@ -15,11 +15,14 @@ from ensemble.model.errors import InputError, SpecError
 from ensemble.operator.conversion import convert
 from ensemble.simulation import simulate
 from ensemble.spec.loader import load
+from ensemble.studies.measuring.measurement import Measurement
+from ensemble.studies.patterns import fit_patterns
 from ensemble.studies.planning.experiment import Task, kubernetes_object, write_experiment
 from ensemble.studies.planning.plan import read_plan
 from ensemble.studies.planning.planner import plan_experiment
 from ensemble.studies.planning.reference import reference
 from ensemble.studies.planning.wfformat import read_workflow, write_workflow
+from ensemble.studies.recipes import catalogue
 
 ROOT = Path(__file__).parents[2]
 
@@ -215,3 +218,37 @@ def test_a_plan_is_run(tmp_path):
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert "mpi_share" in done.stdout
+
+
+def lammps_patterns():
+    def seconds(tasks, size):
+        return 0.2 + size * (0.1 + 0.9 / tasks)
+
+    points = [(tasks, size) for tasks in (1, 2, 4) for size in (1, 2, 4)]
+    more = {"cell": "lammps/debian/mpich", "problem": "melt", "iteration": 1, "hookup": 0.3, "time": 1.0}
+    return fit_patterns(
+        Measurement(tasks=tasks, size=str(size), wall=seconds(tasks, size), mpi_share=0.1, **more)
+        for tasks, size in points
+    )
+
+
+CELL = "{cell: lammps/debian/mpich, problem: melt, size: [1, 2], tasks: [1, 2], name: lammps}"
+
+
+def test_jobs_of_a_cell_take_what_its_pattern_says(tmp_path):
+    (tmp_path / "plan.yaml").write_text(f"jobs: 6\nmembers: {{local: {{cores: 2}}}}\nmix: [{CELL}]\n")
+    found = plan_experiment(read_plan(tmp_path / "plan.yaml"), lammps_patterns(), catalogue(tmp_path))
+    expected = {(1, 1): 1.5, (1, 2): 2.5, (2, 1): 1.05, (2, 2): 1.6}
+    points = found.file["jobs"][0]["parameters"]["list"]
+    assert all(one["expected"] == pytest.approx(expected[one["tasks"], one["size"]]) for one in points)
+    assert found.figures.mpi == pytest.approx(0.1)
+    write_experiment(found, tmp_path / "experiment.yaml", "Made by a test.")
+    spec = load(tmp_path / "experiment.yaml")
+    assert spec.jobs[0].inputs[0].to == "in.melt"
+    assert simulate(spec).runs[0].makespan == found.figures.makespan
+
+
+def test_a_cell_outside_of_its_pattern_is_refused(tmp_path):
+    (tmp_path / "plan.yaml").write_text("jobs: 6\nmix: [{cell: lammps/debian/mpich, problem: melt, tasks: 8}]\n")
+    with pytest.raises(InputError, match="tasks 8 is outside what was measured"):
+        plan_experiment(read_plan(tmp_path / "plan.yaml"), lammps_patterns(), catalogue(tmp_path))
