@@ -236,6 +236,8 @@ static void choose_message(struct done *done) {
 static void closed_loop(const struct asked *asked, double begin, double end, struct done *done) {
     double cycle = fmin(fmax(CYCLE, with_mpi && asked->mpi > 0 ? 2 * CONTROL / asked->mpi : 0), asked->duration / 20);
     double operation = 50e-6; /* s, as of the last cycle */
+    /* blocks a second; what MPI_Init took is made up for */
+    double rate = asked->write * 1e6 * asked->duration / BLOCK / fmax(end - begin, 1e-3);
     cycle = fmax(fmin(cycle, asked->duration / LEAST_CYCLES), 1e-4);
     for (;;) {
         double at = seconds(), known[4] = {done->mpi, at - begin, end - at, operation};
@@ -247,7 +249,7 @@ static void closed_loop(const struct asked *asked, double begin, double end, str
         if (length <= 0) return;
         double mpi = asked->mpi * (known[1] + length) - known[0];
         mpi = asked->mpi > 0 ? fmin(fmax(mpi, 0), length) : 0;
-        long blocks = (long)(asked->write * 1e6 * (known[1] + length) / BLOCK) - done->blocks;
+        long blocks = (long)(rate * (known[1] + length)) - done->blocks;
         double until = at + length - mpi;
         if (blocks > 0) write_blocks(blocks, done);
         for (; seconds() < until; done->units++) unit_of_work();
