@@ -32,10 +32,24 @@ static const int number_of_calls;
 
 /* ---- the MPI that the program uses ------------------------------------------------------------------------- */
 
+/* A program that asks whether its MPI has the functions for large counts finds those of the interposer. Where the MPI has
+ * none, the function of the same arguments is called, which takes the lower half of a count; not where counts are arrays. */
+static void *small_of_large(const char *symbol) {
+    static const char *const arrays[] = {"allv_c", "allw_c", "gatherv_c", "scatterv_c", "educe_scatter_c"};
+    size_t length = strlen(symbol);
+    char small[64];
+    if (length < 3 || length > sizeof small || strcmp(symbol + length - 2, "_c")) return 0;
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        if (strstr(symbol, arrays[i])) return 0;
+    snprintf(small, sizeof small, "%.*s", (int)length - 2, symbol);
+    return look_up(small);
+}
+
 /* `symbol` is a name of the profiling interface. MPICH has none of its own for parts of mpi_f08: those call C. */
 static void *find(const char *symbol) {
     void *found = look_up(symbol);
     if (!found) found = dlsym(RTLD_NEXT, symbol + 1);
+    if (!found && (found = small_of_large(symbol))) return found;
     if (!found) {
         fprintf(stderr, "ensemble: the MPI of this program has no %s\n", symbol);
         abort();
