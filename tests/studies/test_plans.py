@@ -5,12 +5,14 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ensemble.model.decisions import Create
 from ensemble.model.errors import InputError, SpecError
 from ensemble.operator.conversion import convert
 from ensemble.simulation import simulate
@@ -68,10 +70,25 @@ def dedented(text):
 
 def test_jobs_shares_core_hours_and_mpi_are_met(tmp_path):
     found = planned(tmp_path, "jobs: 40\ncore_hours: 0.05\nmpi: [0.3, 0.35]\nseed: 3" + dedented(MIX))
-    sizes = {group["name"]: len(group["parameters"]["list"]) for group in found.file["jobs"]}
-    assert sizes == {"dummy": 20, "pair": 20}
+    assert Counter(task.name for task in found.tasks) == {"dummy": 20, "pair": 20}
     assert found.figures.core_hours == pytest.approx(0.05, rel=0.01)
     assert 0.3 <= found.figures.mpi <= 0.35
+
+
+def test_kinds_of_a_mix_take_turns(tmp_path):
+    found = planned(tmp_path, "jobs: 40" + dedented(MIX))
+    write_experiment(found, tmp_path / "experiment.yaml", "Made by a test.")
+    submitted = []
+    simulate(load(tmp_path / "experiment.yaml"), observers=[lambda record: submitted.extend(created(record))])
+    assert set(submitted[:8]) == {"dummy", "pair"}
+    assert Counter(submitted) == {"dummy": 20, "pair": 20}
+
+
+def created(record):
+    for step in record.steps:
+        for effect in getattr(step, "effects", ()):
+            if isinstance(effect, Create):
+                yield from [effect.span.group] * effect.span.count
 
 
 def test_a_plan_follows_from_its_seed(tmp_path):

@@ -49,18 +49,17 @@ def family_size(structure: Structure) -> int:
 
 
 def draw(plan: Plan, families: int) -> list[Family]:
-    """Draw this many families: the same plan and number give the same ones."""
+    """Draw this many families, the kinds in turn: the same plan and number give the same ones."""
     places = len(roles(plan.structure))
     kinds = _kinds(plan, families)
-    drawn = []
-    number = 0
+    drawn: list[tuple[float, tuple[Unit, ...]]] = []
     for index, (entries, count) in enumerate(kinds):
         rows = DESIGNS[plan.sampling](count, _AXES * places, plan.seed + index) if count else []
-        for row in rows:
-            number += 1
+        for turn, row in enumerate(rows):
             units = tuple(Unit(entry, *row[place * _AXES : (place + 1) * _AXES]) for place, entry in enumerate(entries))
-            drawn.append(Family(number, units))
-    return drawn
+            drawn.append(((turn + 0.5) / count, units))
+    drawn.sort(key=lambda pair: pair[0])
+    return [Family(number, units) for number, (_, units) in enumerate(drawn, 1)]
 
 
 def _kinds(plan: Plan, families: int) -> list[tuple[tuple[int, ...], int]]:
