@@ -34,11 +34,11 @@ def program() -> str:
 
 
 class Registry:
-    """A registry on a port of this machine; what it holds outlives a restart."""
+    """A registry on a port of this machine, at one of its addresses; what it holds outlives a restart."""
 
-    def __init__(self, folder: Path, port: int = 0, **settings: object) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1", **settings: object) -> None:
         self.folder, self.settings = folder, settings
-        self.host = f"127.0.0.1:{port}"
+        self.host = f"{address}:0"
         self.process: subprocess.Popen[str] | None = None
         self.start()
 
@@ -59,8 +59,8 @@ class Registry:
             )
             assert self.process.stderr is not None
             for line in self.process.stderr:
-                if found := re.search(r"listening on 127\.0\.0\.1:(\d+)", line):
-                    self.host = f"127.0.0.1:{found[1]}"
+                if found := re.search(r"listening on ([0-9.]+:\d+)", line):
+                    self.host = found[1]
                     break
             else:
                 raise AssertionError("the registry ended before it listened")

@@ -35,6 +35,12 @@ def docker(tmp_path, monkeypatch):
     return write
 
 
+def for_ann_alone(folder):
+    """The setting of a registry that asks for a password."""
+    (folder / "htpasswd").write_text(HASHED)
+    return {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
+
+
 def auth(user, password):
     return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
 
@@ -137,9 +143,7 @@ def test_a_token_service_that_refuses_is_told(docker, service):
 
 
 def test_a_registry_that_wants_a_password_gets_it(docker, tmp_path):
-    (tmp_path / "htpasswd").write_text(HASHED)
-    wanted = {"htpasswd": {"realm": "test", "path": str(tmp_path / "htpasswd")}}
-    real = Real(tmp_path / "registry", auth=wanted)
+    real = Real(tmp_path / "registry", auth=for_ann_alone(tmp_path))
     with contextlib.ExitStack() as stack:
         stack.callback(real.stop)
         docker()

@@ -61,7 +61,8 @@ def push(package: Package, where: str, image: str = "", *, plain_http: bool = Fa
         mount = reference.repository if home.host == reference.host else ""
         with Registry(home.host, plain_http=plain_http) as registry:
             sent += _store(registry, package, manifest, places[-1:], mount)
-    return Pushed(own, tuple(places), sent, sum(layer.size for layer in manifest.layers))
+    size = sum(one.size for one in (manifest.config, *manifest.layers))
+    return Pushed(own, tuple(places), sent, size)
 
 
 def _subject(image: str, plain_http: bool) -> tuple[Descriptor | None, Reference | None]:
