@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ensemble.model.decisions import Create
 from ensemble.model.errors import InputError, SpecError
 from ensemble.operator.conversion import convert
 from ensemble.simulation import simulate
@@ -75,20 +74,10 @@ def test_jobs_shares_core_hours_and_mpi_are_met(tmp_path):
     assert 0.3 <= found.figures.mpi <= 0.35
 
 
-def test_kinds_of_a_mix_take_turns(tmp_path):
-    found = planned(tmp_path, "jobs: 40" + dedented(MIX))
-    write_experiment(found, tmp_path / "experiment.yaml", "Made by a test.")
-    submitted = []
-    simulate(load(tmp_path / "experiment.yaml"), observers=[lambda record: submitted.extend(created(record))])
-    assert set(submitted[:8]) == {"dummy", "pair"}
-    assert Counter(submitted) == {"dummy": 20, "pair": 20}
-
-
-def created(record):
-    for step in record.steps:
-        for effect in getattr(step, "effects", ()):
-            if isinstance(effect, Create):
-                yield from [effect.span.group] * effect.span.count
+def test_kinds_of_a_mix_take_turns_in_their_arrivals(tmp_path):
+    found = planned(tmp_path, "jobs: 8\narrivals: {pattern: poisson, every: 2s}" + dedented(MIX))
+    arriving = [rule["action"]["label"] for rule in sorted(found.file["rules"], key=lambda rule: rule["seconds"])]
+    assert set(arriving[:2]) == set(arriving[-2:]) == {"dummy", "pair"}
 
 
 def test_a_plan_follows_from_its_seed(tmp_path):

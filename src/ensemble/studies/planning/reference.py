@@ -40,7 +40,8 @@ mix:
 - Jobs are drawn evenly from the ranges of their kind. Then the targets are met with what is still free: the number of
   jobs where the plan does not say it, how long jobs are within their ranges, and how much of a dummy is MPI. Each try
   is simulated, so `ensemble simulate` of the new file gives the makespan that was found.
-- The kinds of a mix are submitted in turn, so that jobs of all kinds run beside each other.
+- Where all jobs are there from the start, kinds that come first in the mix go first, as groups of a file do. Kinds take
+  turns where jobs arrive later.
 - A target that cannot be met is refused with its place in the file and the nearest that can. `tolerance` says how
   near is near enough.
 - The same plan, patterns and version give the same file.

@@ -6,7 +6,7 @@ __all__ = ["Placed", "compose", "tasks_of"]
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from ensemble.studies.planning.draws import Family, roles
 from ensemble.studies.planning.experiment import CLOCK, Task
@@ -15,10 +15,6 @@ from ensemble.studies.planning.plan import Plan
 
 NUMBER = "n"
 """The axis that tells the families of jobs apart."""
-
-
-MOST_ROUNDS: Final = 10
-"""In how many turns the kinds of a mix are submitted, so that jobs of all kinds run beside each other throughout."""
 
 
 class Placed(NamedTuple):
@@ -36,9 +32,6 @@ def compose(plan: Plan, kinds: Sequence[Kind], placed: Sequence[Placed]) -> dict
         lines.setdefault(tuple(unit.entry for unit in one.family.units), []).append(one)
     groups: list[dict[str, Any]] = []
     rules: list[dict[str, Any]] = []
-    turns: list[tuple[int, dict[str, Any]]] = []
-    clock = max((one.arrival for one in placed), default=0.0)
-    rounds = 1 if clock or len(lines) == 1 else min(MOST_ROUNDS, *map(len, lines.values()))
     for entries, families in lines.items():
         names = _names(plan, kinds, entries)
         for place, entry in enumerate(entries):
@@ -50,19 +43,13 @@ def compose(plan: Plan, kinds: Sequence[Kind], placed: Sequence[Placed]) -> dict
                 groups.append(group | _points(families, place, alike=False) | {"submit": "rules"})
             else:
                 first, late = _arrivals(families)
-                first, *later = _split(first, rounds)
                 alike = len(entries) == 1 and plan.structure.kind == "bag"
                 groups.append(group | _points(first, 0, alike) | {"submit": "rules" if first[0].arrival else "start"})
                 if first[0].arrival:
                     rules.append(_arrival(names[0], first[0].arrival, {}))
-                turns += [
-                    (turn, _arrival(names[0], some[0].arrival, _points(some, 0, alike)))
-                    for turn, some in enumerate(later)
-                ]
                 rules += [_arrival(names[0], some[0].arrival, _points(some, 0, alike)) for some in late]
         rules += _dependencies(plan, names)
-    rules = [rule for _, rule in sorted(turns, key=lambda pair: pair[0])] + rules
-    if clock:
+    if clock := max((one.arrival for one in placed), default=0.0):
         groups.append({"name": CLOCK, "command": f"sleep {clock:g}", "member": CLOCK, "launcher": "none"})
     return {"jobs": groups} | ({"rules": rules} if rules else {})
 
@@ -98,14 +85,7 @@ def _arrivals(families: Sequence[Placed]) -> tuple[list[Placed], list[list[Place
 
 def _arrival(group: str, time: float, points: dict[str, Any]) -> dict[str, Any]:
     more = {"value": points["count"]} if "count" in points else points
-    when = {"trigger": "interval", "seconds": time} if time else {"trigger": "start"}
-    return {**when, "action": {"name": "submit", "label": group, **more}}
-
-
-def _split(families: Sequence[Placed], rounds: int) -> list[list[Placed]]:
-    """The families in so many parts of about one size, so that kinds of jobs can take turns; at least one part."""
-    ends = [len(families) * turn // rounds for turn in range(rounds + 1)]
-    return [part for start, end in itertools.pairwise(ends) if (part := list(families[start:end]))]
+    return {"trigger": "interval", "seconds": time, "action": {"name": "submit", "label": group, **more}}
 
 
 def _dependencies(plan: Plan, names: Sequence[str]) -> list[dict[str, Any]]:
