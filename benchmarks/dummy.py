@@ -2,7 +2,7 @@
 
 Each line is one measurement; one that something else on the machine disturbed says so, and misses of those say nothing.
 `--launcher` gives other words that start two ranks, such as 'mpiexec.openmpi --oversubscribe -n {tasks}'; with
-`--realtime` (as root) the ranks go before all other programs.
+`--realtime` (as root) the ranks go before all other programs, which then wait: only where nobody else works.
 """
 
 import argparse
