@@ -1,9 +1,15 @@
 """`spec.artifacts`: a run that is over is pushed, verified and only then cleaned up, on a real cluster."""
 
+import json
+from urllib.parse import urlsplit
+
 import pytest
+import yaml
 
 from ensemble.artifacts.fetching import look_at
 from tests.artifacts.registry import Registry
+from tests.artifacts.test_signing_in import PASSWORD, auth, for_ann_alone
+from tests.kubernetes.conftest import image  # noqa: F401 - a fixture
 from tests.operator.running import until
 from tests.operator.test_operator import HELLO
 
@@ -51,3 +57,23 @@ def test_nothing_is_cleaned_up_before_the_registry_has_it(world, registry):
     (tag,) = registry.tags("study")
     with look_at(f"{registry.host}/study:{tag}") as (run, _):
         assert run.info().outcome == "success"
+
+
+def test_a_real_service_pod_signs_in_and_saves_its_run(world, image, tmp_path):  # noqa: F811
+    kubeconfig = yaml.safe_load(world.namespace.cluster.kubeconfig.read_text())
+    # where pods reach this machine
+    address = urlsplit(kubeconfig["clusters"][0]["cluster"]["server"]).hostname
+    registry = Registry(tmp_path / "registry", address, auth=for_ann_alone(tmp_path))
+    try:
+        login = json.dumps({"auths": {registry.host: auth("ann", PASSWORD)}})
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"}}
+        secret |= {"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": login}}
+        world.namespace.apply(secret)
+        world.operator(f"--image={image}")
+        artifacts = {"push": f"{registry.host}/study", "plainHTTP": True, "credentials": "login", "clean": True}
+        service = {"image": image, "imagePullPolicy": "Never"}
+        world.namespace.apply(world.ensemble("it", **HELLO, artifacts=artifacts, service=service))
+        until(lambda: world.condition("it", "CleanedUp").get("status") == "True", 180, "CleanedUp")
+        assert world.status("it")["artifact"].startswith(f"{registry.host}/study:it-hello-again-t1-job-")
+    finally:
+        registry.stop()
