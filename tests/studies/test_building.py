@@ -9,7 +9,7 @@ import pytest
 
 from ensemble.model.errors import EnsembleError, InputError
 from ensemble.studies.recipes import building, catalogue
-from tests.studies.debian import install
+from tests.debian import install
 
 CELL = "netpipe/debian/mpich"
 OWN = "applications: {a: {help: h, figure: {name: f}, outputs: {f: '(1)'}, problems: {}, variants: [%s]}}"

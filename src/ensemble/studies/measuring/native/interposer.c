@@ -21,7 +21,7 @@ struct call {
     uint64_t count, ns, bytes;
     /* Of a call that polls, one in `stride` is timed; `left` of them are not before the next that is. */
     unsigned stride, left;
-    uint64_t typical;
+    uint64_t typical, seen; /* `seen`: when the last that was timed had ended */
 };
 
 static struct call calls[];
@@ -156,12 +156,19 @@ static long switches(void) {
     return usage.ru_nvcsw + usage.ru_nivcsw;
 }
 
+/* The time of polls that were not timed: each took as long as is typical, and all had no more than the time from the
+ * last that was timed until `end`. */
+static uint64_t untimed(const struct call *call, unsigned polls, uint64_t end) {
+    uint64_t guess = polls * call->typical, most = end - call->seen;
+    return guess < most ? guess : most;
+}
+
 /* Those of the polls that were not timed are taken to be like this one, unless another process ran during this one:
  * then they are taken to be like the last without. Polls that are slow are all timed. */
-static void note_poll(struct call *call, uint64_t ns, int interrupted) {
-    unsigned skipped = call->stride ? call->stride - 1 : 0;
+static void note_poll(struct call *call, uint64_t start, uint64_t ns, int interrupted) {
     if (!interrupted) call->typical = ns;
-    note(call, ns + skipped * call->typical, 0);
+    note(call, ns + (call->stride ? untimed(call, call->stride - 1, start) : 0), 0);
+    call->seen = start + ns;
     if (interrupted ? call->typical > SLOW_POLL_NS : ns > SLOW_POLL_NS)
         call->stride = 1;
     else
@@ -203,7 +210,7 @@ static void note_poll(struct call *call, uint64_t ns, int interrupted) {
             uint64_t start = now(); \
             code = next values; \
             uint64_t ns = since(start); \
-            note_poll(call, ns, switches() != before); \
+            note_poll(call, start, ns, switches() != before); \
         } \
         inside = 0; \
         return code; \
@@ -290,7 +297,7 @@ static void write_record(const struct usage *last) {
     uint64_t sums[2] = {0, 0};
     for (int i = 0; i < number_of_calls; i++) {
         struct call *call = &calls[i];
-        if (call->stride) call->ns += (call->stride - 1 - call->left) * call->typical; /* polls after the last timed */
+        if (call->stride) call->ns += untimed(call, call->stride - 1 - call->left, last->at);
         sums[call->kind] += call->ns;
     }
     fprintf(file, "{\"format\": 1, \"rank\": %d, \"size\": %d, \"pid\": %d, ", rank, size_of_world, pid);

@@ -16,6 +16,6 @@ def install(programs):
     both = f"{apt} update && {apt} install -y --no-install-recommends {' '.join(wanted)}"
     # others install at the same time
     words = ["flock", "/tmp/ensemble-apt.lock", "sh", "-c", both]
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # its services are not started
     done = subprocess.run(words, env=environment, capture_output=True, text=True)
     return f"apt-get failed: {done.stderr.strip()}" if done.returncode else ""
