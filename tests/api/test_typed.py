@@ -2,6 +2,7 @@
 
 import linecache
 import math
+import os
 import subprocess
 import sys
 import textwrap
@@ -82,7 +83,8 @@ print(run.outcome)
 
 @pytest.mark.parametrize("how", [["-i"], ["-"]])
 def test_what_is_typed_in_steers_a_run(tmp_path: Path, how: list[str]) -> None:
-    done = subprocess.run([sys.executable, *how], input=TYPED, capture_output=True, text=True, timeout=60)
+    home = {**os.environ, "HOME": str(tmp_path)}  # an interactive Python writes its history there
+    done = subprocess.run([sys.executable, *how], input=TYPED, env=home, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["['success']", "success"], done.stderr
 
 
