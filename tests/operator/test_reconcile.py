@@ -158,7 +158,8 @@ def test_nothing_is_made_for_an_ensemble_that_is_being_deleted():
 
 
 OVER = {"run": "it-01234", "completionTime": "1970-01-01T00:10:00Z"}
-VERIFIED = {**OVER, "artifact": "here/study@1", "conditions": [{"type": "Verified", "status": "True"}]}
+TRUE = {"status": "True", "observedGeneration": 1}
+VERIFIED = {**OVER, "artifact": "here/study@1", "conditions": [{"type": "Verified", **TRUE}]}
 SAVED = {"artifacts": {"push": "here/study", "clean": True}, "service": {"journal": {"size": "1Gi"}}}
 
 
@@ -176,6 +177,17 @@ def test_what_is_saved_is_cleaned_up_and_told():
 def test_what_is_not_verified_is_not_cleaned_up(ttl):
     spec = {**SAVED, "ttlSecondsAfterFinished": ttl} if ttl >= 0 else SAVED
     assert kinds(reconcile(seen(spec, service=made(seen(spec)), status=OVER))) == ["WriteStatus"]
+
+
+def test_what_was_verified_before_an_edit_is_not_cleaned_up():
+    actions = reconcile(seen(SAVED, service=made(seen(SAVED)), status=VERIFIED, generation=2))
+    assert kinds(actions) == ["WriteStatus"]
+
+
+@pytest.mark.parametrize("artifacts", [SAVED["artifacts"], {"push": "here/other"}, {}])
+def test_nothing_is_made_again_of_an_ensemble_that_was_cleaned_up(artifacts):
+    status = {**VERIFIED, "conditions": [*VERIFIED["conditions"], {"type": "CleanedUp", **TRUE}]}
+    assert reconcile(seen({**SAVED, "artifacts": artifacts}, status=status, generation=2)) == []
 
 
 def test_a_volume_that_is_to_stay_outlives_the_cleaning():

@@ -28,18 +28,20 @@ from ensemble.model.errors import ArtifactError
 
 LEVEL: Final = 6
 
-_OURS: Final = ("journal", "requests", "keeper")
-"""Directories of a run that are no output: its journal is stored by itself, the rest serves a run that goes on."""
+_OURS: Final = ("journal", "requests", "keeper", "minicluster")
+"""Directories of a run that are no output: its journal is stored by itself, the rest serves a run that goes on, and
+holds its keys."""
 
 NOTES: Final = ("about.json", "environment.json", "fetched.json", "results.jsonl")
 """Files that stand beside the run in a registry, and in its directory once it was fetched."""
 
 
 class LeftOut(Struct, frozen=True):
-    """A file of a run that is not stored, and why."""
+    """A file of a run that is not stored, and why. `lost`: it could not be read, so its content is nowhere else."""
 
     path: str
     reason: str
+    lost: bool = False
 
 
 def pack_journal(run_dir: Path, target: Path, secrets: Secrets) -> None:
@@ -69,30 +71,37 @@ def pack_outputs(run_dir: Path, target: Path, secrets: Secrets) -> list[LeftOut]
     A symbolic link to a place outside of the run is left out: what it leads to is not the run's.
     """
     left_out: list[LeftOut] = []
+
+    def unreadable(error: OSError) -> None:
+        name = secrets.out_of(os.fsencode(os.path.relpath(error.filename, run_dir))).decode("utf-8", "backslashreplace")
+        left_out.append(LeftOut(name, f"it cannot be read: {error.strerror}", lost=True))
+
     with _archive(target) as add:
-        for path in _files(run_dir):
+        for path in _files(run_dir, unreadable):
             name = secrets.out_of(os.fsencode(path.relative_to(run_dir))).decode("utf-8", "surrogateescape")
             try:
                 about = path.lstat()
                 if stat.S_ISLNK(about.st_mode):
-                    if path.resolve().is_relative_to(run_dir.resolve()):
-                        add(name, 0o777, 0, iter(()), os.path.relpath(path.resolve(), path.parent.resolve()))
+                    there = Path(os.path.realpath(path))  # of a link that leads to itself, the link
+                    if there != path and there.is_relative_to(run_dir.resolve()):
+                        link = os.fsencode(os.path.relpath(there, path.parent.resolve()))
+                        add(name, 0o777, 0, iter(()), secrets.out_of(link).decode("utf-8", "surrogateescape"))
                     else:
-                        left_out.append(LeftOut(name, f"it is a link to {os.readlink(path)}"))
+                        left_out.append(LeftOut(name, "it is a link to a place outside of the run"))
                 elif stat.S_ISREG(about.st_mode):
                     with path.open("rb") as file:
                         add(name, 0o755 if about.st_mode & 0o100 else 0o644, about.st_size, secrets.reading(file))
                 else:
                     left_out.append(LeftOut(name, "it is neither a file nor a link"))
             except PermissionError as error:
-                left_out.append(LeftOut(name, f"it cannot be read: {error.strerror}"))
+                unreadable(error)
     return left_out
 
 
-def _files(run_dir: Path) -> Iterator[Path]:
+def _files(run_dir: Path, unreadable: Callable[[OSError], None]) -> Iterator[Path]:
     """The files of a run that are outputs, in the order of their names."""
     found: list[Path] = []
-    for folder, folders, files in os.walk(run_dir):
+    for folder, folders, files in os.walk(run_dir, onerror=unreadable):
         here = Path(folder)
         links = [name for name in folders if (here / name).is_symlink()]
         if here == run_dir:
@@ -145,6 +154,7 @@ class _Pieces(io.RawIOBase):
 
 def unpack(source: Path, target: Path) -> None:
     """Write the files of an archive below a directory. Raises `ArtifactError` for one that would leave it."""
+    target = target.resolve()
     links: list[tarfile.TarInfo] = []
     try:
         with tarfile.open(source, "r:gz") as archive:
@@ -152,6 +162,8 @@ def unpack(source: Path, target: Path) -> None:
                 path = _inside(target, entry.name)
                 if entry.issym():
                     _inside(target, str(PurePosixPath(entry.name).parent / entry.linkname), of_link=True)
+                    if entry.linkname != os.path.normpath(entry.linkname):
+                        raise ArtifactError(f"the archive holds a link to {entry.linkname!r}, which can lead anywhere")
                     links.append(entry)
                 elif entry.isreg():
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,11 +182,12 @@ def unpack(source: Path, target: Path) -> None:
 
 
 def _inside(target: Path, name: str, of_link: bool = False) -> Path:
+    """The path of an entry, or of what a link in the archive leads to, which no other link leads out of `target`."""
     found = Path(os.path.normpath(target / name))
     if (
         PurePosixPath(name).is_absolute()
         or not found.is_relative_to(target)
-        or (".." in name.split("/") and not of_link)
+        or (not of_link and (".." in name.split("/") or name in NOTES or found.parent.resolve() != found.parent))
     ):
         raise ArtifactError(f"the archive holds {name!r}, which would be outside of the run's directory")
     return found

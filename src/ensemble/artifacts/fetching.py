@@ -56,8 +56,11 @@ def fetch(where: str, to: str = "", *, plain_http: bool = False) -> Fetched:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             fresh = Path(folder) / "run"
             _pull(registry, reference, manifest, fresh)
-            (fresh / mark.name).write_bytes(msgspec.json.encode({"reference": found}) + b"\n")
-            fresh.rename(target)
+            try:
+                (fresh / mark.name).write_bytes(msgspec.json.encode({"reference": found}) + b"\n")
+                fresh.rename(target)
+            except OSError as error:
+                raise ArtifactError(f"{target}: {error.strerror}; nothing of the run is kept") from error
     index.remember(target)
     return Fetched(found, str(target), manifest.annotations)
 
@@ -122,7 +125,7 @@ def _pull(
         name = os.path.basename(layer.title)
         if not name:
             continue
-        path = target / f".{name}"
+        path = target.with_name(f"{target.name}.{name}")  # beside it, since what was unpacked may hold links
         try:
             with path.open("w+b") as file:
                 registry.pull_blob(reference.repository, layer, file)

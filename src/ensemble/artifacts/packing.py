@@ -63,6 +63,13 @@ class Package(Struct, frozen=True):
     """How many the journal has."""
     left_out: tuple[LeftOut, ...] = ()
 
+    def refuse_to_lose(self, run: str) -> None:
+        """Raises `ArtifactError` where the run holds what could not be saved, so that it must not be deleted."""
+        lost = [one for one in self.left_out if one.lost]
+        if lost:
+            more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+            raise ArtifactError(f"{run} is not deleted: {lost[0].path} is not saved ({lost[0].reason}){more}")
+
 
 @contextmanager
 def pack(run: LocalRun, environment: str = "") -> Iterator[Package]:

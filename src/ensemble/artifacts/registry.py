@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from http import HTTPStatus
+from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import httpx2
 import msgspec
@@ -52,7 +53,18 @@ _MANIFESTS: Final = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-_LOOPBACK: Final = ("localhost", "127.", "[::1]")
+
+
+def _on_loopback(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 class NotThere(ArtifactError):
@@ -67,7 +79,7 @@ class Registry:
 
     def __init__(self, host: str, *, plain_http: bool = False, waits: tuple[float, ...] = WAITS) -> None:
         self.host = host
-        plain = plain_http or host.startswith(_LOOPBACK)
+        plain = plain_http or _on_loopback(host)
         at = "registry-1.docker.io" if host == "docker.io" else host
         self._client = httpx2.Client(
             base_url=f"{'http' if plain else 'https'}://{at}", timeout=httpx2.Timeout(60.0, connect=10.0)
@@ -87,6 +99,8 @@ class Registry:
 
     def manifest(self, repository: str, name: str) -> tuple[Descriptor, bytes]:
         """A manifest by its tag or digest, checked. Raises `NotThere`, and `ArtifactError` where it is another."""
+        if ":" in name and not name.startswith("sha256:"):
+            raise ArtifactError(f"{name} cannot be checked here: digests are SHA-256")
         answer = self._send("GET", repository, f"manifests/{name}", headers={"Accept": ", ".join(_MANIFESTS)})
         content = answer.content
         found = digest_of(content)
@@ -236,17 +250,22 @@ class Registry:
     ) -> httpx2.Response:
         """Make a request once; twice where the registry asks who we are."""
         # an upload may be sent elsewhere, where our credentials are none of anybody's business
-        ours = url.host == self._client.base_url.host
+        home = _origin(self._client.base_url)
+        ours = _origin(url) == home
         follow = method in ("GET", "HEAD")
+        answered = False
         while True:
             known = self._authorization.header(scope) if ours else {}
             request = self._client.build_request(method, url, headers={**headers, **known}, **more)
             answer = self._client.send(request, stream=stream, follow_redirects=follow)
-            if answer.status_code != HTTPStatus.UNAUTHORIZED or not ours:
+            # a redirect may lead elsewhere, too; what we know may have expired
+            asks_us = answer.status_code == HTTPStatus.UNAUTHORIZED and _origin(answer.url) == home
+            if not ours or not asks_us or answered:
                 return answer
             answer.read()
-            if known or not self._authorization.answer(answer.headers.get_list("WWW-Authenticate"), scope):
+            if not self._authorization.answer(answer.headers.get_list("WWW-Authenticate"), scope):
                 return answer
+            answered = True
 
 
 class _Patience:

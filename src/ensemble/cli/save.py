@@ -43,6 +43,7 @@ def command(
         pushed = saving.push(package, where, image, plain_http=plain_http, force=force)
         saving.verify(package, pushed, plain_http=plain_http)
     if clean:
+        package.refuse_to_lose(found.name)
         found.remove()
     lines = [f"{found.name} is saved and verified: {pushed.reference}"]
     lines += [f"  also as {place.repository_name}:{place.tag}" for place in pushed.places[1:]]

@@ -122,8 +122,13 @@ def reconcile(seen: Observed) -> list[Action]:
         return [_failed(seen, seen.read)]
     spec = seen.read.spec
     over = bool(seen.status.get("completionTime"))
-    saved = over and _is(seen, "Verified")
-    made = _cleaned(seen, spec) if saved and spec.artifacts.clean else _made(seen, over)
+    cleaned = over and _is(seen, "CleanedUp")
+    saved = cleaned or (over and _is(seen, "Verified", seen.generation))
+    if cleaned:
+        # its journal is gone: made again, it would run again
+        made: list[Action] = []
+    else:
+        made = _cleaned(seen, spec) if saved and spec.artifacts.clean else _made(seen, over)
     # what was to be saved and is not must not go
     if over and spec.ttl >= 0 and (saved or not spec.artifacts.push):
         left = _seconds(seen.status["completionTime"]) + spec.ttl - seen.now
@@ -133,10 +138,12 @@ def reconcile(seen: Observed) -> list[Action]:
     return made
 
 
-def _is(seen: Observed, condition: str) -> bool:
-    """Whether a condition of the object is true."""
-    found = seen.status.get("conditions", ())
-    return any(one["type"] == condition and one["status"] == "True" for one in found)
+def _is(seen: Observed, condition: str, generation: int = 0) -> bool:
+    """Whether a condition of the object is true, and is about this generation or a later one."""
+    return any(
+        one["type"] == condition and one["status"] == "True" and one.get("observedGeneration", 0) >= generation
+        for one in seen.status.get("conditions", ())
+    )
 
 
 def _cleaned(seen: Observed, spec: Spec) -> list[Action]:
@@ -147,9 +154,11 @@ def _cleaned(seen: Observed, spec: Spec) -> list[Action]:
         ready = Condition("Ready", False, "CleanedUp", told)
         return [WriteStatus({}, (ready, Condition("CleanedUp", True, "CleanedUp", told)))]
     journal = spec.service.journal
-    actions: list[Action] = [Delete("Deployment", name)]
+    actions: list[Action] = []
     if journal.size and not journal.claim and not journal.keep:
+        # first, so that both are asked for again after a crash; it goes when its pod has gone
         actions.append(Delete("PersistentVolumeClaim", name))
+    actions.append(Delete("Deployment", name))
     ready = Condition("Ready", False, "CleaningUp", told)
     return [*actions, WriteStatus({}, (ready, Condition("CleanedUp", False, "CleaningUp", told)))]
 

@@ -86,8 +86,8 @@ class Saver:
                 continue
             try:
                 artifact = await asyncio.to_thread(self._save, wanted, asyncio.get_running_loop())
-            except EnsembleError as error:
-                self._trouble = str(error)
+            except Exception as error:  # the run goes on being served, whatever a registry answers
+                self._trouble = str(error) if isinstance(error, EnsembleError) else f"internal error: {error!r}"
                 self._log("save-failed", self._trouble)
                 self._hosted.wake()
                 with contextlib.suppress(TimeoutError):
@@ -121,6 +121,8 @@ class Saver:
             pushed = saving.push(package, wanted.push, wanted.attach, plain_http=wanted.plain_http)
             loop.call_soon_threadsafe(self._told, wanted, str(pushed.reference))
             saving.verify(package, pushed, plain_http=wanted.plain_http)
+            if wanted.clean:
+                package.refuse_to_lose(self._hosted.run_dir.name)
             return str(pushed.reference)
 
     def _told(self, wanted: ArtifactsSpec, reference: str) -> None:
