@@ -258,3 +258,28 @@ def test_a_cell_outside_of_its_pattern_is_refused(tmp_path):
     (tmp_path / "plan.yaml").write_text("jobs: 6\nmix: [{cell: lammps/debian/mpich, problem: melt, tasks: 8}]\n")
     with pytest.raises(InputError, match="tasks 8 is outside what was measured"):
         plan_experiment(read_plan(tmp_path / "plan.yaml"), lammps_patterns(), catalogue(tmp_path))
+
+
+@pytest.mark.parametrize("tasks", ["", ", tasks: 2"])
+def test_a_cell_of_one_number_of_tasks_is_planned_with_its_check_of_results(tasks, tmp_path):
+    entry = f"{{cell: lammps/debian/mpich, problem: melt, share: 0.5{tasks}}}"
+    dummy = "{dummy: {duration: [1s, 4s], mpi: [0.2, 0.4]}, share: 0.5}"
+    text = f"name: bag\nseed: 7\njobs: 200\nmembers: {{local: {{cores: 2}}}}\nmix: [{entry}, {dummy}]\n"
+    (tmp_path / "plan.yaml").write_text(text)
+    found = plan_experiment(read_plan(tmp_path / "plan.yaml"), lammps_patterns(), catalogue(tmp_path))
+    assert found.figures.jobs == 200
+    assert found.file["jobs"][0]["valid"]
+
+
+def test_a_size_that_is_no_number_is_refused_where_numbers_were_measured(tmp_path):
+    (tmp_path / "plan.yaml").write_text("jobs: 2\nmix: [{cell: lammps/debian/mpich, problem: melt, size: big}]\n")
+    with pytest.raises(InputError, match="'big'"):
+        plan_experiment(read_plan(tmp_path / "plan.yaml"), lammps_patterns(), catalogue(tmp_path))
+
+
+@pytest.mark.parametrize("target", ["", "makespan: 60s\n"])
+def test_jobs_that_fit_no_member_are_refused(target, tmp_path):
+    dummy = "{dummy: {duration: 1s}, tasks: 64}"
+    (tmp_path / "plan.yaml").write_text(f"{target}jobs: 4\nmembers: {{local: {{cores: 2}}}}\nmix: [{dummy}]\n")
+    with pytest.raises(InputError, match="members: the jobs of this plan cannot run on them"):
+        plan_experiment(read_plan(tmp_path / "plan.yaml"))

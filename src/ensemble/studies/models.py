@@ -124,13 +124,8 @@ def fit(work: Sequence[float], tasks: Sequence[int], seconds: Sequence[float], l
     `laws` are the models to choose from, all by default; the first of them needs no better AICc than the others.
     Raises `InputError` where there are fewer than two runs, a time is not above 0, or the extra `studies` is missing.
     """
-    try:
-        import numpy
-        import scipy  # type: ignore[import-untyped,unused-ignore]  # noqa: F401
-    except ImportError:
-        raise InputError(
-            "models need numpy and scipy; install them with: pip install 'ensemble-hpc[studies]'"
-        ) from None
+    _require()
+    import numpy
 
     if len(seconds) < 2:
         raise InputError(f"a model needs at least two measured runs, and there is {len(seconds)}")
@@ -231,11 +226,23 @@ def _aicc(count: int, parameters: int, squares: float) -> float:
     return likelihood + 2 * parameters + 2 * parameters * (parameters + 1) / rest
 
 
+def _require() -> None:
+    try:
+        import numpy  # noqa: F401
+        import scipy  # type: ignore[import-untyped,unused-ignore]  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "models need numpy and scipy; install them with: pip install 'ensemble-hpc[studies]'"
+        ) from None
+
+
 def evaluate(model: Fit, work: float, tasks: int) -> Interval:
     """The time that a model expects, in seconds, with the 95 % prediction interval of one run.
 
     Where there were no more runs than parameters, nothing is known of the spread, and the interval is the time itself.
+    Raises `InputError` where the extra `studies` is missing.
     """
+    _require()
     import numpy
 
     law = LAWS[model.law]

@@ -7,6 +7,7 @@ __all__ = ["FIGURE", "Point", "Subject", "of_cell", "of_command"]
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -33,7 +34,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     """What is measured, and how one run of it is judged.
 
     `command` is the program of one rank; `{tasks}` and `{size}` are filled in. `outputs` are the figures in the format
-    of the ensemble file, `figure` the one that is the figure of merit. `digest` is that of the recipe.
+    of the ensemble file, `figure` the one that is the figure of merit. `digest` is that of the recipe, or of a command.
     """
 
     cell: str
@@ -115,6 +116,7 @@ def of_command(
         outputs={FIGURE: {"pattern": pattern, "required": True}} if pattern else {},
         figure=FIGURE if pattern else "",
         unit=unit,
+        digest=f"sha256:{sha256(repr((command, pattern, unit)).encode()).hexdigest()}",
     )
 
 

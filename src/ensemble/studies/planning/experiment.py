@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
-from ensemble.model.errors import FileError
+from ensemble.model.errors import FileError, InputError
 from ensemble.simulation import simulate
 from ensemble.spec.loader import from_plain
 from ensemble.studies.measuring.native import compile_tool, in_image
@@ -61,9 +61,15 @@ class Experiment(NamedTuple):
 
 
 def simulated_makespan(file: dict[str, Any], directory: str) -> float:
-    """The makespan in seconds that `ensemble simulate` gives for a file; its inputs need not be there yet."""
+    """The makespan in seconds that `ensemble simulate` gives for a file; its inputs need not be there yet.
+
+    Raises `InputError` where its jobs cannot run on its members.
+    """
     jobs = [{key: value for key, value in group.items() if key != "inputs"} for group in file["jobs"]]
-    return simulate(from_plain(file | {"jobs": jobs}, directory), functions=False).runs[0].makespan
+    found = simulate(from_plain(file | {"jobs": jobs}, directory), functions=False).runs[0]
+    if found.outcome != "success":
+        raise InputError(f"members: the jobs of this plan cannot run on them: {found.reason or found.outcome}")
+    return found.makespan
 
 
 def kubernetes_object(file: dict[str, Any], image: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import to_builtins
 
+from ensemble.model.errors import InputError
 from ensemble.model.jobs import Scalar
 from ensemble.studies.measuring.subject import Subject, of_cell
 from ensemble.studies.patterns import Pattern, Patterns
@@ -141,7 +142,7 @@ class _CellKind:
         self.sizes = sorted(sizes, key=self._amount)
         self.axes = _Axes(
             size=self.sizes[0] != "",
-            tasks=len(entry.tasks) > 1,
+            tasks=True,  # what makes a result valid may name it
             expected=len(self.sizes) > 1 or len(entry.tasks) > 1,
         )
         for tasks in entry.tasks:
@@ -149,10 +150,22 @@ class _CellKind:
                 self._seconds(tasks, size)
 
     def _amount(self, size: Scalar) -> float:
-        return float(size) if self.pattern.sizes else 0.0
+        """The size as a number; a pattern of a size that is a name has the durations of that size alone."""
+        if not self.pattern.sizes:
+            if str(size) != str(self.pattern.size):
+                raise InputError(
+                    f"the pattern of {self.pattern.name} says nothing of size {size}: each size needs an entry of `mix`"
+                )
+            return 0.0
+        try:
+            return float(size)
+        except ValueError:
+            raise InputError(
+                f"size {size!r} is not a number, and {self.pattern.name} was measured in numbers"
+            ) from None
 
     def _seconds(self, tasks: int, size: Scalar) -> tuple[float, float]:
-        amount = float(size) if self.pattern.sizes else None
+        amount = self._amount(size) if self.pattern.sizes else None
         found = self.pattern.predict(tasks, amount, extrapolate=self.extrapolate)
         return found.seconds + self.pattern.hookup, found.mpi_share or 0.0
 
