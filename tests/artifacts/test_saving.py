@@ -1,12 +1,15 @@
 """A run goes to a registry and comes back, through the command line."""
 
+import io
 import tarfile
 import zlib
 
 import pytest
 
 from ensemble.artifacts.archive import unpack
-from ensemble.model.errors import ArtifactError
+from ensemble.artifacts.secret import Secrets, secrets_of
+from ensemble.model.errors import ArtifactError, InputError
+from ensemble.spec.loader import from_plain
 
 
 def test_a_run_is_saved_read_back_and_only_then_deleted(here, shared):
@@ -126,3 +129,19 @@ def test_a_second_archive_is_not_written_through_the_links_of_the_first(tmp_path
     unpack(archive_of(tmp_path, ("link", "sub")), target)
     with pytest.raises(ArtifactError, match="the archive holds"):
         unpack(archive_of(tmp_path, ("link/file", None)), target)
+
+
+@pytest.mark.parametrize("before", range(64 * 1024 - 24, 64 * 1024 + 2))
+def test_a_secret_across_two_pieces_of_a_file_is_taken_out_whole(before):
+    values = ("secret-", "secret-and-longer-one")
+    content = b"x" * before + b"secret-and-longer-one, secret-" + b"y" * 70_000
+    clean = b"".join(Secrets(values).reading(io.BytesIO(content)))
+    assert clean == Secrets(values).out_of(content)
+    assert b"longer" not in clean
+
+
+def test_a_secret_that_is_made_from_parameters_is_not_saved():
+    group = {"name": "a", "command": "true", "env": {"TOKEN": "{tok}"}, "secret": ["TOKEN"]}
+    spec = from_plain({"jobs": [{**group, "parameters": {"tok": ["one-secret"]}}]})
+    with pytest.raises(InputError, match="made from parameters"):
+        secrets_of(spec)

@@ -10,6 +10,7 @@ __all__ = ["Secrets", "secrets_of"]
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, Final
 from urllib.parse import quote
@@ -23,6 +24,7 @@ SHORTEST: Final = 6
 """Bytes of the shortest value that can be told from ordinary text."""
 
 _PIECE: Final = 64 << 10
+_PLACEHOLDER: Final = re.compile(r"(?<!\{)\{\w[^{}]*\}")
 
 
 class Secrets:
@@ -43,12 +45,15 @@ class Secrets:
         """The content of a file without them, in pieces."""
         held = b""
         while piece := file.read(_PIECE):
-            content = self.out_of(held + piece)
-            # one that begins at the end may go on in the next piece
-            keep = len(content) - max(0, self._longest - 1)
-            yield content[: max(0, keep)]
-            held = content[max(0, keep) :]
-        yield held
+            content = held + piece
+            clean = self.out_of(content)
+            # one that begins at the end may go on in the next piece, and is not cut
+            end = max(0, len(content) - max(0, self._longest - 1))
+            while end and clean[end - 1] != content[end - 1]:
+                end -= 1
+            yield clean[:end]
+            held = content[end:]
+        yield self.out_of(held)
 
 
 def _forms(value: str) -> Iterator[str]:
@@ -60,9 +65,17 @@ def _forms(value: str) -> Iterator[str]:
 def secrets_of(spec: EnsembleSpec, environment: Mapping[str, str] = os.environ) -> Secrets:
     """The values of the variables that an ensemble marks as secret: those in its file, and those of this environment.
 
-    Raises `InputError` for one that is known in neither place, or too short to be found: then nothing may leave.
+    Raises `InputError` for one that is known in neither place, too short to be found, or made from parameters: then
+    nothing may leave.
     """
     values: list[str] = []
+    for group in spec.jobs:
+        for name in group.secret:
+            if _PLACEHOLDER.search(group.env.get(name, "")):
+                raise InputError(
+                    f"{name} of group {group.name} is marked as secret, and its value {group.env[name]!r} is made from "
+                    "parameters, which stand in many places: write the value, or set it in the environment"
+                )
     plain = to_builtins(spec)
     for name in sorted({name for group in spec.jobs for name in group.secret}):
         found = [*_values(plain, name), *([environment[name]] if name in environment else [])]

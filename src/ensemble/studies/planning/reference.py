@@ -44,7 +44,7 @@ mix:
   turns where jobs arrive later.
 - A target that cannot be met is refused with its place in the file and the nearest that can. `tolerance` says how
   near is near enough.
-- The same plan, patterns and version give the same file.
+- The same plan, patterns and version give the same file; without `members`, on a machine with as many cores.
 - A cell takes its durations, hook-up time and share of MPI from its pattern, and only within the range that was
   measured; a size that is not written is the least that was measured. Where MPI was not observed, its share counts as
   0.
